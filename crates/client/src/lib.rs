@@ -1,0 +1,1 @@
+//! Pipelined connections, retries with the same key, unknown and its way out

@@ -1,0 +1,1 @@
+//! The state machine: accounts, lots, keys, holds, guard, programmes, remediation

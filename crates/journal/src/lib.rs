@@ -1,0 +1,1 @@
+//! Segments, batches, snapshots, the writer, recovery and the disk

@@ -1,0 +1,491 @@
+//! The one layout of a command in the journal. `docs/formats/records.md` has the byte map.
+//!
+//! ```text
+//! 0  u16 kind | 2 u16 length | 4 u32 zero | 8 i64 received_at | 16 i64 deadline
+//! 24 u32 namespace | 28 u32 gateway | 32 [16] account | 48 [16] key | 64 body …, zero-padded to 8
+//! ```
+//!
+//! Decoding is total: any bytes give a command or a [`RecordError`]. Encoding and decoding are inverses; a
+//! property test holds them against each other.
+
+use crate::bytes::{Reader, Short, Writer};
+use crate::*;
+
+/// Bytes before the body.
+pub const RECORD_HEADER_BYTES: usize = 64;
+/// A record's length is a multiple of this.
+pub const RECORD_ALIGN: usize = 8;
+/// No record is longer.
+pub const RECORD_BYTES_MAX: usize = 512;
+
+const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(RECORD_ALIGN), "bodies start aligned");
+const _: () = assert!(64 + 8 + Positions::MAX * 8 <= RECORD_BYTES_MAX, "a full list of positions fits into a record");
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordError {
+    /// They end before the record does.
+    Short,
+    /// The length field is not one a record can have.
+    Length {
+        /// What it says.
+        got: u16,
+    },
+    /// No such kind.
+    Kind {
+        /// What it says.
+        got: u16,
+    },
+    /// A field has a value that no encoder writes.
+    Field {
+        /// Its name.
+        name: &'static str,
+    },
+    /// Reserved space is not zero.
+    Reserved,
+}
+
+impl core::fmt::Display for RecordError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Short => f.write_str("the record ends early"),
+            Self::Length { got } => write!(f, "a record cannot be {got} bytes long"),
+            Self::Kind { got } => write!(f, "no record kind has the number {got}"),
+            Self::Field { name } => write!(f, "field {name} has a value that is never written"),
+            Self::Reserved => f.write_str("reserved space is not zero"),
+        }
+    }
+}
+
+impl std::error::Error for RecordError {}
+
+impl From<Short> for RecordError {
+    fn from(_: Short) -> Self {
+        Self::Short
+    }
+}
+
+/// Length of the record that starts `bytes`.
+#[inline]
+pub fn record_len(bytes: &[u8]) -> Result<usize, RecordError> {
+    let head = bytes.first_chunk::<4>().ok_or(RecordError::Short)?;
+    let got = u16::from_le_bytes([head[2], head[3]]);
+    let n = usize::from(got);
+    if !(RECORD_HEADER_BYTES..=RECORD_BYTES_MAX).contains(&n) || !n.is_multiple_of(RECORD_ALIGN) {
+        return Err(RecordError::Length { got });
+    }
+    if n > bytes.len() { Err(RecordError::Short) } else { Ok(n) }
+}
+
+impl Operation {
+    /// Number of its kind in records.
+    #[must_use]
+    pub const fn kind(&self) -> u16 {
+        match self {
+            Self::Issue { .. } => 1,
+            Self::Load { .. } => 2,
+            Self::Charge { .. } => 3,
+            Self::Debit(_) => 4,
+            Self::DebitConfirmed { .. } => 5,
+            Self::Hold { .. } => 6,
+            Self::Capture { .. } => 7,
+            Self::Void { .. } => 8,
+            Self::Confirm { .. } => 9,
+            Self::Reversal { .. } => 10,
+            Self::Refund { .. } => 11,
+            Self::Fence => 12,
+            Self::Reinstate { .. } => 13,
+            Self::Extend { .. } => 14,
+            Self::AccountLife(_) => 15,
+            Self::ShopLife { .. } => 16,
+            Self::ProgrammeLife { .. } => 17,
+            Self::Programme(_) => 18,
+            Self::Shop { .. } => 19,
+            Self::Undelivered(_) => 20,
+            Self::Delivered(_) => 21,
+            Self::Epoch { .. } => 22,
+            Self::Mark(_) => 23,
+        }
+    }
+
+    /// The operation's name, as the command line and the docs have it.
+    #[must_use]
+    pub const fn name_of(kind: u16) -> &'static str {
+        const NAMES: [&str; 24] = [
+            "",
+            "issue",
+            "load",
+            "charge",
+            "debit",
+            "debit-confirmed",
+            "hold",
+            "capture",
+            "void",
+            "confirm",
+            "reversal",
+            "refund",
+            "fence",
+            "reinstate",
+            "extend",
+            "account-life",
+            "shop-life",
+            "programme-life",
+            "programme",
+            "shop",
+            "undelivered",
+            "delivered",
+            "epoch",
+            "mark",
+        ];
+        if (kind as usize) < NAMES.len() { NAMES[kind as usize] } else { "" }
+    }
+}
+
+/// Appends the record of `command` to `out`.
+pub fn encode(command: &Command, out: &mut Vec<u8>) {
+    let start = out.len();
+    let e = &command.envelope;
+    let mut w = Writer::new(out);
+    w.u16(command.operation.kind()).u16(0).u32(0).i64(e.received_at.micros()).i64(e.deadline.micros());
+    w.u32(e.namespace.get()).u32(e.gateway.get()).bytes(e.account.bytes()).bytes(e.key.bytes());
+    encode_body(&command.operation, &mut w);
+    let len = (out.len() - start).next_multiple_of(RECORD_ALIGN);
+    assert!(len <= RECORD_BYTES_MAX, "every body is bounded far below the largest record");
+    out.resize(start + len, 0);
+    out[start + 2..start + 4].copy_from_slice(&(len as u16).to_le_bytes());
+}
+
+fn encode_body(operation: &Operation, w: &mut Writer<'_>) {
+    match operation {
+        Operation::Issue { programme, amount, expires_at, valid_from, stay_end_day, kind } => {
+            w.u32(programme.get()).u16(*stay_end_day).u8(*kind as u8).u8(0);
+            w.u64(amount.get()).i64(expires_at.micros()).i64(valid_from.micros());
+        }
+        Operation::Load { programme, amount, expires_at, kind } => {
+            w.u32(programme.get()).u16(0).u8(*kind as u8).u8(0).u64(amount.get()).i64(expires_at.micros());
+        }
+        Operation::Charge { wallet, amount } => {
+            w.bytes(wallet.bytes()).u64(*amount);
+        }
+        Operation::Debit(p) => put_purchase(p, 0, w),
+        Operation::DebitConfirmed { purchase, seconds } | Operation::Hold { purchase, seconds } => {
+            put_purchase(purchase, *seconds, w);
+        }
+        Operation::Capture { original, amount } => {
+            w.bytes(original.bytes()).u64(*amount);
+        }
+        Operation::Void { original } | Operation::Confirm { original } => {
+            w.bytes(original.bytes());
+        }
+        Operation::Reversal { original, remain } => {
+            w.bytes(original.bytes()).u64(*remain);
+        }
+        Operation::Refund { original, amount } => {
+            w.bytes(original.bytes()).u64(amount.get());
+        }
+        Operation::Fence => {}
+        Operation::Reinstate { programme, amount, expires_at, corrects, approval } => {
+            w.u32(programme.get()).u32(0).u64(amount.get()).i64(expires_at.micros()).bytes(corrects.bytes());
+            put_approval(approval, w);
+        }
+        Operation::Extend { extension: x, approval } => {
+            w.u32(x.rule).u32(x.programme.get()).i64(x.expiry_from.micros()).i64(x.expiry_before.micros());
+            w.i64(x.expires_at.micros()).u64(x.as_of.get()).u64(u64::from(x.include_expired));
+            put_approval(approval, w);
+        }
+        Operation::AccountLife(life) => {
+            w.u8(*life as u8);
+        }
+        Operation::ShopLife { shop, life } => {
+            w.bytes(shop.bytes()).u8(*life as u8);
+        }
+        Operation::ProgrammeLife { programme, life } => {
+            w.u32(programme.get()).u8(*life as u8);
+        }
+        Operation::Programme(p) => put_programme(p, w),
+        Operation::Shop { shop, programme, name } => {
+            w.bytes(shop.bytes()).u32(programme.get()).u32(0).bytes(name);
+        }
+        Operation::Undelivered(list) | Operation::Delivered(list) => {
+            w.u64(u64::from(list.count));
+            list.as_slice().iter().for_each(|p| {
+                w.u64(*p);
+            });
+        }
+        Operation::Epoch { delivered_to, settings: s } => {
+            w.u64(delivered_to.get()).u32(s.rules).u32(s.horizon_s).u32(s.skew_s).u32(s.ack_s);
+        }
+        Operation::Mark(mark) => {
+            w.u8(*mark as u8);
+        }
+    }
+}
+
+fn put_purchase(p: &Purchase, seconds: u32, w: &mut Writer<'_>) {
+    w.bytes(p.shop.bytes()).bytes(p.terminal.bytes()).u64(p.amount.get()).u64(p.token.get());
+    w.u32(seconds).u32(u32::from(p.partial));
+}
+
+fn put_approval(a: &Approval, w: &mut Writer<'_>) {
+    w.bytes(&a.maker).bytes(&a.approver).bytes(&a.reason).u32(a.incident).u32(0).u64(a.plan);
+}
+
+fn put_programme(p: &Programme, w: &mut Writer<'_>) {
+    w.u32(p.id.get()).u32(p.guard_window_s).bytes(&p.name).u64(p.payment_max).u64(p.balance_max);
+    w.u32(p.doubt_window_s).u32(p.hold_default_s).u32(p.hold_max_s).u32(p.refund_days).u32(p.validity_days);
+    w.u16(p.zone_minutes as u16)
+        .u8(p.priority)
+        .u8(p.expired_refund as u8)
+        .u8(p.guard_mode as u8)
+        .u8(u8::from(p.any_shop));
+}
+
+/// The command whose record starts `bytes`; its length is [`record_len`].
+pub fn decode(bytes: &[u8]) -> Result<Command, RecordError> {
+    let len = record_len(bytes)?;
+    let mut r = Reader::new(&bytes[..len]);
+    let kind = r.u16()?;
+    let _ = r.u16()?;
+    if r.u32()? != 0 {
+        return Err(RecordError::Reserved);
+    }
+    let envelope = Envelope {
+        received_at: Timestamp::from_micros(r.i64()?),
+        deadline: Timestamp::from_micros(r.i64()?),
+        namespace: NamespaceId::new(r.u32()?),
+        gateway: GatewayId::new(r.u32()?),
+        account: AccountId::from_bytes(r.array()?).map_err(|_| RecordError::Field { name: "account" })?,
+        key: Key::from_bytes(r.array()?),
+    };
+    let operation = decode_body(kind, &mut r)?;
+    if !r.rest_is_zero() {
+        return Err(RecordError::Reserved);
+    }
+    Ok(Command { envelope, operation })
+}
+
+fn decode_body(kind: u16, r: &mut Reader<'_>) -> Result<Operation, RecordError> {
+    Ok(match kind {
+        1 => {
+            let (programme, stay_end_day, kind) = (ProgrammeId::new(r.u32()?), r.u16()?, lot_kind(r.u8()?)?);
+            zero(r.u8()?)?;
+            let (amount, expires_at, valid_from) = (amount(r)?, time(r)?, time(r)?);
+            Operation::Issue { programme, amount, expires_at, valid_from, stay_end_day, kind }
+        }
+        2 => {
+            let (programme, pad, kind) = (ProgrammeId::new(r.u32()?), r.u16()?, lot_kind(r.u8()?)?);
+            zero(pad as u8 | (pad >> 8) as u8 | r.u8()?)?;
+            Operation::Load { programme, amount: amount(r)?, expires_at: time(r)?, kind }
+        }
+        3 => Operation::Charge {
+            wallet: AccountId::from_bytes(r.array()?).map_err(|_| RecordError::Field { name: "wallet" })?,
+            amount: yen(r)?,
+        },
+        4 => match get_purchase(r)? {
+            (purchase, 0) => Operation::Debit(purchase),
+            _ => return Err(RecordError::Field { name: "seconds" }),
+        },
+        5 => {
+            let (purchase, seconds) = get_purchase(r)?;
+            Operation::DebitConfirmed { purchase, seconds }
+        }
+        6 => {
+            let (purchase, seconds) = get_purchase(r)?;
+            Operation::Hold { purchase, seconds }
+        }
+        7 => Operation::Capture { original: key(r)?, amount: yen(r)? },
+        8 => Operation::Void { original: key(r)? },
+        9 => Operation::Confirm { original: key(r)? },
+        10 => Operation::Reversal { original: key(r)?, remain: yen(r)? },
+        11 => Operation::Refund { original: key(r)?, amount: amount(r)? },
+        12 => Operation::Fence,
+        13 => {
+            let programme = ProgrammeId::new(r.u32()?);
+            if r.u32()? != 0 {
+                return Err(RecordError::Reserved);
+            }
+            let (amount, expires_at, corrects) = (amount(r)?, time(r)?, key(r)?);
+            Operation::Reinstate { programme, amount, expires_at, corrects, approval: get_approval(r)? }
+        }
+        14 => {
+            let (rule, programme) = (r.u32()?, ProgrammeId::new(r.u32()?));
+            let (expiry_from, expiry_before, expires_at) = (time(r)?, time(r)?, time(r)?);
+            let (as_of, include_expired) = (Position::new(r.u64()?), flag(r.u64()?)?);
+            let extension =
+                Extension { rule, programme, expiry_from, expiry_before, expires_at, as_of, include_expired };
+            Operation::Extend { extension, approval: get_approval(r)? }
+        }
+        15 => Operation::AccountLife(life(r.u8()?)?),
+        16 => Operation::ShopLife { shop: shop(r)?, life: life(r.u8()?)? },
+        17 => Operation::ProgrammeLife { programme: ProgrammeId::new(r.u32()?), life: life(r.u8()?)? },
+        18 => Operation::Programme(get_programme(r)?),
+        19 => {
+            let (shop, programme) = (shop(r)?, ProgrammeId::new(r.u32()?));
+            if r.u32()? != 0 {
+                return Err(RecordError::Reserved);
+            }
+            Operation::Shop { shop, programme, name: r.array()? }
+        }
+        20 => Operation::Undelivered(get_positions(r)?),
+        21 => Operation::Delivered(get_positions(r)?),
+        22 => Operation::Epoch {
+            delivered_to: Position::new(r.u64()?),
+            settings: Settings { rules: r.u32()?, horizon_s: r.u32()?, skew_s: r.u32()?, ack_s: r.u32()? },
+        },
+        23 => Operation::Mark(match r.u8()? {
+            0 => Mark::Degraded,
+            1 => Mark::Normal,
+            2 => Mark::ClockSuspect,
+            3 => Mark::ClockTrusted,
+            _ => return Err(RecordError::Field { name: "mark" }),
+        }),
+        got => return Err(RecordError::Kind { got }),
+    })
+}
+
+fn zero(b: u8) -> Result<(), RecordError> {
+    if b == 0 { Ok(()) } else { Err(RecordError::Reserved) }
+}
+
+fn flag(v: u64) -> Result<bool, RecordError> {
+    match v {
+        0 => Ok(false),
+        1 => Ok(true),
+        _ => Err(RecordError::Field { name: "flag" }),
+    }
+}
+
+fn time(r: &mut Reader<'_>) -> Result<Timestamp, RecordError> {
+    Ok(Timestamp::from_micros(r.i64()?))
+}
+
+fn key(r: &mut Reader<'_>) -> Result<Key, RecordError> {
+    Ok(Key::from_bytes(r.array()?))
+}
+
+fn shop(r: &mut Reader<'_>) -> Result<ShopId, RecordError> {
+    ShopId::from_bytes(r.array()?).map_err(|_| RecordError::Field { name: "shop" })
+}
+
+fn amount(r: &mut Reader<'_>) -> Result<Amount, RecordError> {
+    Amount::new(r.u64()?).ok_or(RecordError::Field { name: "amount" })
+}
+
+fn yen(r: &mut Reader<'_>) -> Result<u64, RecordError> {
+    let v = r.u64()?;
+    if v > Amount::MAX { Err(RecordError::Field { name: "amount" }) } else { Ok(v) }
+}
+
+fn lot_kind(b: u8) -> Result<LotKind, RecordError> {
+    match b {
+        0 => Ok(LotKind::Promo),
+        1 => Ok(LotKind::Paid),
+        _ => Err(RecordError::Field { name: "lot kind" }),
+    }
+}
+
+fn life(b: u8) -> Result<Life, RecordError> {
+    match b {
+        0 => Ok(Life::Active),
+        1 => Ok(Life::Suspended),
+        2 => Ok(Life::Closed),
+        _ => Err(RecordError::Field { name: "life" }),
+    }
+}
+
+#[inline]
+fn get_purchase(r: &mut Reader<'_>) -> Result<(Purchase, u32), RecordError> {
+    let shop = shop(r)?;
+    let terminal = TerminalId::from_bytes(r.array()?).map_err(|_| RecordError::Field { name: "terminal" })?;
+    let (amount, token, seconds) = (amount(r)?, Position::new(r.u64()?), r.u32()?);
+    let partial = flag(u64::from(r.u32()?))?;
+    Ok((Purchase { shop, terminal, amount, token, partial }, seconds))
+}
+
+fn get_approval(r: &mut Reader<'_>) -> Result<Approval, RecordError> {
+    let (maker, approver, reason, incident) = (r.array()?, r.array()?, r.array()?, r.u32()?);
+    if r.u32()? != 0 {
+        return Err(RecordError::Reserved);
+    }
+    Ok(Approval { maker, approver, reason, incident, plan: r.u64()? })
+}
+
+fn get_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
+    let (id, guard_window_s, name) = (ProgrammeId::new(r.u32()?), r.u32()?, r.array()?);
+    let (payment_max, balance_max) = (r.u64()?, r.u64()?);
+    let (doubt_window_s, hold_default_s, hold_max_s) = (r.u32()?, r.u32()?, r.u32()?);
+    let (refund_days, validity_days) = (r.u32()?, r.u32()?);
+    let (zone_minutes, priority) = (r.u16()? as i16, r.u8()?);
+    let expired_refund = match r.u8()? {
+        0 => ExpiredRefund::Reinstate,
+        1 => ExpiredRefund::Forfeit,
+        2 => ExpiredRefund::PayOut,
+        _ => {
+            return Err(RecordError::Field { name: "expired refund" });
+        }
+    };
+    let guard_mode = match r.u8()? {
+        0 => GuardMode::Ask,
+        1 => GuardMode::Flag,
+        _ => return Err(RecordError::Field { name: "guard mode" }),
+    };
+    let any_shop = flag(u64::from(r.u8()?))?;
+    Ok(Programme {
+        id,
+        name,
+        payment_max,
+        balance_max,
+        guard_window_s,
+        doubt_window_s,
+        hold_default_s,
+        hold_max_s,
+        refund_days,
+        validity_days,
+        zone_minutes,
+        priority,
+        expired_refund,
+        guard_mode,
+        any_shop,
+    })
+}
+
+fn get_positions(r: &mut Reader<'_>) -> Result<Positions, RecordError> {
+    let count = r.u64()?;
+    if count > Positions::MAX as u64 {
+        return Err(RecordError::Field { name: "count" });
+    }
+    let mut p = Positions { count: count as u8, list: [0; Positions::MAX] };
+    for slot in p.list.iter_mut().take(count as usize) {
+        *slot = r.u64()?;
+    }
+    Ok(p)
+}
+
+impl Command {
+    /// What this asks, as a number. See [`Fingerprint`].
+    #[must_use]
+    #[inline]
+    pub fn fingerprint(&self) -> Fingerprint {
+        let kind = u64::from(self.operation.kind());
+        let h = mix(kind, hash_bytes(1, self.envelope.account.bytes()));
+        Fingerprint(match &self.operation {
+            Operation::Debit(p) => purchase_print(h, p, 0),
+            Operation::DebitConfirmed { purchase, seconds } | Operation::Hold { purchase, seconds } => {
+                purchase_print(h, purchase, *seconds)
+            }
+            Operation::Fence => 0,
+            other => {
+                let mut body = Vec::with_capacity(RECORD_BYTES_MAX);
+                encode_body(other, &mut Writer::new(&mut body));
+                hash_bytes(h, &body)
+            }
+        })
+    }
+}
+
+#[inline]
+fn purchase_print(h: u64, p: &Purchase, seconds: u32) -> u64 {
+    let h = hash_bytes(h, p.shop.bytes());
+    let h = mix(h ^ u64::from_le_bytes(*p.terminal.bytes()), p.amount.get());
+    mix(h, u64::from(seconds) << 1 | u64::from(p.partial))
+}

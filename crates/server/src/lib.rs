@@ -1,0 +1,1 @@
+//! Sockets, threads, the disk, health, metrics and configuration: drives the node

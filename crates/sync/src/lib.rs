@@ -1,0 +1,1 @@
+//! The few lock-free pieces behind a loom facade

@@ -1,0 +1,3 @@
+//! The command line: serve, demo, operate, inspect.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! The native frame protocol: layouts, codec, limits, test vectors

@@ -30,6 +30,9 @@ pub use fingerprint::{Fingerprint, hash_bytes, mix};
 pub use ids::{AccountId, GatewayId, IdError, NamespaceId, ProgrammeId, ShopId, TerminalId};
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
-pub use record::{RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, encode, record_len};
+pub use record::{
+    PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_purchase, encode,
+    record_len,
+};
 pub use time::{Position, Timestamp};
 pub use yen::{Amount, Yen};

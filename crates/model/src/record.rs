@@ -244,24 +244,30 @@ fn put_programme(p: &Programme, w: &mut Writer<'_>) {
 pub fn decode(bytes: &[u8]) -> Result<Command, RecordError> {
     let len = record_len(bytes)?;
     let mut r = Reader::new(&bytes[..len]);
-    let kind = r.u16()?;
-    let _ = r.u16()?;
+    let kind = u16::from_le_bytes([bytes[0], bytes[1]]);
+    let envelope = get_envelope(&mut r)?;
+    let operation = decode_body(kind, &mut r)?;
+    if !r.rest_is_zero() {
+        return Err(RecordError::Reserved);
+    }
+    Ok(Command { envelope, operation })
+}
+
+/// The header after kind and length, which the caller has read.
+#[inline]
+fn get_envelope(r: &mut Reader<'_>) -> Result<Envelope, RecordError> {
+    let _kind_and_length = r.u32()?;
     if r.u32()? != 0 {
         return Err(RecordError::Reserved);
     }
-    let envelope = Envelope {
+    Ok(Envelope {
         received_at: Timestamp::from_micros(r.i64()?),
         deadline: Timestamp::from_micros(r.i64()?),
         namespace: NamespaceId::new(r.u32()?),
         gateway: GatewayId::new(r.u32()?),
         account: AccountId::from_bytes(r.array()?).map_err(|_| RecordError::Field { name: "account" })?,
         key: Key::from_bytes(r.array()?),
-    };
-    let operation = decode_body(kind, &mut r)?;
-    if !r.rest_is_zero() {
-        return Err(RecordError::Reserved);
-    }
-    Ok(Command { envelope, operation })
+    })
 }
 
 fn decode_body(kind: u16, r: &mut Reader<'_>) -> Result<Operation, RecordError> {
@@ -488,4 +494,46 @@ fn purchase_print(h: u64, p: &Purchase, seconds: u32) -> u64 {
     let h = hash_bytes(h, p.shop.bytes());
     let h = mix(h ^ u64::from_le_bytes(*p.terminal.bytes()), p.amount.get());
     mix(h, u64::from(seconds) << 1 | u64::from(p.partial))
+}
+
+/// A debit, a confirmed debit or a hold, as its record has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PurchaseRecord {
+    /// The record's kind: 4, 5 or 6.
+    pub kind: u16,
+    /// What is bought.
+    pub purchase: Purchase,
+    /// How long it is held; 0: the programme's default, and always 0 for a plain debit.
+    pub seconds: u32,
+}
+
+impl PurchaseRecord {
+    /// The same number as [`Command::fingerprint`] gives.
+    #[must_use]
+    #[inline]
+    pub fn fingerprint(&self, account: &AccountId) -> u64 {
+        let h = mix(u64::from(self.kind), hash_bytes(1, account.bytes()));
+        purchase_print(h, &self.purchase, self.seconds)
+    }
+}
+
+/// The short way for what most records are: nothing when the record is of another kind.
+#[inline]
+pub fn decode_purchase(bytes: &[u8]) -> Result<Option<(Envelope, PurchaseRecord)>, RecordError> {
+    let head = bytes.first_chunk::<2>().ok_or(RecordError::Short)?;
+    let kind = u16::from_le_bytes(*head);
+    if !(4..=6).contains(&kind) {
+        return Ok(None);
+    }
+    let len = record_len(bytes)?;
+    let mut r = Reader::new(&bytes[..len]);
+    let envelope = get_envelope(&mut r)?;
+    let (purchase, seconds) = get_purchase(&mut r)?;
+    if kind == 4 && seconds != 0 {
+        return Err(RecordError::Field { name: "seconds" });
+    }
+    if !r.rest_is_zero() {
+        return Err(RecordError::Reserved);
+    }
+    Ok(Some((envelope, PurchaseRecord { kind, purchase, seconds })))
 }

@@ -1,0 +1,384 @@
+//! One command, one decision. The order of the questions is the contract: known key → clock of the key → deadline →
+//! the operation itself.
+
+use crate::Engine;
+use crate::funds::Taken;
+use crate::rules::Rules;
+use crate::shard::{Shard, account_hash, key_hash};
+use crate::slots::{Remembered, flag};
+use tegata_model::{
+    Approval, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position, RecordError, State, Timestamp,
+    Yen, decode, decode_purchase,
+};
+
+/// A receipt is never logged as more than this before its batch (FIELD, lots and expiry).
+const RECEIPT_AGE_MAX_US: u64 = 30_000_000;
+/// Decisions that one command may make the engine forget: two for the one it adds.
+const FORGET_PER_COMMAND: usize = 2;
+
+/// Where and when a command is applied.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Context {
+    pub(crate) at: Timestamp,
+    pub(crate) received: Timestamp,
+    pub(crate) position: Position,
+    pub(crate) envelope: Envelope,
+    pub(crate) account_hash: u64,
+    pub(crate) key_hash: u64,
+}
+
+/// What an operation came to, before it is stored.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Verdict {
+    pub(crate) code: Code,
+    pub(crate) amount: u64,
+    pub(crate) balance: u64,
+    pub(crate) related: Position,
+    pub(crate) state: State,
+    pub(crate) flags: u8,
+    pub(crate) shop: u32,
+    pub(crate) terminal: u32,
+    pub(crate) detail: u32,
+    pub(crate) like_before: u32,
+}
+
+impl Verdict {
+    /// Nothing moved.
+    #[inline]
+    pub(crate) fn of(code: Code) -> Self {
+        Self {
+            code,
+            amount: 0,
+            balance: 0,
+            related: Position::ZERO,
+            state: State::Final,
+            flags: 0,
+            shop: 0,
+            terminal: 0,
+            detail: 0,
+            like_before: 0,
+        }
+    }
+}
+
+/// What became of one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    /// Decided now, and stored under its key.
+    Decided,
+    /// Decided before; the stored decision again.
+    Replayed,
+    /// Nothing changed and nothing is stored.
+    NotRecorded,
+    /// A command of the node itself; nobody waits for an answer.
+    Noted,
+}
+
+/// The answer to one command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Applied {
+    /// The decision or refusal.
+    pub decision: Decision,
+    /// Whether it is new.
+    pub effect: Effect,
+    /// Executed although a like debit was seen.
+    pub flagged: bool,
+}
+
+impl Applied {
+    fn refused(code: Code, at: Timestamp) -> Self {
+        Self { decision: Decision::refusal(code, at), effect: Effect::NotRecorded, flagged: false }
+    }
+}
+
+impl Context {
+    #[inline]
+    fn new(envelope: Envelope, position: Position, at: Timestamp) -> Self {
+        let received = envelope.received_at.min(at).max(at.minus_micros(RECEIPT_AGE_MAX_US));
+        let account_hash = account_hash(&envelope.account);
+        let key_hash = key_hash(account_hash, envelope.namespace, &envelope.key);
+        Self { at, received, position, envelope, account_hash, key_hash }
+    }
+}
+
+/// What the key alone decides.
+enum KeyCheck {
+    New,
+    Known(u32),
+    Refused(Code),
+}
+
+impl Rules {
+    /// True when a decision under a key made at `created` may still be known at `at`.
+    #[inline]
+    pub(crate) fn remembers(&self, created: Timestamp, at: Timestamp) -> bool {
+        at <= created.plus_seconds(u64::from(self.settings.horizon_s) + u64::from(self.settings.skew_s))
+    }
+
+    /// What the time in a key says when nothing is stored under it.
+    #[inline]
+    pub(crate) fn key_time(&self, key: &Key, at: Timestamp) -> Result<Timestamp, Code> {
+        let created = key.created_at().ok_or(Code::KeyClock)?;
+        if created > at.plus_seconds(u64::from(self.settings.skew_s)) {
+            return Err(Code::KeyClock);
+        }
+        if created.plus_seconds(u64::from(self.settings.horizon_s)) < at {
+            return Err(Code::KeyTooOld);
+        }
+        Ok(created)
+    }
+}
+
+impl Shard {
+    #[inline]
+    fn check_key(&self, rules: &Rules, c: &Context) -> KeyCheck {
+        let e = &c.envelope;
+        if let Some(n) = self.decision(c.key_hash, e.namespace, &e.account, &e.key)
+            && e.key.created_at().is_some_and(|created| rules.remembers(created, c.at))
+        {
+            return KeyCheck::Known(n);
+        }
+        match rules.key_time(&e.key, c.at) {
+            Err(code) => KeyCheck::Refused(code),
+            Ok(_) if !e.deadline.is_zero() && c.at > e.deadline => KeyCheck::Refused(Code::DeadlinePassed),
+            Ok(_) => KeyCheck::New,
+        }
+    }
+
+    /// The stored decision for a repeat, or the conflict that names it.
+    #[inline]
+    pub(crate) fn repeat(&self, n: u32, fingerprint: u64, fence: bool) -> Applied {
+        let Some(d) = self.decisions.get(n) else { return Applied::refused(Code::Unknown, Timestamp::ZERO) };
+        let decision = d.decision(self.related(d));
+        let flagged = d.flags & flag::FLAGGED != 0;
+        if fence || d.fingerprint == fingerprint || d.state == State::Fenced {
+            return Applied { decision, effect: Effect::Replayed, flagged };
+        }
+        let conflict = Decision { code: Code::Conflict, position: Position::ZERO, related: d.position, ..decision };
+        Applied { decision: conflict, effect: Effect::NotRecorded, flagged: false }
+    }
+
+    /// Stores a verdict under its key, unless it is one that leaves the key free.
+    #[inline]
+    pub(crate) fn conclude(&mut self, c: &Context, kind: u16, fingerprint: u64, v: &Verdict) -> (Applied, u32) {
+        let decision = Decision {
+            code: v.code,
+            amount: Yen::new(v.amount),
+            balance: Yen::new(v.balance),
+            position: c.position,
+            at: c.at,
+            related: v.related,
+        };
+        if !v.code.is_recorded() && v.code != Code::Fenced {
+            let decision = Decision { position: Position::ZERO, ..decision };
+            return (Applied { decision, effect: Effect::NotRecorded, flagged: false }, 0);
+        }
+        let mut detail = v.detail;
+        if detail == 0 && v.related != Position::ZERO {
+            detail = self.bare_detail();
+        }
+        if detail != 0 {
+            self.details.get_mut(detail).related = v.related.get();
+        }
+        let d = Remembered {
+            key: c.envelope.key,
+            account: c.envelope.account,
+            fingerprint,
+            position: c.position,
+            at: c.at,
+            amount: v.amount,
+            balance: v.balance,
+            namespace: c.envelope.namespace,
+            shop: v.shop,
+            detail,
+            like_before: v.like_before,
+            terminal: v.terminal,
+            code: v.code.number(),
+            kind: kind as u8,
+            flags: v.flags,
+            state: v.state,
+        };
+        let n = self.remember(c.key_hash, d, v.related);
+        if detail != 0 {
+            self.details.get_mut(detail).decision = n;
+        }
+        (Applied { decision, effect: Effect::Decided, flagged: v.flags & flag::FLAGGED != 0 }, n)
+    }
+}
+
+impl Engine {
+    /// Applies the record at `position`, sealed at `at`. Bytes that are not a record change nothing.
+    pub fn apply(&mut self, position: Position, at: Timestamp, record: &[u8]) -> Result<Applied, RecordError> {
+        assert!(position > self.applied, "positions only grow");
+        assert!(at >= self.at, "logged time never goes back");
+        self.applied = position;
+        self.at = at;
+        if let Some((envelope, purchase)) = decode_purchase(record)? {
+            let c = Context::new(envelope, position, at);
+            return Ok(self.apply_purchase(&c, &purchase));
+        }
+        let command = decode(record)?;
+        Ok(self.apply_command(&command, position, at))
+    }
+
+    #[inline]
+    fn apply_purchase(&mut self, c: &Context, purchase: &tegata_model::PurchaseRecord) -> Applied {
+        let fingerprint = purchase.fingerprint(&c.envelope.account);
+        let i = self.shard_of_hash(c.account_hash);
+        self.touched = i;
+        let (rules, shard) = (&self.rules, &mut self.shards[i]);
+        shard.taken.clear();
+        shard.forget(rules, c.at, FORGET_PER_COMMAND);
+        match shard.check_key(rules, c) {
+            KeyCheck::Known(n) => shard.repeat(n, fingerprint, false),
+            KeyCheck::Refused(code) => Applied::refused(code, c.at),
+            KeyCheck::New => shard.purchase(rules, c, purchase, fingerprint),
+        }
+    }
+
+    fn apply_command(&mut self, command: &Command, position: Position, at: Timestamp) -> Applied {
+        let c = Context::new(command.envelope, position, at);
+        let op = &command.operation;
+        if self.note(op, &c) {
+            let decision = Decision { position, ..Decision::refusal(Code::Approved, at) };
+            return Applied { decision, effect: Effect::Noted, flagged: false };
+        }
+        let fingerprint = command.fingerprint().0;
+        let i = self.shard_of_hash(c.account_hash);
+        self.touched = i;
+        let shard = &mut self.shards[i];
+        shard.taken.clear();
+        shard.forget(&self.rules, at, FORGET_PER_COMMAND);
+        match shard.check_key(&self.rules, &c) {
+            KeyCheck::Known(n) => return shard.repeat(n, fingerprint, matches!(op, Operation::Fence)),
+            KeyCheck::Refused(code) => return Applied::refused(code, at),
+            KeyCheck::New => {}
+        }
+        let verdict = self.execute(op, &c);
+        self.shards[i].conclude(&c, op.kind(), fingerprint, &verdict).0
+    }
+
+    /// Commands of the node itself. True when it was one.
+    fn note(&mut self, op: &Operation, c: &Context) -> bool {
+        match op {
+            Operation::Undelivered(list) => self.flag_all(list.as_slice(), flag::UNDELIVERED, flag::DELIVERED),
+            Operation::Delivered(list) => self.flag_all(list.as_slice(), flag::DELIVERED, flag::UNDELIVERED),
+            Operation::Epoch { delivered_to, settings } => self.rules.restart(*delivered_to, *settings, c.position),
+            Operation::Mark(mark) => self.rules.mark(*mark, c.at),
+            _ => return false,
+        }
+        true
+    }
+
+    fn flag_all(&mut self, positions: &[u64], set: u8, clear: u8) {
+        for p in positions {
+            for shard in &mut self.shards {
+                shard.flag_at(Position::new(*p), set, clear);
+            }
+        }
+    }
+
+    fn execute(&mut self, op: &Operation, c: &Context) -> Verdict {
+        let i = self.shard_of_hash(c.account_hash);
+        let (rules, shard) = (&mut self.rules, &mut self.shards[i]);
+        match op {
+            Operation::Issue { programme, amount, expires_at, valid_from, stay_end_day, kind } => {
+                let life = crate::operate::LotTerms {
+                    programme: *programme,
+                    amount: amount.get(),
+                    expires_at: *expires_at,
+                    valid_from: *valid_from,
+                    kind: *kind,
+                };
+                shard.issue(rules, c, &life, *stay_end_day)
+            }
+            Operation::Load { programme, amount, expires_at, kind } => {
+                let terms = crate::operate::LotTerms {
+                    programme: *programme,
+                    amount: amount.get(),
+                    expires_at: *expires_at,
+                    valid_from: Timestamp::ZERO,
+                    kind: *kind,
+                };
+                shard.load(rules, c, &terms)
+            }
+            Operation::Charge { wallet, amount } => self.charge(c, wallet, *amount),
+            Operation::Debit(_) | Operation::DebitConfirmed { .. } | Operation::Hold { .. } => {
+                unreachable!("purchases have their own way, see `apply`")
+            }
+            Operation::Capture { original, amount } => shard.capture(rules, c, original, *amount, false),
+            Operation::Confirm { original } => shard.capture(rules, c, original, 0, true),
+            Operation::Void { original } => shard.void(rules, c, original),
+            Operation::Reversal { original, remain } => self.reverse(c, original, *remain),
+            Operation::Refund { original, amount } => shard.refund(rules, c, original, amount.get()),
+            Operation::Fence => Verdict { state: State::Fenced, ..Verdict::of(Code::Fenced) },
+            Operation::Reinstate { programme, amount, expires_at, corrects, approval } => {
+                if same_person(approval) {
+                    return Verdict::of(Code::SamePerson);
+                }
+                shard.reinstate(rules, c, *programme, amount.get(), *expires_at, corrects)
+            }
+            Operation::Extend { extension, approval } if same_person(approval) || extension.rule == 0 => {
+                Verdict::of(if extension.rule == 0 { Code::RuleExists } else { Code::SamePerson })
+            }
+            Operation::Extend { extension, .. } => Verdict::of(rules.extend(extension, c.at)),
+            Operation::AccountLife(life) => shard.account_life(c, *life),
+            Operation::ShopLife { shop, life } => Verdict::of(rules.set_shop_life(shop, *life)),
+            Operation::ProgrammeLife { programme, life } => Verdict::of(rules.set_programme_life(*programme, *life)),
+            Operation::Programme(p) => Verdict::of(rules.set_programme(p)),
+            Operation::Shop { shop, programme, name } => Verdict::of(rules.set_shop(*shop, *programme, *name)),
+            Operation::Undelivered(_) | Operation::Delivered(_) | Operation::Epoch { .. } | Operation::Mark(_) => {
+                unreachable!("noted before")
+            }
+        }
+    }
+
+    /// Which lots the last applied command took from or gave to, and how much.
+    pub fn last_lots(&self) -> &[Taken] {
+        &self.shards[self.touched].taken
+    }
+
+    /// What is decided under a key, if anything is, and what became of it.
+    #[must_use]
+    pub fn status(
+        &self,
+        namespace: NamespaceId,
+        account: &tegata_model::AccountId,
+        key: &Key,
+        at: Timestamp,
+    ) -> Option<(Decision, State)> {
+        let hash = account_hash(account);
+        let shard = &self.shards[self.shard_of_hash(hash)];
+        let n = shard.decision(key_hash(hash, namespace, key), namespace, account, key)?;
+        if !key.created_at().is_some_and(|created| self.rules.remembers(created, at)) {
+            return None;
+        }
+        let d = shard.decisions.get(n)?;
+        let dead = d.state == State::Open && shard.details.get(d.detail).dies_at <= at.micros();
+        Some((d.decision(shard.related(d)), if dead { State::Voided } else { d.state }))
+    }
+
+    /// The answer that a request would get because its key is decided already; nothing when it is not.
+    #[must_use]
+    #[inline]
+    pub fn known(
+        &self,
+        envelope: &Envelope,
+        fingerprint: impl FnOnce() -> u64,
+        fence: bool,
+        at: Timestamp,
+    ) -> Option<Applied> {
+        let hash = account_hash(&envelope.account);
+        let shard = &self.shards[self.shard_of_hash(hash)];
+        let key = key_hash(hash, envelope.namespace, &envelope.key);
+        let n = shard.decision(key, envelope.namespace, &envelope.account, &envelope.key)?;
+        if !envelope.key.created_at().is_some_and(|created| self.rules.remembers(created, at)) {
+            return None;
+        }
+        Some(shard.repeat(n, fingerprint(), fence))
+    }
+}
+
+fn same_person(a: &Approval) -> bool {
+    a.maker == a.approver || a.maker == [0; 16] || a.approver == [0; 16]
+}

@@ -1,0 +1,210 @@
+//! Slots in the order in which they were made, forgotten in the same order.
+//!
+//! Numbers run on and wrap at 2^32; they stay unambiguous because far fewer slots are alive at once. Number 0 is
+//! never handed out. Like [`Slab`](crate::slab::Slab), chunks never move, and a copy can be taken while slots change.
+
+use crate::slab::{Slice, Slot};
+use std::collections::VecDeque;
+
+const CHUNK_SHIFT: u32 = 14;
+const CHUNK: usize = 1 << CHUNK_SHIFT;
+
+/// A queue of slots, addressed by number.
+#[derive(Debug, Clone)]
+pub struct Fifo<T> {
+    chunks: VecDeque<Vec<T>>,
+    /// Number of the first slot of the first chunk.
+    base: u32,
+    /// Slots of the first chunk that are forgotten already.
+    gone: usize,
+    len: usize,
+    copy: Option<Copying<T>>,
+}
+
+#[derive(Debug, Clone)]
+struct Copying<T> {
+    next: usize,
+    end: usize,
+    undo: Vec<(u32, T)>,
+}
+
+impl<T: Slot> Fifo<T> {
+    /// An empty queue.
+    pub fn new() -> Self {
+        Self { chunks: VecDeque::new(), base: 1, gone: 0, len: 0, copy: None }
+    }
+
+    /// Adds a slot and returns its number, never 0.
+    #[inline]
+    pub fn push(&mut self, value: T) -> u32 {
+        let n = self.append(value);
+        // The number 0 means "none"; the slot that gets it stays empty.
+        if n == 0 { self.append(value) } else { n }
+    }
+
+    #[inline]
+    fn append(&mut self, value: T) -> u32 {
+        let at = self.gone + self.len;
+        if at >> CHUNK_SHIFT == self.chunks.len() {
+            self.chunks.push_back(Vec::with_capacity(CHUNK));
+        }
+        self.chunks[at >> CHUNK_SHIFT].push(value);
+        self.len += 1;
+        self.base.wrapping_add(at as u32)
+    }
+
+    #[inline]
+    fn offset(&self, n: u32) -> Option<usize> {
+        let at = n.wrapping_sub(self.base) as usize;
+        (n != 0 && at >= self.gone && at < self.gone + self.len).then_some(at)
+    }
+
+    /// Slot `n`, unless it is forgotten.
+    #[inline]
+    pub fn get(&self, n: u32) -> Option<&T> {
+        let at = self.offset(n)?;
+        Some(&self.chunks[at >> CHUNK_SHIFT][at & (CHUNK - 1)])
+    }
+
+    /// Slot `n`, to change it.
+    #[inline]
+    pub fn get_mut(&mut self, n: u32) -> Option<&mut T> {
+        let at = self.offset(n)?;
+        let slot = &mut self.chunks[at >> CHUNK_SHIFT][at & (CHUNK - 1)];
+        if let Some(copy) = &mut self.copy
+            && (copy.next..copy.end).contains(&at)
+        {
+            copy.undo.push(((at - self.gone) as u32 + 1, *slot));
+        }
+        Some(slot)
+    }
+
+    /// The oldest slot and its number.
+    pub fn oldest(&self) -> Option<(u32, &T)> {
+        let n = self.base.wrapping_add(self.gone as u32);
+        let n = if n == 0 { 1 } else { n };
+        Some((n, self.get(n)?))
+    }
+
+    /// Forgets the oldest slot. Not while a copy is being taken.
+    pub fn forget_oldest(&mut self) {
+        if self.len == 0 || self.copy.is_some() {
+            return;
+        }
+        self.gone += 1;
+        self.len -= 1;
+        if self.gone == CHUNK {
+            self.chunks.pop_front();
+            self.base = self.base.wrapping_add(CHUNK as u32);
+            self.gone = 0;
+        }
+    }
+
+    /// True while a copy is being taken.
+    pub fn copying(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// The first number whose slot is not `before`, for slots that are ordered by it.
+    pub fn partition(&self, before: impl Fn(&T) -> bool) -> u32 {
+        let (mut low, mut high) = (self.gone, self.gone + self.len);
+        while low < high {
+            let mid = low + (high - low) / 2;
+            if before(&self.chunks[mid >> CHUNK_SHIFT][mid & (CHUNK - 1)]) { low = mid + 1 } else { high = mid }
+        }
+        self.base.wrapping_add(low as u32)
+    }
+
+    /// Slots that are remembered.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Every slot with its number, oldest first.
+    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let first = self.base.wrapping_add(self.gone as u32);
+        self.chunks
+            .iter()
+            .flatten()
+            .skip(self.gone)
+            .enumerate()
+            .map(move |(i, s)| (first.wrapping_add(i as u32), s))
+            .filter(|(n, s)| *n != 0 && !s.vacant())
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        self.chunks.len() * CHUNK * size_of::<T>()
+    }
+
+    /// From here on the queue as it is now can be taken slice by slice.
+    pub fn start_copy(&mut self) {
+        self.copy = Some(Copying { next: self.gone, end: self.gone + self.len, undo: Vec::new() });
+    }
+
+    /// Number of the oldest slot, which a copy must keep so that references into the queue stay true.
+    pub fn first_number(&self) -> u32 {
+        self.base.wrapping_add(self.gone as u32)
+    }
+
+    /// The next at most `count` slots of the copy; numbers in it count from 1 at the oldest slot.
+    pub fn copy_next(&mut self, count: usize) -> Option<Slice<T>> {
+        let copy = self.copy.as_mut()?;
+        if copy.next >= copy.end && copy.undo.is_empty() {
+            self.copy = None;
+            return None;
+        }
+        let first = copy.next;
+        let end = first.saturating_add(count).min(copy.end);
+        copy.next = end;
+        let undo = std::mem::take(&mut copy.undo);
+        let slots = (first..end).map(|at| self.chunks[at >> CHUNK_SHIFT][at & (CHUNK - 1)]).collect();
+        Some(Slice { first: (first - self.gone) as u32 + 1, slots, undo })
+    }
+
+    /// A queue from the slots of a complete copy, oldest first; the oldest gets the number `first`.
+    pub fn restore(first: u32, slots: impl Iterator<Item = T>) -> Self {
+        let mut fifo = Self { base: first, ..Self::new() };
+        for slot in slots {
+            fifo.append(slot);
+        }
+        fifo
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, Clone, Copy, Default, PartialEq)]
+    struct N(u64);
+    impl Slot for N {
+        fn vacant(&self) -> bool {
+            self.0 == 0
+        }
+    }
+
+    #[test]
+    fn numbers_survive_forgetting_and_wrapping() {
+        let mut fifo = Fifo::<N>::restore(u32::MAX - 20_000, std::iter::empty());
+        let mut live = VecDeque::new();
+        for i in 1..=60_000u64 {
+            live.push_back((fifo.push(N(i)), i));
+            if i > 30_000 {
+                let (n, _) = live.pop_front().expect("there are 30,000");
+                let oldest = fifo.oldest().map(|(n, s)| (n, *s));
+                assert!(oldest.is_some());
+                while fifo.oldest().is_some_and(|(_, s)| s.0 <= i - 30_000) {
+                    fifo.forget_oldest();
+                }
+                assert_eq!(fifo.get(n), None, "forgotten");
+            }
+        }
+        for (n, i) in &live {
+            assert_eq!(fifo.get(*n), Some(&N(*i)));
+            assert_ne!(*n, 0);
+        }
+        let n = fifo.partition(|s| s.0 < 45_000);
+        assert_eq!(fifo.get(n), Some(&N(45_000)));
+    }
+}

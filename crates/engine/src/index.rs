@@ -1,0 +1,300 @@
+//! A linear-hash index from 64-bit hashes to slot numbers: it grows one bucket at a time, so that no insert ever
+//! pays for the whole table.
+//!
+//! A bucket is one cache line: ten references, a 16-bit tag for each, and the number of an overflow bucket. The tag
+//! is bits 12 … 27 of the hash: it saves most looks at slots that do not match, and it holds the bit that a split
+//! needs, so that splitting never touches a slot.
+
+/// log2 of the buckets that an empty index has.
+const LEVEL_MIN: u32 = 12;
+/// log2 of the most buckets; the tag's last bit decides the last split.
+const LEVEL_MAX: u32 = LEVEL_MIN + 16;
+/// References in a bucket.
+const WIDTH: usize = 10;
+/// References per bucket, on average, beyond which a bucket is split.
+const LOAD: usize = 6;
+const CHUNK_SHIFT: u32 = 15;
+const CHUNK_MASK: usize = (1 << CHUNK_SHIFT) - 1;
+
+#[derive(Debug, Clone, Copy)]
+#[repr(C, align(64))]
+struct Bucket {
+    refs: [u32; WIDTH],
+    tags: [u16; WIDTH],
+    /// Overflow bucket number (0: none) × 16 + references in use.
+    meta: u32,
+}
+
+const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
+const _: () = assert!(WIDTH < 16, "the count fits into four bits");
+
+impl Bucket {
+    const EMPTY: Self = Self { refs: [0; WIDTH], tags: [0; WIDTH], meta: 0 };
+
+    #[inline]
+    fn count(&self) -> usize {
+        ((self.meta & 15) as usize).min(WIDTH)
+    }
+
+    #[inline]
+    fn next(&self) -> u32 {
+        self.meta >> 4
+    }
+
+    fn push(&mut self, tag: u16, slot: u32) -> bool {
+        let n = self.count();
+        if n == WIDTH {
+            return false;
+        }
+        self.refs[n] = slot;
+        self.tags[n] = tag;
+        self.meta += 1;
+        true
+    }
+
+    fn swap_remove(&mut self, i: usize) {
+        let last = self.count() - 1;
+        self.refs[i] = self.refs[last];
+        self.tags[i] = self.tags[last];
+        self.meta -= 1;
+    }
+}
+
+/// The index.
+#[derive(Debug, Clone)]
+pub struct Index {
+    chunks: Vec<Vec<Bucket>>,
+    overflow: Vec<Bucket>,
+    overflow_free: Vec<u32>,
+    level: u32,
+    split: usize,
+    len: usize,
+}
+
+#[inline]
+fn tag(hash: u64) -> u16 {
+    (hash >> LEVEL_MIN) as u16
+}
+
+impl Index {
+    /// An empty index.
+    pub fn new() -> Self {
+        let mut first = Vec::with_capacity(1 << CHUNK_SHIFT);
+        first.resize(1 << LEVEL_MIN, Bucket::EMPTY);
+        Self {
+            chunks: vec![first],
+            overflow: vec![Bucket::EMPTY],
+            overflow_free: Vec::new(),
+            level: LEVEL_MIN,
+            split: 0,
+            len: 0,
+        }
+    }
+
+    #[inline]
+    fn address(&self, hash: u64) -> usize {
+        let mask = (1usize << self.level) - 1;
+        let a = hash as usize & mask;
+        if a < self.split { hash as usize & (mask << 1 | 1) } else { a }
+    }
+
+    #[inline]
+    fn bucket(&self, a: usize) -> &Bucket {
+        &self.chunks[a >> CHUNK_SHIFT][a & CHUNK_MASK]
+    }
+
+    #[inline]
+    fn bucket_mut(&mut self, a: usize) -> &mut Bucket {
+        &mut self.chunks[a >> CHUNK_SHIFT][a & CHUNK_MASK]
+    }
+
+    /// Loads the bucket of `hash` and returns a word of it. Many of these in a row overlap their waits for memory.
+    #[inline]
+    pub fn touch(&self, hash: u64) -> u32 {
+        self.bucket(self.address(hash)).meta
+    }
+
+    /// The first reference whose tag is that of `hash`, without a look at its slot; 0 when there is none.
+    #[inline]
+    pub fn guess(&self, hash: u64) -> u32 {
+        let bucket = self.bucket(self.address(hash));
+        let t = tag(hash);
+        for i in 0..bucket.count() {
+            if bucket.tags[i] == t {
+                return bucket.refs[i];
+            }
+        }
+        0
+    }
+
+    /// The reference under `hash` that `is_it` confirms.
+    #[inline]
+    pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+        let t = tag(hash);
+        let mut bucket = self.bucket(self.address(hash));
+        loop {
+            for i in 0..bucket.count() {
+                if bucket.tags[i] == t && is_it(bucket.refs[i]) {
+                    return Some(bucket.refs[i]);
+                }
+            }
+            match bucket.next() {
+                0 => return None,
+                n => bucket = &self.overflow[n as usize],
+            }
+        }
+    }
+
+    /// Adds a reference. The caller knows that it is not there yet.
+    #[inline]
+    pub fn insert(&mut self, hash: u64, slot: u32) {
+        let a = self.address(hash);
+        if !self.bucket_mut(a).push(tag(hash), slot) {
+            self.insert_overflow(a, tag(hash), slot);
+        }
+        self.len += 1;
+        if self.len > LOAD * ((1 << self.level) + self.split) && self.level < LEVEL_MAX {
+            self.split_one();
+        }
+    }
+
+    #[cold]
+    fn insert_overflow(&mut self, a: usize, tag: u16, slot: u32) {
+        let head = self.bucket(a).next();
+        if head != 0 && self.overflow[head as usize].push(tag, slot) {
+            return;
+        }
+        let n = self.overflow_free.pop().unwrap_or_else(|| {
+            self.overflow.push(Bucket::EMPTY);
+            (self.overflow.len() - 1) as u32
+        });
+        let fresh = &mut self.overflow[n as usize];
+        *fresh = Bucket { meta: head << 4, ..Bucket::EMPTY };
+        fresh.push(tag, slot);
+        let bucket = self.bucket_mut(a);
+        bucket.meta = n << 4 | (bucket.meta & 15);
+    }
+
+    fn split_one(&mut self) {
+        let from = self.split;
+        let to = (1usize << self.level) + from;
+        if to >> CHUNK_SHIFT == self.chunks.len() {
+            self.chunks.push(Vec::with_capacity(1 << CHUNK_SHIFT));
+        }
+        self.chunks[to >> CHUNK_SHIFT].push(Bucket::EMPTY);
+        let bit = self.level - LEVEL_MIN;
+        let mut old = std::mem::replace(self.bucket_mut(from), Bucket::EMPTY);
+        loop {
+            for i in 0..old.count() {
+                let a = if old.tags[i] >> bit & 1 == 1 { to } else { from };
+                if !self.bucket_mut(a).push(old.tags[i], old.refs[i]) {
+                    self.insert_overflow(a, old.tags[i], old.refs[i]);
+                }
+            }
+            match old.next() {
+                0 => break,
+                n => {
+                    old = self.overflow[n as usize];
+                    self.overflow_free.push(n);
+                }
+            }
+        }
+        self.split += 1;
+        if self.split == 1 << self.level {
+            self.level += 1;
+            self.split = 0;
+        }
+    }
+
+    /// Points the entry of `old` at `new`; adds it when there is none.
+    #[inline]
+    pub fn replace(&mut self, hash: u64, old: u32, new: u32) {
+        match self.place(hash, old) {
+            Some((a, 0, i)) => self.bucket_mut(a).refs[i] = new,
+            Some((_, n, i)) => self.overflow[n as usize].refs[i] = new,
+            None => self.insert(hash, new),
+        }
+    }
+
+    /// Takes a reference out; does nothing when it is not there.
+    pub fn remove(&mut self, hash: u64, slot: u32) {
+        match self.place(hash, slot) {
+            Some((a, 0, i)) => self.bucket_mut(a).swap_remove(i),
+            Some((_, n, i)) => self.overflow[n as usize].swap_remove(i),
+            None => return,
+        }
+        self.len -= 1;
+    }
+
+    /// Bucket, overflow bucket (0: none) and index of a reference.
+    #[inline]
+    fn place(&self, hash: u64, slot: u32) -> Option<(usize, u32, usize)> {
+        let a = self.address(hash);
+        let (t, mut n) = (tag(hash), 0);
+        let mut bucket = self.bucket(a);
+        loop {
+            for i in 0..bucket.count() {
+                if bucket.refs[i] == slot && bucket.tags[i] == t {
+                    return Some((a, n, i));
+                }
+            }
+            n = bucket.next();
+            if n == 0 {
+                return None;
+            }
+            bucket = &self.overflow[n as usize];
+        }
+    }
+
+    /// References held.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Bytes of memory held.
+    pub fn bytes(&self) -> usize {
+        (self.chunks.iter().map(Vec::len).sum::<usize>() + self.overflow.capacity()) * size_of::<Bucket>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tegata_model::mix;
+
+    #[test]
+    fn finds_what_was_put_in_through_every_split() {
+        let mut index = Index::new();
+        let n = 200_000u32;
+        for i in 1..=n {
+            index.insert(mix(u64::from(i), 7), i);
+        }
+        for i in 1..=n {
+            assert_eq!(index.find(mix(u64::from(i), 7), |r| r == i), Some(i));
+        }
+        for i in (1..=n).step_by(2) {
+            index.remove(mix(u64::from(i), 7), i);
+        }
+        for i in 1..=n {
+            let want = (i % 2 == 0).then_some(i);
+            assert_eq!(index.find(mix(u64::from(i), 7), |r| r == i), want);
+        }
+        assert_eq!(index.len(), n as usize / 2);
+        assert!(index.bytes() < 64 * n as usize / 4, "about 11 bytes a reference");
+    }
+
+    #[test]
+    fn equal_hashes_overflow_and_are_still_found() {
+        let mut index = Index::new();
+        for i in 1..=500 {
+            index.insert(42, i);
+        }
+        for i in 1..=500 {
+            assert_eq!(index.find(42, |r| r == i), Some(i));
+        }
+        index.replace(42, 400, 1000);
+        assert_eq!(index.find(42, |r| r == 400), None);
+        assert_eq!(index.find(42, |r| r == 1000), Some(1000));
+    }
+}

@@ -1,0 +1,84 @@
+//! What came in, what went out, and what is there: per programme and per shop. `issued + charged + reinstated =
+//! balances + spent − returned + expired + paid out`, at every position.
+
+/// Sums of one programme, in yen. 128 bits: no sequence of valid amounts overflows them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sums {
+    /// Issued on paper.
+    pub issued: u128,
+    /// Loaded by cash or bank.
+    pub charged: u128,
+    /// Given back by the operator.
+    pub reinstated: u128,
+    /// On accounts, held value included.
+    pub balances: u128,
+    /// Taken by debits and captures.
+    pub spent: u128,
+    /// Given back by reversals and refunds.
+    pub returned: u128,
+    /// Expired and booked, or forfeited.
+    pub expired: u128,
+    /// Owed in cash.
+    pub paid_out: u128,
+}
+
+impl Sums {
+    /// True when nothing was made or lost.
+    #[must_use]
+    pub fn conserved(&self) -> bool {
+        self.issued + self.charged + self.reinstated + self.returned
+            == self.balances + self.spent + self.expired + self.paid_out
+    }
+
+    /// Adds another shard's.
+    pub fn add(&mut self, o: &Self) {
+        self.issued += o.issued;
+        self.charged += o.charged;
+        self.reinstated += o.reinstated;
+        self.balances += o.balances;
+        self.spent += o.spent;
+        self.returned += o.returned;
+        self.expired += o.expired;
+        self.paid_out += o.paid_out;
+    }
+
+    /// Value leaves the accounts of this shard.
+    #[inline]
+    pub(crate) fn lower_balances(&mut self, yen: u64) {
+        self.balances = self.balances.checked_sub(u128::from(yen)).expect("only what is on accounts leaves them");
+    }
+
+    /// Value leaves the accounts to a shop.
+    #[inline]
+    pub(crate) fn spend(&mut self, yen: u64) {
+        self.lower_balances(yen);
+        self.spent += u128::from(yen);
+    }
+
+    /// Spent value comes back to the accounts.
+    #[inline]
+    pub(crate) fn give_back(&mut self, yen: u64) {
+        self.balances += u128::from(yen);
+        self.returned += u128::from(yen);
+    }
+}
+
+/// What one shop took, in yen.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ShopSums {
+    /// Debits and captures.
+    pub spent: u64,
+    /// Reversals and refunds.
+    pub returned: u64,
+    /// Debits and captures, counted.
+    pub count: u64,
+}
+
+impl ShopSums {
+    /// Adds another shard's.
+    pub fn add(&mut self, o: &Self) {
+        self.spent = self.spent.saturating_add(o.spent);
+        self.returned = self.returned.saturating_add(o.returned);
+        self.count = self.count.saturating_add(o.count);
+    }
+}

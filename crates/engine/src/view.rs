@@ -1,0 +1,207 @@
+//! Reading without changing: balances, plans, sums, sizes, digests.
+
+use crate::Engine;
+use crate::rules::Rules;
+use crate::shard::account_hash;
+use crate::sums::{ShopSums, Sums};
+use tegata_model::{AccountId, Extension, Life, Position, ProgrammeId, ShopId, State, Timestamp, mix};
+
+/// A lot as its holder sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LotView {
+    /// Its name.
+    pub id: u64,
+    /// Of which programme.
+    pub programme: ProgrammeId,
+    /// Yen left.
+    pub remaining: u64,
+    /// When it ends, extensions included.
+    pub expires_at: Timestamp,
+    /// When it starts; zero: at once.
+    pub valid_from: Timestamp,
+    /// True for paid value.
+    pub paid: bool,
+}
+
+/// An account as its holder sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountView {
+    /// Active, suspended or closed.
+    pub life: Life,
+    /// True for a wallet.
+    pub wallet: bool,
+    /// Yen that can be spent now.
+    pub balance: u64,
+    /// Yen in open holds.
+    pub held: u64,
+    /// Its lots that still hold value, in the order of their names.
+    pub lots: Vec<LotView>,
+}
+
+/// What an extension or a reinstatement would do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Plan {
+    /// Lots.
+    pub count: u64,
+    /// Yen in them.
+    pub sum: u64,
+    /// Names exactly this plan.
+    pub digest: u64,
+    /// As of this position.
+    pub position: Position,
+}
+
+/// How much memory the tables use.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Sizes {
+    /// Accounts.
+    pub accounts: u64,
+    /// Decisions remembered.
+    pub decisions: u64,
+    /// Bytes of accounts and lots with their index.
+    pub account_bytes: u64,
+    /// Bytes of decisions with their details and indexes.
+    pub decision_bytes: u64,
+}
+
+impl Engine {
+    /// An account at `at`; nothing when there is none.
+    #[must_use]
+    pub fn account(&self, id: &AccountId, at: Timestamp) -> Option<AccountView> {
+        let hash = account_hash(id);
+        let shard = &self.shards[self.shard_of_hash(hash)];
+        let n = shard.account(hash, id)?;
+        let a = shard.accounts.get(n);
+        let held = shard.holds_of(n).filter(|(_, h)| h.dies_at > at.micros()).map(|(_, h)| h.taken).sum();
+        let view = |l: crate::slots::Lot| LotView {
+            id: l.id,
+            programme: self.rules.programme_at(l.programme).rules.id,
+            remaining: l.remaining,
+            expires_at: Timestamp::from_micros(self.rules.expiry(l.expires_at, l.programme, l.id)),
+            valid_from: Timestamp::from_micros(l.valid_from),
+            paid: l.kind == 1,
+        };
+        let mut lots: Vec<LotView> = shard.lots_of(n).filter(|(_, l)| l.remaining > 0).map(|(_, l)| view(l)).collect();
+        lots.sort_by_key(|l| l.id);
+        Some(AccountView {
+            life: a.life(),
+            wallet: a.is_wallet(),
+            balance: shard.spendable(&self.rules, n, self.rules.expiry_clock(at), at),
+            held,
+            lots,
+        })
+    }
+
+    /// What an extension would cover as things are. Lots without value are not counted.
+    #[must_use]
+    pub fn plan_extension(&self, rule: &Extension, at: Timestamp) -> Plan {
+        let entry = crate::rules::ExtensionEntry { rule: *rule, at };
+        let (mut count, mut sum, mut digest) = (0, 0u64, 0u64);
+        for shard in &self.shards {
+            for (n, a) in shard.accounts.iter() {
+                for (_, l) in shard.lots_of(n).filter(|(_, l)| l.remaining > 0) {
+                    let id = self.rules.programme_at(l.programme).rules.id;
+                    let end = self.rules.expiry(l.expires_at, l.programme, l.id);
+                    if entry.end_for(l.expires_at, end, id, l.id) && end < rule.expires_at.micros() {
+                        count += 1;
+                        sum = sum.saturating_add(l.remaining);
+                        digest = digest.wrapping_add(mix(account_hash(&a.id) ^ l.id, l.remaining));
+                    }
+                }
+            }
+        }
+        let terms = [
+            u64::from(rule.rule) << 32 | u64::from(rule.programme.get()),
+            rule.expiry_from.micros() as u64,
+            rule.expiry_before.micros() as u64,
+            rule.expires_at.micros() as u64,
+            rule.as_of.get() << 1 | u64::from(rule.include_expired),
+        ];
+        let digest = terms.iter().fold(digest, |d, t| mix(d, *t)).max(1);
+        Plan { count, sum, digest, position: self.applied }
+    }
+
+    /// A programme's sums over all shards.
+    #[must_use]
+    pub fn sums(&self) -> Vec<(ProgrammeId, Sums)> {
+        let all = self.rules.programmes.iter().enumerate().map(|(i, p)| {
+            let mut sums = Sums::default();
+            self.shards.iter().filter_map(|s| s.sums.get(i)).for_each(|s| sums.add(s));
+            (p.rules.id, sums)
+        });
+        all.collect()
+    }
+
+    /// A shop's sums over all shards; nothing when it is not registered.
+    #[must_use]
+    pub fn shop_sums(&self, id: &ShopId) -> Option<ShopSums> {
+        let n = self.rules.shop(id)? as usize;
+        let mut sums = ShopSums::default();
+        self.shards.iter().filter_map(|s| s.shops.get(n)).for_each(|s| sums.add(s));
+        Some(sums)
+    }
+
+    /// The digest of all decisions since the first, the same for every number of shards.
+    #[must_use]
+    pub fn digest(&self) -> u128 {
+        self.shards.iter().fold(0, |d, s| d.wrapping_add(s.digest))
+    }
+
+    /// Sizes of the tables.
+    #[must_use]
+    pub fn sizes(&self) -> Sizes {
+        let mut sizes = Sizes::default();
+        for s in &self.shards {
+            sizes.accounts += s.accounts.used() as u64;
+            sizes.decisions += s.decisions.len() as u64;
+            sizes.account_bytes += (s.accounts.bytes() + s.account_index.bytes() + s.lots.bytes()) as u64;
+            sizes.decision_bytes += (s.decisions.bytes()
+                + s.key_index.bytes()
+                + s.like_index.bytes()
+                + s.details.bytes()
+                + s.allocations.bytes()) as u64;
+        }
+        sizes
+    }
+
+    /// What everything that is not an account says.
+    #[must_use]
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Walks all accounts and checks what must hold at every position. Slow; for tests, tools and verification.
+    pub fn audit(&self) -> Result<(), String> {
+        let mut found = vec![0u128; self.rules.programmes.len()];
+        for shard in &self.shards {
+            for (n, a) in shard.accounts.iter() {
+                for (_, lot) in shard.lots_of(n) {
+                    found[lot.programme as usize] += u128::from(lot.remaining);
+                }
+                for (h, hold) in shard.holds_of(n) {
+                    let owner = shard.decisions.get(hold.decision).map(|d| (d.state, d.account));
+                    if owner != Some((State::Open, a.id)) {
+                        return Err(format!("a hold of account {} is listed but not open", a.id));
+                    }
+                    let mut sum = 0;
+                    for (_, x) in shard.allocations_of(h) {
+                        found[x.programme as usize] += u128::from(x.amount - x.returned);
+                        sum += x.amount - x.returned;
+                    }
+                    if sum != hold.taken {
+                        return Err(format!("a hold of account {} holds {sum} yen, not {}", a.id, hold.taken));
+                    }
+                }
+            }
+        }
+        for ((id, sums), found) in self.sums().into_iter().zip(found) {
+            if sums.balances != found {
+                return Err(format!("programme {id}: balances sum to {found} yen, counted {}", sums.balances));
+            }
+            if !sums.conserved() {
+                return Err(format!("programme {id}: value is not conserved: {sums:?}"));
+            }
+        }
+        Ok(())
+    }
+}

@@ -166,6 +166,12 @@ impl Shard {
         self.details.remove(detail);
     }
 
+    /// The flags of the decision at a position; 0 when this shard does not have it.
+    pub(crate) fn flags_at(&self, position: Position) -> u8 {
+        let n = self.decisions.partition(|d| d.position < position);
+        self.decisions.get(n).filter(|d| d.position == position).map_or(0, |d| d.flags)
+    }
+
     /// Flags the decision at a position, if this shard has it.
     pub(crate) fn flag_at(&mut self, position: Position, set: u8, clear: u8) {
         let n = self.decisions.partition(|d| d.position < position);

@@ -164,6 +164,33 @@ impl Engine {
         sizes
     }
 
+    /// Accounts, and decisions remembered.
+    #[must_use]
+    pub fn counts(&self) -> (u64, u64) {
+        self.shards.iter().fold((0, 0), |(a, d), s| (a + s.accounts.used() as u64, d + s.decisions.len() as u64))
+    }
+
+    /// True when the decision at a position is logged as undelivered.
+    #[must_use]
+    pub fn is_undelivered(&self, position: Position) -> bool {
+        self.shards.iter().any(|s| s.flags_at(position) & crate::slots::flag::UNDELIVERED != 0)
+    }
+
+    /// At most `count` shops from a slot on, and the slot to go on with; 0 when there are no more.
+    #[must_use]
+    pub fn shops_after(&self, slot: u32, count: usize) -> (Vec<crate::rules::Shop>, u32) {
+        let mut next = 0;
+        let mut shops = Vec::new();
+        for (n, shop) in self.rules.shops.iter().skip_while(|(n, _)| *n < slot) {
+            if shops.len() == count {
+                next = n;
+                break;
+            }
+            shops.push(*shop);
+        }
+        (shops, next)
+    }
+
     /// What everything that is not an account says.
     #[must_use]
     pub fn rules(&self) -> &Rules {

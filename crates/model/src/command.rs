@@ -5,7 +5,7 @@ use crate::{
 };
 
 /// What every record says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Envelope {
     /// When the request was received; expiry is compared with it.
     pub received_at: Timestamp,

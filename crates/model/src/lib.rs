@@ -31,7 +31,7 @@ pub use ids::{AccountId, GatewayId, IdError, NamespaceId, ProgrammeId, ShopId, T
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
 pub use record::{
-    PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_purchase, encode,
+    PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_envelope, decode_purchase, encode,
     record_len,
 };
 pub use time::{Position, Timestamp};

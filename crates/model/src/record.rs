@@ -496,6 +496,12 @@ fn purchase_print(h: u64, p: &Purchase, seconds: u32) -> u64 {
     mix(h, u64::from(seconds) << 1 | u64::from(p.partial))
 }
 
+/// Who, when, under which key: the header of a record.
+#[inline]
+pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, RecordError> {
+    get_envelope(&mut Reader::new(bytes))
+}
+
 /// A debit, a confirmed debit or a hold, as its record has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurchaseRecord {

@@ -1,1 +1,24 @@
-//! Sessions, admission and the sequencer as state machines without I/O, clock or threads
+//! The node without its body: sessions' deliveries, admission, the sequencer and replay as state machines without
+//! I/O, clock or threads. The server drives them; a simulation can.
+//!
+//! Invariants:
+//! - a command is applied only after it is durable, and answered only after it is applied;
+//! - before any refusal the key is looked up: a decided key gets its decision, a key in flight is never told
+//!   "nothing was taken";
+//! - logged time never goes back.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod delivery;
+mod margin;
+mod message;
+mod node;
+mod plans;
+mod replay;
+
+pub use batch::Sealed;
+pub use delivery::{Delivery, NeverSent};
+pub use margin::Margin;
+pub use message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
+pub use node::{Limits, Node};
+pub use replay::{Replay, ReplayError};

@@ -1,0 +1,191 @@
+//! What connections hand to the core and what the core hands back: bundles, so that one hand-over carries many
+//! requests.
+
+use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
+use tegata_model::{AccountId, Decision, Extension, Key, NamespaceId, Position, ProgrammeId, State};
+
+/// Who waits for an answer: a connection of one of the threads that serve connections.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Waiter {
+    /// The connection, never the same for two connections of one thread.
+    pub connection: u64,
+    /// The request's number on it.
+    pub request: u64,
+}
+
+/// A question that changes nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Question {
+    /// What is decided under a key?
+    Status {
+        /// Whose key.
+        namespace: NamespaceId,
+        /// Of which account.
+        account: AccountId,
+        /// The key.
+        key: Key,
+    },
+    /// What is on an account?
+    Balance(AccountId),
+    /// What would this extension cover?
+    PlanExtension(Extension),
+    /// What would a reinstatement of this sum to this account be?
+    PlanReinstatement {
+        /// To which account.
+        account: AccountId,
+        /// Yen.
+        amount: u64,
+        /// What it corrects.
+        corrects: Key,
+    },
+    /// Position, digest and sums.
+    Digest,
+    /// All programmes.
+    Programmes,
+    /// Registered shops from a slot on, at most a frame full.
+    Shops(u32),
+    /// How the server is.
+    Server,
+    /// Start a snapshot.
+    Snapshot,
+}
+
+/// What a question got.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// The decision under a key, and what became of it; nothing when none is seen.
+    Status {
+        /// What is decided.
+        decided: Option<(Decision, State)>,
+        /// The key is being decided.
+        in_progress: bool,
+    },
+    /// The account; nothing when there is none.
+    Balance {
+        /// As of.
+        position: Position,
+        /// The account.
+        account: Option<AccountView>,
+    },
+    /// A plan that was remembered.
+    Plan(Plan),
+    /// Position, digest, sums.
+    Digest {
+        /// As of.
+        position: Position,
+        /// Of all decisions.
+        digest: u128,
+        /// By programme.
+        sums: Vec<(ProgrammeId, Sums)>,
+    },
+    /// Programmes.
+    Programmes(Vec<ProgrammeEntry>),
+    /// Shops, and the slot after the last; 0 when there are no more.
+    Shops(Vec<Shop>, u32),
+    /// The server.
+    Server(ServerFacts),
+    /// A snapshot was started, or is not possible now.
+    Snapshot {
+        /// True when it was started.
+        started: bool,
+        /// As of.
+        position: Position,
+    },
+}
+
+/// How the node is doing.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct ServerFacts {
+    /// Last position accepted into a batch.
+    pub accepted: u64,
+    /// Last position handed to the journal.
+    pub submitted: u64,
+    /// Last durable position.
+    pub durable: u64,
+    /// Last applied position.
+    pub applied: u64,
+    /// Last position known to be delivered, or logged as undelivered.
+    pub delivered: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Decisions remembered.
+    pub decisions: u64,
+    /// Requests accepted and not yet answered.
+    pub in_flight: u64,
+    /// Bytes of the engine's tables.
+    pub table_bytes: u64,
+}
+
+/// From a thread of connections to the core.
+#[derive(Debug, Default)]
+pub struct Inbound {
+    /// Journal records, one after the other.
+    pub records: Vec<u8>,
+    /// Who waits for each record, in the same order.
+    pub waiters: Vec<Waiter>,
+    /// Questions and who asks.
+    pub questions: Vec<(Waiter, Question)>,
+    /// Positions whose answers were not acknowledged in time.
+    pub undelivered: Vec<u64>,
+    /// Positions that were acknowledged late, or whose repeat was acknowledged.
+    pub delivered: Vec<u64>,
+    /// How far this thread's deliveries are.
+    pub report: Option<Report>,
+}
+
+impl Inbound {
+    /// True when there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.waiters.is_empty()
+            && self.questions.is_empty()
+            && self.undelivered.is_empty()
+            && self.delivered.is_empty()
+            && self.report.is_none()
+    }
+}
+
+/// How far one thread's deliveries are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Report {
+    /// The highest position of the answers it has taken over.
+    pub taken_over: u64,
+    /// The oldest position that is not acknowledged; nothing when all are.
+    pub oldest_waiting: Option<u64>,
+}
+
+/// An answer to one record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Answer {
+    /// Who waits.
+    pub waiter: Waiter,
+    /// Kind of the record.
+    pub kind: u8,
+    /// The stored decision again.
+    pub replayed: bool,
+    /// Executed although a like debit was seen.
+    pub flagged: bool,
+    /// When to try again, in ms; 0: not said.
+    pub retry_after_ms: u32,
+    /// The answer.
+    pub decision: Decision,
+}
+
+/// From the core to a thread of connections.
+#[derive(Debug, Default)]
+pub struct Outbound {
+    /// Answers to records.
+    pub answers: Vec<Answer>,
+    /// Answers to questions.
+    pub replies: Vec<(Waiter, Reply)>,
+    /// Everything up to this position that this thread waits for is in this bundle or an earlier one.
+    pub applied: u64,
+}
+
+impl Outbound {
+    /// True when there is nothing in it.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.answers.is_empty() && self.replies.is_empty()
+    }
+}

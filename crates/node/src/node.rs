@@ -1,0 +1,473 @@
+//! The node: admission, one order, one clock, and the engine behind the journal. It has no I/O, no clock and no
+//! threads: whoever drives it brings bundles, the time, and the news of what is durable.
+//!
+//! ```text
+//! accept ──known key──▶ answer from memory
+//!    └──▶ open batch ──seal──▶ sealed batches ──durable──▶ engine ──▶ answers
+//! ```
+//!
+//! Invariants: `delivered ≤ applied ≤ durable ≤ submitted ≤ accepted`; a record is applied only after it is durable;
+//! every record that was accepted is answered exactly once.
+
+use crate::batch::{Batch, Sealed, Ticket};
+use crate::margin::Margin;
+use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts};
+use crate::plans::Plans;
+use std::collections::VecDeque;
+use tegata_engine::{Applied, Effect, Engine};
+use tegata_model::{
+    Code, Command, Decision, Envelope, Mark, Operation, Position, Positions, RECORD_BYTES_MAX, Settings, Timestamp,
+    decode, decode_envelope, encode, mix, record_len,
+};
+
+/// Bounds of a node.
+#[derive(Debug, Clone, Copy)]
+pub struct Limits {
+    /// Threads of connections.
+    pub threads: usize,
+    /// Most bytes of records in one batch.
+    pub batch_bytes_max: usize,
+    /// From so many bytes on a batch is sealed although others are in flight.
+    pub seal_bytes: usize,
+    /// Most batches in flight.
+    pub in_flight_max: usize,
+    /// Most bytes of records that wait for room in a batch; what comes beyond is refused.
+    pub waiting_bytes_max: usize,
+    /// Most accounts; what would make more is refused.
+    pub accounts_max: u64,
+    /// Most decisions remembered; beyond, everything that would be remembered is refused.
+    pub decisions_max: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            threads: 1,
+            batch_bytes_max: 256 << 10,
+            seal_bytes: 48 << 10,
+            in_flight_max: 4,
+            waiting_bytes_max: 64 << 20,
+            accounts_max: 100_000_000,
+            decisions_max: 100_000_000,
+        }
+    }
+}
+
+/// Slots of the table that tells whether a key may be in flight.
+const IN_FLIGHT_SLOTS: usize = 1 << 14;
+/// Told to whoever is refused for load, in ms.
+const RETRY_AFTER_MS: u32 = 250;
+
+/// See the module.
+#[derive(Debug)]
+pub struct Node {
+    engine: Engine,
+    limits: Limits,
+    open: Batch,
+    sealed: VecDeque<Batch>,
+    spare: Vec<Batch>,
+    waiting: VecDeque<(u16, Inbound, usize, usize)>,
+    waiting_bytes: usize,
+    out: Vec<Outbound>,
+    reports: Vec<Report>,
+    answered_to: Vec<u64>,
+    in_flight: Vec<u32>,
+    plans: Plans,
+    next: Position,
+    now: Timestamp,
+    durable: u64,
+    submitted: u64,
+    delivered_to: u64,
+    halted: bool,
+    full: Option<Code>,
+}
+
+impl Node {
+    /// A node over a recovered state. `delivered_to` is the last position known to be delivered; everything decided
+    /// after it counts as undelivered, which the first record says.
+    #[must_use]
+    pub fn new(engine: Engine, limits: Limits, settings: Settings, delivered_to: u64, now: Timestamp) -> Self {
+        let applied = engine.applied();
+        let now = now.max(engine.at());
+        let mut node = Self {
+            engine,
+            limits,
+            open: Batch { first: applied.next(), ..Batch::default() },
+            sealed: VecDeque::new(),
+            spare: Vec::new(),
+            waiting: VecDeque::new(),
+            waiting_bytes: 0,
+            out: (0..limits.threads).map(|_| Outbound::default()).collect(),
+            reports: vec![Report { taken_over: applied.get(), oldest_waiting: None }; limits.threads],
+            answered_to: vec![applied.get(); limits.threads],
+            in_flight: vec![0; IN_FLIGHT_SLOTS],
+            plans: Plans::default(),
+            next: applied.next(),
+            now,
+            durable: applied.get(),
+            submitted: applied.get(),
+            delivered_to,
+            halted: false,
+            full: None,
+        };
+        node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });
+        // From here on the record says it.
+        node.delivered_to = applied.get();
+        node
+    }
+
+    /// Takes a bundle of a thread of connections. What cannot be put into a batch now waits its turn.
+    pub fn accept(&mut self, thread: usize, bundle: Inbound, now: Timestamp) -> Inbound {
+        self.now = self.now.max(now);
+        let mut bundle = bundle;
+        if let Some(report) = bundle.report.take() {
+            self.reports[thread] = report;
+        }
+        self.log_positions(&mut bundle.undelivered, Operation::Undelivered);
+        bundle.delivered.retain(|p| self.engine.is_undelivered(Position::new(*p)));
+        self.log_positions(&mut bundle.delivered, Operation::Delivered);
+        for (waiter, question) in bundle.questions.drain(..) {
+            let reply = self.answer_question(&question);
+            self.out[thread].replies.push((waiter, reply));
+        }
+        if bundle.waiters.is_empty() {
+            bundle.records.clear();
+            return bundle;
+        }
+        if self.waiting.is_empty() && self.open_room() >= bundle.records.len() {
+            self.admit_all(thread as u16, &bundle, 0, 0);
+            bundle.records.clear();
+            bundle.waiters.clear();
+            return bundle;
+        }
+        self.waiting_bytes += bundle.records.len();
+        self.waiting.push_back((thread as u16, bundle, 0, 0));
+        self.admit_waiting();
+        Inbound::default()
+    }
+
+    fn open_room(&self) -> usize {
+        self.limits.batch_bytes_max.saturating_sub(self.open.body.len())
+    }
+
+    fn admit_waiting(&mut self) {
+        while let Some((thread, bundle, from, index)) = self.waiting.pop_front() {
+            let (at, i) = self.admit_all(thread, &bundle, from, index);
+            self.waiting_bytes -= at - from;
+            if i < bundle.waiters.len() {
+                self.waiting.push_front((thread, bundle, at, i));
+                return;
+            }
+        }
+    }
+
+    /// Admits records from byte `at` on, while there is room; returns where it stopped.
+    fn admit_all(&mut self, thread: u16, bundle: &Inbound, mut at: usize, mut index: usize) -> (usize, usize) {
+        while let Some(waiter) = bundle.waiters.get(index) {
+            let rest = &bundle.records[at..];
+            let len = record_len(rest).expect("the thread of connections wrote whole records");
+            if self.waiting_bytes <= self.limits.waiting_bytes_max && self.open_room() < len {
+                break;
+            }
+            self.admit(Ticket { waiter: *waiter, thread }, &rest[..len]);
+            at += len;
+            index += 1;
+        }
+        (at, index)
+    }
+
+    /// One record: a known key is answered from memory; what may not or cannot be done is refused; the rest gets its
+    /// place in the order.
+    #[inline]
+    fn admit(&mut self, ticket: Ticket, record: &[u8]) {
+        let Ok(envelope) = decode_envelope(record) else {
+            return self.refuse(ticket, record, Code::Malformed, false);
+        };
+        let kind = u16::from_le_bytes([record[0], record[1]]);
+        let print = || decode(record).map_or(0, |c| c.fingerprint().0);
+        let is_fence = kind == Operation::Fence.kind();
+        if let Some(known) = self.engine.known(&envelope, print, is_fence, self.now) {
+            self.give(ticket, kind as u8, &known);
+            return;
+        }
+        if let Some(code) = self.obstacle(&envelope, kind, record) {
+            let maybe = self.in_flight[in_flight_slot(&envelope)] > 0;
+            return self.refuse(ticket, record, code, maybe);
+        }
+        self.in_flight[in_flight_slot(&envelope)] += 1;
+        self.open.push(record, ticket);
+        self.next = self.next.next();
+    }
+
+    /// Why a request is not admitted.
+    #[inline]
+    fn obstacle(&self, envelope: &Envelope, kind: u16, record: &[u8]) -> Option<Code> {
+        if self.halted {
+            return Some(Code::Halted);
+        }
+        if !envelope.deadline.is_zero() && self.now > envelope.deadline {
+            return Some(Code::DeadlinePassed);
+        }
+        if self.open_room() < record.len() {
+            return Some(Code::Overloaded);
+        }
+        if self.full.is_some() && !matches!(kind, 7..=10 | 12) {
+            return self.full;
+        }
+        self.plans.obstacle(kind, record)
+    }
+
+    #[cold]
+    fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code, maybe_in_flight: bool) {
+        let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
+        let code = if maybe_in_flight { Code::InProgress } else { code };
+        let applied =
+            Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
+        self.give(ticket, kind, &applied);
+    }
+
+    #[inline]
+    fn give(&mut self, ticket: Ticket, kind: u8, applied: &Applied) {
+        let Some(out) = self.out.get_mut(usize::from(ticket.thread)) else { return };
+        let busy = matches!(applied.decision.code, Code::Overloaded | Code::MemoryLimit | Code::DiskFull);
+        out.answers.push(Answer {
+            waiter: ticket.waiter,
+            kind,
+            replayed: applied.effect == Effect::Replayed,
+            flagged: applied.flagged,
+            retry_after_ms: if busy { RETRY_AFTER_MS } else { 0 },
+            decision: applied.decision,
+        });
+    }
+
+    /// A command of the node itself.
+    fn command(&mut self, operation: Operation) {
+        let envelope = Envelope { received_at: self.now, ..Envelope::default() };
+        let mut record = Vec::with_capacity(RECORD_BYTES_MAX);
+        encode(&Command { envelope, operation }, &mut record);
+        self.open.push(&record, Ticket::NOBODY);
+        self.next = self.next.next();
+    }
+
+    fn log_positions(&mut self, positions: &mut Vec<u64>, make: fn(Positions) -> Operation) {
+        for chunk in positions.chunks(Positions::MAX) {
+            self.command(make(Positions::take(chunk)));
+        }
+        positions.clear();
+    }
+
+    /// Says in the log that something changed outside.
+    pub fn mark(&mut self, mark: Mark, now: Timestamp) {
+        self.now = self.now.max(now);
+        self.command(Operation::Mark(mark));
+    }
+
+    /// True when the open batch should go to the journal now: nothing is in flight, or enough has gathered.
+    #[must_use]
+    pub fn wants_to_seal(&self, in_flight: usize) -> bool {
+        !self.open.is_empty()
+            && (in_flight == 0
+                || (in_flight < self.limits.in_flight_max && self.open.body.len() >= self.limits.seal_bytes))
+    }
+
+    /// Seals the open batch with the time `now`. From here on its order and time are fixed.
+    pub fn seal(&mut self, now: Timestamp) -> Option<Sealed<'_>> {
+        if self.open.is_empty() {
+            return None;
+        }
+        self.now = self.now.max(now);
+        let fresh = Batch { first: self.next, ..self.spare.pop().unwrap_or_default() };
+        let mut batch = std::mem::replace(&mut self.open, fresh);
+        batch.at = self.now;
+        self.submitted = batch.last().get();
+        let margin = Margin {
+            delivered_to: self.delivered_to(),
+            digest_position: self.engine.applied().get(),
+            digest: self.engine.digest(),
+        };
+        self.sealed.push_back(batch);
+        let batch = self.sealed.back()?;
+        Some(Sealed {
+            first_position: batch.first.get(),
+            count: batch.tickets.len() as u32,
+            at_us: batch.at.micros(),
+            margin: margin.encode(),
+            body: &batch.body,
+        })
+    }
+
+    /// Everything up to `position` is durable: applies it and answers. Then admits what was waiting for room.
+    pub fn durable(&mut self, position: u64) {
+        assert!(position <= self.submitted, "nothing is durable that was not submitted");
+        self.durable = self.durable.max(position);
+        while let Some(batch) = self.sealed.front() {
+            if batch.last().get() > self.durable {
+                break;
+            }
+            let Some(batch) = self.sealed.pop_front() else { break };
+            self.apply(batch);
+        }
+        self.admit_waiting();
+    }
+
+    fn apply(&mut self, mut batch: Batch) {
+        let mut rest = &batch.body[..];
+        let mut position = batch.first;
+        self.engine.touch(rest);
+        for ticket in &batch.tickets {
+            let len = record_len(rest).expect("admitted records are whole");
+            let (record, tail) = rest.split_at(len);
+            let applied = self.engine.apply(position, batch.at, record).expect("admitted records decode");
+            if *ticket != Ticket::NOBODY {
+                if let Ok(envelope) = decode_envelope(record) {
+                    let slot = &mut self.in_flight[in_flight_slot(&envelope)];
+                    *slot = slot.checked_sub(1).expect("what was admitted is counted");
+                }
+                if usize::from(ticket.thread) < self.answered_to.len() {
+                    self.answered_to[usize::from(ticket.thread)] = position.get();
+                }
+                self.give(*ticket, record[0], &applied);
+            }
+            (rest, position) = (tail, position.next());
+        }
+        batch.clear();
+        if self.spare.len() < self.limits.in_flight_max {
+            self.spare.push(batch);
+        }
+        self.check_sizes();
+    }
+
+    fn check_sizes(&mut self) {
+        let (accounts, decisions) = self.engine.counts();
+        let full = accounts >= self.limits.accounts_max || decisions >= self.limits.decisions_max;
+        self.full = full.then_some(Code::MemoryLimit);
+    }
+
+    /// The answers for a thread of connections, if there are any. `empty` is a used bundle to fill next.
+    pub fn take_outbound(&mut self, thread: usize, empty: Outbound) -> Option<Outbound> {
+        if self.out[thread].is_empty() {
+            return None;
+        }
+        let mut full = std::mem::replace(&mut self.out[thread], empty);
+        full.applied = self.answered_to[thread];
+        Some(full)
+    }
+
+    /// True when there are answers for a thread.
+    #[must_use]
+    pub fn has_outbound(&self, thread: usize) -> bool {
+        !self.out[thread].is_empty()
+    }
+
+    /// The last position up to which every decision is delivered or logged as undelivered.
+    fn delivered_to(&mut self) -> u64 {
+        let applied = self.engine.applied().get();
+        let mut to = applied;
+        for (report, answered) in self.reports.iter().zip(&self.answered_to) {
+            if report.taken_over < *answered {
+                to = to.min(report.taken_over);
+            }
+            if let Some(oldest) = report.oldest_waiting {
+                to = to.min(oldest.saturating_sub(1));
+            }
+        }
+        self.delivered_to = self.delivered_to.max(to);
+        self.delivered_to
+    }
+
+    /// Requests accepted and not yet answered.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        let waiting: usize = self.waiting.iter().map(|(_, b, _, i)| b.waiters.len() - i).sum();
+        self.open.tickets.len() + self.sealed.iter().map(|b| b.tickets.len()).sum::<usize>() + waiting
+    }
+
+    /// True when the open batch holds something, or something waits to get in.
+    #[must_use]
+    pub fn has_work(&self) -> bool {
+        !self.open.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// The journal failed: nothing is admitted any more, and whatever is in flight is unknown (D10).
+    pub fn halt(&mut self) {
+        self.halted = true;
+        let unknown = Applied {
+            decision: Decision::refusal(Code::Unknown, self.now),
+            effect: Effect::NotRecorded,
+            flagged: false,
+        };
+        for batch in self.sealed.drain(..).collect::<Vec<_>>() {
+            let mut rest = &batch.body[..];
+            for ticket in &batch.tickets {
+                let len = record_len(rest).expect("admitted records are whole");
+                self.give(*ticket, rest[0], &unknown);
+                rest = &rest[len..];
+            }
+        }
+    }
+
+    /// The engine, to read.
+    #[must_use]
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// How the node is doing.
+    #[must_use]
+    pub fn facts(&self) -> ServerFacts {
+        let sizes = self.engine.sizes();
+        ServerFacts {
+            accepted: self.next.get() - 1,
+            submitted: self.submitted,
+            durable: self.durable,
+            applied: self.engine.applied().get(),
+            delivered: self.delivered_to,
+            accounts: sizes.accounts,
+            decisions: sizes.decisions,
+            in_flight: self.in_flight() as u64,
+            table_bytes: sizes.account_bytes + sizes.decision_bytes,
+        }
+    }
+
+    fn answer_question(&mut self, question: &Question) -> Reply {
+        match question {
+            Question::Status { namespace, account, key } => {
+                let decided = self.engine.status(*namespace, account, key, self.now);
+                let envelope = Envelope { namespace: *namespace, account: *account, key: *key, ..Envelope::default() };
+                let in_progress = decided.is_none() && self.in_flight[in_flight_slot(&envelope)] > 0;
+                Reply::Status { decided, in_progress }
+            }
+            Question::Balance(account) => {
+                Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }
+            }
+            Question::PlanExtension(rule) => {
+                let plan = self.engine.plan_extension(rule, self.now);
+                self.plans.remember(plan.digest);
+                Reply::Plan(plan)
+            }
+            Question::PlanReinstatement { account, amount, corrects } => {
+                let plan = self.plans.reinstatement(&self.engine, account, *amount, corrects);
+                Reply::Plan(plan)
+            }
+            Question::Digest => Reply::Digest {
+                position: self.engine.applied(),
+                digest: self.engine.digest(),
+                sums: self.engine.sums(),
+            },
+            Question::Programmes => Reply::Programmes(self.engine.rules().programmes.clone()),
+            Question::Shops(after) => {
+                let (shops, next) = self.engine.shops_after(*after, 200);
+                Reply::Shops(shops, next)
+            }
+            Question::Server => Reply::Server(self.facts()),
+            Question::Snapshot => Reply::Snapshot { started: false, position: self.engine.applied() },
+        }
+    }
+}
+
+/// The key's slot in the table of what may be in flight: its random end.
+#[inline]
+fn in_flight_slot(e: &Envelope) -> usize {
+    let k = u128::from_le_bytes(*e.key.bytes());
+    mix((k >> 64) as u64, k as u64) as usize & (IN_FLIGHT_SLOTS - 1)
+}

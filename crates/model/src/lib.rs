@@ -31,8 +31,8 @@ pub use ids::{AccountId, GatewayId, IdError, NamespaceId, ProgrammeId, ShopId, T
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
 pub use record::{
-    PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_envelope, decode_purchase, encode,
-    record_len,
+    PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_envelope,
+    decode_purchase, encode, get_programme, put_programme, record_len,
 };
 pub use time::{Position, Timestamp};
 pub use yen::{Amount, Yen};

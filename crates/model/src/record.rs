@@ -230,7 +230,8 @@ fn put_approval(a: &Approval, w: &mut Writer<'_>) {
     w.bytes(&a.maker).bytes(&a.approver).bytes(&a.reason).u32(a.incident).u32(0).u64(a.plan);
 }
 
-fn put_programme(p: &Programme, w: &mut Writer<'_>) {
+/// Appends the body of a programme's record.
+pub fn put_programme(p: &Programme, w: &mut Writer<'_>) {
     w.u32(p.id.get()).u32(p.guard_window_s).bytes(&p.name).u64(p.payment_max).u64(p.balance_max);
     w.u32(p.doubt_window_s).u32(p.hold_default_s).u32(p.hold_max_s).u32(p.refund_days).u32(p.validity_days);
     w.u16(p.zone_minutes as u16)
@@ -416,7 +417,8 @@ fn get_approval(r: &mut Reader<'_>) -> Result<Approval, RecordError> {
     Ok(Approval { maker, approver, reason, incident, plan: r.u64()? })
 }
 
-fn get_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
+/// Reads the body of a programme's record.
+pub fn get_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
     let (id, guard_window_s, name) = (ProgrammeId::new(r.u32()?), r.u32()?, r.array()?);
     let (payment_max, balance_max) = (r.u64()?, r.u64()?);
     let (doubt_window_s, hold_default_s, hold_max_s) = (r.u32()?, r.u32()?, r.u32()?);

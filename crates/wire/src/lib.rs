@@ -1,1 +1,31 @@
-//! The native frame protocol: layouts, codec, limits, test vectors
+//! The native frame protocol: layouts, codec, limits, test vectors. `docs/protocol.md` is its specification.
+//!
+//! Nothing here does I/O. Invariants:
+//! - any bytes decode to a frame or to a [`FrameError`]; nothing panics, and nothing is allocated by a length from
+//!   outside beyond the largest frame;
+//! - the body of a command frame is the body of its journal record, byte for byte;
+//! - a decision's body is the same 48 bytes for ever.
+#![forbid(unsafe_code)]
+
+mod answer;
+mod command;
+mod decision;
+mod frame;
+mod history;
+mod report;
+mod request;
+mod session;
+
+pub use answer::{Answer, AnswerBody, decode_answer};
+pub use command::{deadline, decode_operation, encode_operation, record_from_frame};
+pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
+pub use frame::*;
+pub use history::{HistoryBody, HistoryEntry, HistoryQuery};
+pub use report::{
+    BalanceBody, Body, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody, ShopsBody,
+    SnapshotBody, SumsBody, encode_answer,
+};
+pub use request::{Request, decode_request, encode_history, encode_list_shops, encode_plan, encode_request};
+pub use session::{
+    CloseReason, Goodbye, Hello, HelloAnswer, NAMESPACES_MAX, encode_goodbye, encode_hello_answer, encode_pong,
+};

@@ -1,0 +1,2 @@
+//! Loom.
+fn main() {}

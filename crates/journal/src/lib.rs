@@ -1,1 +1,29 @@
-//! Segments, batches, snapshots, the writer, recovery and the disk
+//! The write-ahead journal: segments, batches, recovery, and the disk under them. Records are opaque bytes.
+//!
+//! It knows no domain and no clock: positions, times and bodies come from its owner. `docs/formats/journal.md` has the
+//! bytes.
+//!
+//! Invariants:
+//! - what [`Writer::reap`] calls flushed survives any crash; nothing else is ever called so;
+//! - after a failed or short write nothing is written or believed again (fail-stop);
+//! - a folder that is damaged in a way that no crash explains is refused and left as it is.
+
+mod buffers;
+mod device;
+mod error;
+mod layout;
+mod options;
+mod reader;
+mod recovery;
+mod scan;
+mod segments;
+mod store;
+mod writer;
+
+pub use device::Doorbell;
+pub use error::{OpenError, ReadError, WriteError};
+pub use layout::{BATCH_HEADER_BYTES, BLOCK, Damage, MARGIN_BYTES, VERSION};
+pub use options::{IoChoice, Options};
+pub use reader::{Batch, read_log, read_store};
+pub use recovery::{Journal, Recovery, TornTail, open};
+pub use writer::{BatchMeta, Writer};

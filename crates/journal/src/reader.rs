@@ -1,0 +1,149 @@
+//! Reading the log in order, also beside a running writer: only what is vouched for as flushed is handed out.
+
+use crate::error::{OpenError, ReadError};
+use crate::layout::{self, BLOCK, Damage, MARGIN_BYTES};
+use crate::scan::{Expected, Place, read_beacon, read_segment, segment_numbers};
+use crate::store::{segment_path, store_path};
+use std::path::Path;
+
+/// One batch of the log.
+#[derive(Debug, Clone, Copy)]
+pub struct Batch<'a> {
+    /// Position of its first record.
+    pub first_position: u64,
+    /// Records in it.
+    pub count: u32,
+    /// Logged time, µs UTC.
+    pub at_us: i64,
+    /// The writer's own bytes.
+    pub margin: &'a [u8; MARGIN_BYTES],
+    /// The records.
+    pub body: &'a [u8],
+    /// The start of the node that wrote it.
+    pub boot_epoch: u32,
+    /// The segment it lies in.
+    pub segment: u32,
+    /// Its offset there.
+    pub offset: u64,
+    /// Bytes on disk.
+    pub disk_bytes: u64,
+    /// The chain hash after it.
+    pub chain: [u8; 32],
+}
+
+/// Reads a data folder without locking it. Batches with positions above `after` and up to `up_to` go to `each`; when
+/// `up_to` is not given, up to the highest position that the folder itself vouches for.
+pub fn read_log<E>(
+    dir: &Path,
+    after: u64,
+    up_to: Option<u64>,
+    each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
+) -> Result<u64, ReadError<E>> {
+    let store = read_store(dir).map_err(ReadError::Journal)?.0;
+    let up_to = match up_to {
+        Some(p) => p,
+        None => vouched(dir, &store).map_err(ReadError::Journal)?,
+    };
+    walk(dir, &store, after, up_to, each)
+}
+
+/// Store id, shards and segment size of a folder.
+pub fn read_store(dir: &Path) -> Result<([u8; 16], u32, u64), OpenError> {
+    let path = store_path(dir);
+    let block = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
+    layout::decode_store_block(&block).map_err(|damage| OpenError::Corrupt {
+        file: path,
+        offset: 0,
+        position: 0,
+        damage,
+        vouched: 0,
+    })
+}
+
+fn vouched(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
+    let mut highest = read_beacon(dir, store)?.map_or(0, |b| b.flushed);
+    for number in segment_numbers(dir)? {
+        let bytes = read_segment(dir, store, number)?;
+        let mut offset = BLOCK;
+        while let Some(h) = bytes.get(offset..).and_then(|b| layout::BatchHeader::decode(b).ok()) {
+            highest = highest.max(h.flushed);
+            offset += h.disk_bytes();
+        }
+    }
+    Ok(highest)
+}
+
+/// Hands out batches up to `up_to`; damage before that is an error, and what lies behind is not looked at.
+pub(crate) fn walk<E>(
+    dir: &Path,
+    store: &[u8; 16],
+    after: u64,
+    up_to: u64,
+    each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
+) -> Result<u64, ReadError<E>> {
+    let mut expected: Option<Expected> = None;
+    let mut last = after;
+    for segment in segment_numbers(dir).map_err(ReadError::Journal)? {
+        let bytes = read_segment(dir, store, segment).map_err(ReadError::Journal)?;
+        let mut offset = BLOCK as u64;
+        while last < up_to && offset < bytes.len() as u64 {
+            let at = Place { segment, offset };
+            let corrupt = |damage, position| {
+                ReadError::Journal(OpenError::Corrupt {
+                    file: segment_path(dir, segment),
+                    offset,
+                    position,
+                    damage,
+                    vouched: up_to,
+                })
+            };
+            let rest = &bytes[offset as usize..];
+            if rest[..8] == [0; 8] {
+                // The rest of a segment into which the next batch did not fit.
+                break;
+            }
+            let next = expected.map_or(last + 1, |e| e.next);
+            let (h, body) = layout::batch(rest).map_err(|d| corrupt(d, next))?;
+            let e = expected.get_or_insert(Expected {
+                store: *store,
+                next: h.first_position,
+                chain: None,
+                at_us: 0,
+                boot_epoch: 0,
+            });
+            e.follow(&h, at).map_err(|d| corrupt(d, next))?;
+            offset += h.disk_bytes() as u64;
+            if h.last_position() > up_to {
+                return Ok(last);
+            }
+            if h.last_position() > after {
+                last = h.last_position();
+                let batch = Batch {
+                    first_position: h.first_position,
+                    count: h.count,
+                    at_us: h.at_us,
+                    margin: &h.margin,
+                    body,
+                    boot_epoch: h.boot_epoch,
+                    segment,
+                    offset: at.offset,
+                    disk_bytes: h.disk_bytes() as u64,
+                    chain: h.chain(),
+                };
+                each(&batch).map_err(ReadError::Consumer)?;
+            }
+        }
+    }
+    if last < up_to {
+        let damage = Damage::Hole;
+        let file = segment_path(dir, 0);
+        return Err(ReadError::Journal(OpenError::Corrupt {
+            file,
+            offset: 0,
+            position: last + 1,
+            damage,
+            vouched: up_to,
+        }));
+    }
+    Ok(last)
+}

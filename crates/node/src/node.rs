@@ -353,6 +353,14 @@ impl Node {
         Some(full)
     }
 
+    /// Takes answers back that could not be handed over; they go first with the next ones.
+    pub fn put_back(&mut self, thread: usize, mut bundle: Outbound) {
+        let since = std::mem::take(&mut self.out[thread]);
+        bundle.answers.extend(since.answers);
+        bundle.replies.extend(since.replies);
+        self.out[thread] = bundle;
+    }
+
     /// True when there are answers for a thread.
     #[must_use]
     pub fn has_outbound(&self, thread: usize) -> bool {

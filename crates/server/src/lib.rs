@@ -1,1 +1,74 @@
-//! Sockets, threads, the disk, health, metrics and configuration: drives the node
+//! The server: sockets, threads and the journal's disk around the node.
+//!
+//! ```text
+//! threads of connections (tokio) ──bundles──▶ core thread: node + journal + engine
+//!                                ◀─answers──
+//! ```
+//!
+//! Invariants: one thread owns the node and the journal; a connection's state belongs to one thread; nothing waits
+//! without a bound.
+#![forbid(unsafe_code)]
+
+pub mod clock;
+pub mod config;
+mod connection;
+mod core;
+mod frames;
+mod handover;
+pub mod history;
+mod io;
+mod replies;
+mod serve;
+mod sessions;
+
+pub use config::{Config, ConfigError, JournalIo};
+pub use serve::{Banner, Running, ServeError, start};
+pub use sessions::{Session, Sessions};
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::time::Instant;
+use tegata_node::ServerFacts;
+use tegata_sync::Positions;
+use tokio::sync::Notify;
+
+/// Where a stop is.
+const RUNNING: u8 = 0;
+const DRAINING: u8 = 1;
+const STOPPED: u8 = 2;
+
+/// What all threads of a server share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) started: Instant,
+    pub(crate) flush_us: u64,
+    pub(crate) positions: Positions,
+    pub(crate) facts: Mutex<ServerFacts>,
+    pub(crate) sessions: Sessions,
+    pub(crate) connections: AtomicUsize,
+    pub(crate) failed: AtomicBool,
+    pub(crate) phase: AtomicU8,
+    /// Told to every task that waits for input when the server begins to stop.
+    pub(crate) stopping: Notify,
+    /// Threads of connections that have seen their last connection end after the server began to stop.
+    pub(crate) quiet_threads: AtomicUsize,
+}
+
+impl Shared {
+    /// True once the server takes no new requests.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.phase.load(Ordering::Acquire) >= DRAINING
+    }
+
+    /// True once every thread of connections has nothing left to ask.
+    pub(crate) fn drained(&self) -> bool {
+        self.is_stopping() && self.quiet_threads.load(Ordering::Acquire) >= self.config.io_threads
+    }
+
+    /// True once the core has ended.
+    pub(crate) fn stopped(&self) -> bool {
+        self.phase.load(Ordering::Acquire) == STOPPED
+    }
+}

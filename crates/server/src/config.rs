@@ -1,0 +1,152 @@
+//! What the server is told: flags over environment over file over defaults. Every value is checked before anything
+//! starts, and `tegata config show` prints what came out.
+
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// The configuration after everything was put together.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// The data folder.
+    pub data: PathBuf,
+    /// Where gateways connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub operate: SocketAddr,
+    /// Partitions of the state, 1 … 1024; fixed when the data folder is created.
+    pub shards: u32,
+    /// Threads that serve connections, 1 … 16.
+    pub io_threads: usize,
+    /// Requests that one connection may have in flight, 1 … 65,536.
+    pub credits: u32,
+    /// Connections at once.
+    pub connections_max: usize,
+    /// A connection that sends nothing for so long is closed, in ms.
+    pub idle_ms: u32,
+    /// Seconds a key is remembered, by its own time.
+    pub horizon_s: u32,
+    /// Seconds after which an answer without acknowledgement is logged as undelivered.
+    pub ack_s: u32,
+    /// Most accounts.
+    pub accounts_max: u64,
+    /// Most decisions remembered.
+    pub decisions_max: u64,
+    /// Bytes of a journal segment; fixed when the data folder is created.
+    pub segment_bytes: u64,
+    /// How the journal is written: auto, uring, pwritev2, buffered.
+    pub journal_io: JournalIo,
+    /// Accept a data folder that is in memory only.
+    pub allow_volatile: bool,
+    /// Gateways may connect from other machines although nothing is encrypted.
+    pub insecure: bool,
+}
+
+/// How the journal is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JournalIo {
+    /// The best that works.
+    Auto,
+    /// io_uring or nothing.
+    Uring,
+    /// pwritev2 or nothing.
+    Pwritev2,
+    /// Through the page cache.
+    Buffered,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            data: PathBuf::from("tegata-data"),
+            listen: SocketAddr::from(([127, 0, 0, 1], 7411)),
+            operate: SocketAddr::from(([127, 0, 0, 1], 7412)),
+            shards: 8,
+            io_threads: 1,
+            credits: 1_024,
+            connections_max: 10_000,
+            idle_ms: 600_000,
+            horizon_s: 604_800,
+            ack_s: 5,
+            accounts_max: 100_000_000,
+            decisions_max: 100_000_000,
+            segment_bytes: 64 << 20,
+            journal_io: JournalIo::Auto,
+            allow_volatile: false,
+            insecure: false,
+        }
+    }
+}
+
+/// What is wrong with a configuration, with the key and the way out.
+#[derive(Debug)]
+pub enum ConfigError {
+    /// The file could not be read.
+    Read {
+        /// Which.
+        file: PathBuf,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// It is not TOML, or has keys that are not known, or values of the wrong kind.
+    Parse {
+        /// Which.
+        file: PathBuf,
+        /// Where and why.
+        error: Box<toml::de::Error>,
+    },
+    /// A value is out of its range.
+    Range {
+        /// The key.
+        key: &'static str,
+        /// What it may be.
+        allowed: &'static str,
+    },
+}
+
+impl core::fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Read { file, error } => write!(f, "{}: {error}", file.display()),
+            Self::Parse { file, error } => write!(f, "{}: {error}", file.display()),
+            Self::Range { key, allowed } => write!(f, "{key}: must be {allowed}"),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl Config {
+    /// From a TOML file over the defaults.
+    pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.to_owned(), error })?;
+        toml::from_str(&text).map_err(|error| ConfigError::Parse { file: file.to_owned(), error: Box::new(error) })
+    }
+
+    /// Checks every range.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let range = |ok: bool, key, allowed| if ok { Ok(()) } else { Err(ConfigError::Range { key, allowed }) };
+        range((1..=1_024).contains(&self.shards), "shards", "1 to 1024")?;
+        range((1..=16).contains(&self.io_threads), "io_threads", "1 to 16")?;
+        range((1..=65_536).contains(&self.credits), "credits", "1 to 65536")?;
+        range((1..=1_000_000).contains(&self.connections_max), "connections_max", "1 to 1000000")?;
+        range((1_000..=86_400_000).contains(&self.idle_ms), "idle_ms", "1000 to 86400000 ms")?;
+        range((3_600..=34_560_000).contains(&self.horizon_s), "horizon_s", "3600 to 34560000 s (400 days)")?;
+        range((1..=3_600).contains(&self.ack_s), "ack_s", "1 to 3600 s")?;
+        range((1..=1_000_000_000).contains(&self.accounts_max), "accounts_max", "1 to 1000000000")?;
+        range((1..=1_000_000_000).contains(&self.decisions_max), "decisions_max", "1 to 1000000000")?;
+        let segment = self.segment_bytes;
+        range(
+            segment.is_multiple_of(4096) && ((4 << 20)..=(1 << 30)).contains(&segment),
+            "segment_bytes",
+            "a multiple of 4096, 4 MiB to 1 GiB",
+        )?;
+        range(
+            self.insecure || (self.listen.ip().is_loopback() && self.operate.ip().is_loopback()),
+            "listen, operate",
+            "loopback addresses, unless `insecure` says that nothing protects the traffic",
+        )
+    }
+}

@@ -1,0 +1,127 @@
+//! One connection: what it may do, what it has in flight, what it knows, and what waits to be written to it.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use tegata_model::{GatewayId, NamespaceId};
+use tegata_node::Delivery;
+use tokio::net::TcpStream;
+use tokio::sync::Notify;
+
+/// Bytes that may wait to be written to a caller that does not read; beyond, the connection is closed.
+pub(crate) const BACKLOG_BYTES_MAX: usize = 16 << 20;
+
+/// On which port a caller came in, and so what it may ask.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Door {
+    /// Payments.
+    Gateway,
+    /// Everything.
+    Operator,
+}
+
+impl Door {
+    /// Whether a kind of frame is served here. `docs/protocol.md` has the table.
+    pub(crate) fn serves(self, kind: u8) -> bool {
+        match self {
+            Self::Operator => matches!(kind, 1..=19 | 64..=77),
+            Self::Gateway => matches!(kind, 2..=12 | 64..=69),
+        }
+    }
+}
+
+/// A connection's state, shared by the task that reads it and the task that answers.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: u64,
+    pub(crate) door: Door,
+    pub(crate) peer: SocketAddr,
+    pub(crate) stream: TcpStream,
+    pub(crate) gateway: Cell<GatewayId>,
+    pub(crate) namespaces: RefCell<Vec<NamespaceId>>,
+    pub(crate) greeted: Cell<bool>,
+    pub(crate) in_flight: Cell<u32>,
+    pub(crate) credits: u32,
+    pub(crate) delivery: RefCell<Delivery>,
+    pub(crate) out: RefCell<Vec<u8>>,
+    /// Told when an answer went out, so that a reader that stopped at its credits goes on.
+    pub(crate) progress: Notify,
+    /// Told when something waits to be written that the socket did not take.
+    pub(crate) backlog: Notify,
+    pub(crate) broken: Cell<bool>,
+    /// The caller said goodbye, or its half of the connection ended: what is in flight is still answered.
+    pub(crate) leaving: Cell<bool>,
+}
+
+impl Connection {
+    pub(crate) fn new(id: u64, door: Door, peer: SocketAddr, stream: TcpStream, credits: u32) -> Self {
+        Self {
+            id,
+            door,
+            peer,
+            stream,
+            gateway: Cell::new(GatewayId::NONE),
+            namespaces: RefCell::new(Vec::new()),
+            greeted: Cell::new(false),
+            in_flight: Cell::new(0),
+            credits,
+            delivery: RefCell::new(Delivery::default()),
+            out: RefCell::new(Vec::with_capacity(4_096)),
+            progress: Notify::new(),
+            backlog: Notify::new(),
+            broken: Cell::new(false),
+            leaving: Cell::new(false),
+        }
+    }
+
+    /// Whether the caller may use keys of a namespace.
+    pub(crate) fn may_use(&self, namespace: NamespaceId) -> bool {
+        let listed = self.namespaces.borrow();
+        !namespace.is_none() && (listed.is_empty() || listed.contains(&namespace))
+    }
+
+    /// A request was taken.
+    pub(crate) fn taken(&self) {
+        self.in_flight.set(self.in_flight.get() + 1);
+    }
+
+    /// A request was answered.
+    pub(crate) fn answered(&self) {
+        self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        self.progress.notify_one();
+    }
+
+    /// Writes as much as the socket takes now. What is left waits for the writing task.
+    pub(crate) fn flush(&self) {
+        let mut out = self.out.borrow_mut();
+        let mut written = 0;
+        while written < out.len() {
+            match self.stream.try_write(&out[written..]) {
+                Ok(0) => {
+                    self.broken.set(true);
+                    break;
+                }
+                Ok(n) => written += n,
+                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
+                Err(_) => {
+                    self.broken.set(true);
+                    break;
+                }
+            }
+        }
+        out.drain(..written);
+        if out.len() > BACKLOG_BYTES_MAX {
+            self.broken.set(true);
+        }
+        if !out.is_empty() || self.broken.get() {
+            self.backlog.notify_one();
+        }
+        if self.broken.get() {
+            self.progress.notify_one();
+        }
+    }
+
+    /// True when nothing is in flight and everything is written.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.in_flight.get() == 0 && self.out.borrow().is_empty()
+    }
+}

@@ -1,0 +1,125 @@
+//! From frames to records and questions, and from answers to frames: the border between the wire and the node.
+
+use crate::connection::Connection;
+use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, Operation, State, Timestamp};
+use tegata_node::{Answer, Inbound, Question, Waiter};
+use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
+
+/// What a frame came to.
+pub(crate) enum Taken {
+    /// It went into the bundle: an answer will come.
+    Waiting,
+    /// It is answered here and now, with a code.
+    Refused(Code),
+    /// It is for the connection itself.
+    Connection,
+}
+
+/// Takes one whole frame whose checksum holds.
+pub(crate) fn take(
+    c: &Connection,
+    frame: &[u8],
+    header: &RequestHeader,
+    received: Timestamp,
+    bundle: &mut Inbound,
+) -> Result<Taken, FrameError> {
+    if matches!(
+        header.kind,
+        wire::KIND_HELLO | wire::KIND_PING | wire::KIND_ACK | wire::KIND_GOODBYE | wire::KIND_HISTORY
+    ) {
+        return Ok(Taken::Connection);
+    }
+    if !c.greeted.get() {
+        return Ok(Taken::Refused(Code::Unauthenticated));
+    }
+    if !c.door.serves(header.kind) {
+        return Ok(Taken::Refused(Code::OperationUnknown));
+    }
+    let waiter = Waiter { connection: c.id, request: header.request_id };
+    if header.kind <= wire::KIND_COMMAND_MAX {
+        if !c.may_use(NamespaceId::new(header.namespace)) {
+            return Ok(Taken::Refused(Code::NamespaceNotAllowed));
+        }
+        wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.records)?;
+        bundle.waiters.push(waiter);
+        c.taken();
+        return Ok(Taken::Waiting);
+    }
+    let Some(question) = question(frame, header)? else { return Ok(Taken::Refused(Code::OperationUnknown)) };
+    bundle.questions.push((waiter, question));
+    c.taken();
+    Ok(Taken::Waiting)
+}
+
+fn question(frame: &[u8], h: &RequestHeader) -> Result<Option<Question>, FrameError> {
+    Ok(Some(match wire::decode_request(frame)? {
+        wire::Request::Status(h) => Question::Status {
+            namespace: NamespaceId::new(h.namespace),
+            account: account(&h)?,
+            key: Key::from_bytes(h.key),
+        },
+        wire::Request::Balance(h) => Question::Balance(account(&h)?),
+        wire::Request::PlanExtend(_, extension) => Question::PlanExtension(extension),
+        wire::Request::PlanReinstate(h, operation) => match operation {
+            Operation::Reinstate { amount, corrects, .. } => {
+                Question::PlanReinstatement { account: account(&h)?, amount: amount.get(), corrects }
+            }
+            _ => return Ok(None),
+        },
+        wire::Request::Digest(_) => Question::Digest,
+        wire::Request::ListProgrammes(_) => Question::Programmes,
+        wire::Request::ListShops(_, after) => Question::Shops(after),
+        wire::Request::ServerStatus(_) => Question::Server,
+        wire::Request::SnapshotTake(_) => Question::Snapshot,
+        _ => {
+            let _ = h;
+            return Ok(None);
+        }
+    }))
+}
+
+fn account(h: &RequestHeader) -> Result<AccountId, FrameError> {
+    AccountId::from_bytes(h.account).map_err(|_| FrameError::Field { name: "account" })
+}
+
+/// Whether the delivery of an answer matters to the guard: approvals of debits, confirmed debits and holds.
+pub(crate) fn delivery_matters(a: &Answer) -> bool {
+    matches!(a.kind, 4..=6) && a.decision.code.class() == Class::Approved
+}
+
+/// Writes the answer to a record.
+#[inline]
+pub(crate) fn put_answer(c: &Connection, a: &Answer, at: Timestamp, out: &mut Vec<u8>) {
+    let position = delivery_matters(a).then_some(a.decision.position.get());
+    let number = c.delivery.borrow_mut().answered(position, a.replayed, at);
+    let mut flags = 0;
+    if a.replayed {
+        flags |= wire::FLAG_REPLAYED;
+    }
+    if a.flagged {
+        flags |= wire::FLAG_FLAGGED;
+    }
+    let body = body(&a.decision, State::Final, a.retry_after_ms);
+    wire::encode_decision_answer(out, a.kind, flags, number, a.waiter.request, &body);
+}
+
+/// A decision as its frame has it.
+pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionBody {
+    DecisionBody {
+        code: u16::from(d.code.number()),
+        state: state as u8,
+        retry_after_ms,
+        amount: d.amount.get(),
+        balance: d.balance.get(),
+        position: d.position.get(),
+        decided_at: d.at.micros(),
+        related: d.related.get(),
+    }
+}
+
+/// Refuses one request without asking the node: nothing of it was looked at but its header.
+pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
+    let body = body(&Decision::refusal(code, at), State::Final, 0);
+    let flags = if h.kind <= wire::KIND_COMMAND_MAX { 0 } else { wire::FLAG_REFUSED };
+    wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
+}

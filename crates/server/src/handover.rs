@@ -1,0 +1,63 @@
+//! The rings between the threads that serve connections and the core, and the bells that wake each side.
+
+use std::sync::Arc;
+use tegata_journal::Doorbell as JournalBell;
+use tegata_node::{Inbound, Outbound};
+use tegata_sync::{Doorbell, Receiver, Sender, channel};
+use tokio::sync::Notify;
+
+/// Bundles that may wait in one direction. A bundle gathers while the ring is full, so more would only wait longer.
+const RING_SLOTS: usize = 256;
+
+/// What a thread of connections holds.
+#[derive(Debug)]
+pub(crate) struct IoSide {
+    pub(crate) to_core: Sender<Inbound>,
+    pub(crate) empty_inbound: Receiver<Inbound>,
+    pub(crate) from_core: Receiver<Outbound>,
+    pub(crate) empty_outbound: Sender<Outbound>,
+    pub(crate) core: CoreBell,
+    pub(crate) answers: Arc<Notify>,
+}
+
+/// What the core holds, for one thread of connections.
+#[derive(Debug)]
+pub(crate) struct CoreSide {
+    pub(crate) from_io: Receiver<Inbound>,
+    pub(crate) empty_inbound: Sender<Inbound>,
+    pub(crate) to_io: Sender<Outbound>,
+    pub(crate) empty_outbound: Receiver<Outbound>,
+    pub(crate) answers: Arc<Notify>,
+}
+
+/// Wakes the core if it sleeps.
+#[derive(Debug, Clone)]
+pub(crate) struct CoreBell {
+    pub(crate) asleep: Arc<Doorbell>,
+    pub(crate) wake: JournalBell,
+}
+
+impl CoreBell {
+    pub(crate) fn ring(&self) {
+        self.asleep.ring(|| self.wake.ring());
+    }
+}
+
+/// The rings for one thread of connections.
+pub(crate) fn pair(core: &CoreBell) -> (IoSide, CoreSide) {
+    let (to_core, from_io) = channel(RING_SLOTS);
+    let (give_inbound, take_inbound) = channel(RING_SLOTS);
+    let (to_io, from_core) = channel(RING_SLOTS);
+    let (give_outbound, take_outbound) = channel(RING_SLOTS);
+    let answers = Arc::new(Notify::new());
+    let io = IoSide {
+        to_core,
+        empty_inbound: take_inbound,
+        from_core,
+        empty_outbound: give_outbound,
+        core: core.clone(),
+        answers: Arc::clone(&answers),
+    };
+    let core = CoreSide { from_io, empty_inbound: give_inbound, to_io, empty_outbound: take_outbound, answers };
+    (io, core)
+}

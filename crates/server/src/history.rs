@@ -1,0 +1,184 @@
+//! Decisions in log order: the journal is read and replayed through a second engine, on a thread of its own, and what
+//! matches is streamed to the operator. The running engine is not asked.
+
+use crate::connection::Connection;
+use crate::io::Hub;
+use std::path::Path;
+use std::rc::Rc;
+use tegata_engine::{Applied, Effect, Engine};
+use tegata_journal::{ReadError, read_log};
+use tegata_model::{Code, Command, Decision, Operation, Position, State, Timestamp, decode};
+use tegata_node::{Replay, ReplayError};
+use tegata_sync::Mark;
+use tegata_wire::{self as wire, HistoryBody, HistoryEntry, HistoryQuery};
+use tokio::sync::mpsc;
+
+/// Bytes of entries in one frame.
+const FRAME_ENTRIES_BYTES: usize = 48 << 10;
+/// Frames that may wait for a slow reader; then the replay waits.
+const FRAMES_WAITING: usize = 16;
+
+/// Why a history ended early.
+#[derive(Debug)]
+pub enum HistoryError {
+    /// The log could not be read or replayed.
+    Log(ReadError<ReplayError>),
+    /// Whoever asked is gone.
+    Gone,
+}
+
+impl core::fmt::Display for HistoryError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Log(e) => e.fmt(f),
+            Self::Gone => f.write_str("whoever asked is gone"),
+        }
+    }
+}
+
+impl std::error::Error for HistoryError {}
+
+/// Starts a stream of answers to one history request.
+pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: HistoryQuery) {
+    let (send, mut frames) = mpsc::channel::<HistoryBody>(FRAMES_WAITING);
+    let dir = hub.shared.config.data.clone();
+    let up_to = hub.shared.positions.get(Mark::Durable);
+    let work = move || {
+        let mut give = |body| send.blocking_send(body).map_err(|_| HistoryError::Gone);
+        read(&dir, &query, up_to, &mut give)
+    };
+    let worker = std::thread::Builder::new().name("history".into()).spawn(work);
+    tokio::task::spawn_local(async move {
+        let Ok(worker) = worker else { return refuse(&c, request) };
+        while let Some(body) = frames.recv().await {
+            wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_MORE, request, &body);
+            c.flush();
+            while !c.out.borrow().is_empty() && !c.broken.get() {
+                if c.stream.writable().await.is_err() {
+                    c.broken.set(true);
+                }
+                c.flush();
+            }
+            if c.broken.get() {
+                break;
+            }
+        }
+        drop(frames);
+        match worker.join() {
+            Ok(Ok(up_to)) => {
+                let last = HistoryBody { up_to, entries: Vec::new() };
+                wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, 0, request, &last);
+            }
+            _ => refuse(&c, request),
+        }
+        c.answered();
+        c.flush();
+    });
+}
+
+fn refuse(c: &Connection, request: u64) {
+    let body = crate::frames::body(&Decision::refusal(Code::Unknown, Timestamp::ZERO), State::Final, 0);
+    wire::encode_decision_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_REFUSED, 0, request, &body);
+}
+
+/// Reads the decisions of a data folder that match, up to a durable position. Returns the last position looked at.
+pub fn read(
+    dir: &Path,
+    query: &HistoryQuery,
+    up_to: u64,
+    give: &mut dyn FnMut(HistoryBody) -> Result<(), HistoryError>,
+) -> Result<u64, HistoryError> {
+    let mut replay = Replay::new(Engine::new(1));
+    let mut body = HistoryBody::default();
+    let mut bytes = 0;
+    let mut left = if query.limit == 0 { u64::MAX } else { u64::from(query.limit) };
+    let mut gone = false;
+    let result = read_log(dir, 0, Some(up_to), &mut |b| {
+        replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |engine, position, record, applied| {
+            if left == 0 || gone || position.get() < query.from || applied.effect == Effect::Noted {
+                return;
+            }
+            let Some(entry) = entry(engine, position, b.at_us, record, applied).filter(|e| matches(query, e)) else {
+                return;
+            };
+            left -= 1;
+            bytes += entry.bytes();
+            body.entries.push(entry);
+            if bytes >= FRAME_ENTRIES_BYTES {
+                body.up_to = position.get();
+                bytes = 0;
+                gone = give(std::mem::take(&mut body)).is_err();
+            }
+        })
+    });
+    let last = result.map_err(HistoryError::Log)?;
+    if gone {
+        return Err(HistoryError::Gone);
+    }
+    if !body.entries.is_empty() {
+        body.up_to = last;
+        give(body)?;
+    }
+    Ok(last)
+}
+
+fn matches(q: &HistoryQuery, e: &HistoryEntry) -> bool {
+    let any = |filter: &[u8; 16], value: &[u8; 16]| *filter == [0; 16] || filter == value;
+    any(&q.account, &e.account)
+        && any(&q.shop, &e.shop)
+        && any(&q.key, &e.key)
+        && (q.from_us == 0 || e.at >= q.from_us)
+        && (q.before_us == 0 || e.at < q.before_us)
+}
+
+fn entry(engine: &Engine, position: Position, at_us: i64, record: &[u8], applied: &Applied) -> Option<HistoryEntry> {
+    let Command { envelope: e, operation } = decode(record).ok()?;
+    let d = &applied.decision;
+    let mut flags = 0;
+    if applied.effect == Effect::Replayed {
+        flags |= wire::FLAG_REPLAYED;
+    }
+    if applied.flagged {
+        flags |= wire::FLAG_FLAGGED;
+    }
+    if applied.effect == Effect::NotRecorded {
+        flags |= wire::FLAG_REFUSED;
+    }
+    let mut entry = HistoryEntry {
+        kind: operation.kind(),
+        code: u16::from(d.code.number()),
+        flags,
+        position: position.get(),
+        at: at_us,
+        received_at: e.received_at.micros(),
+        namespace: e.namespace.get(),
+        gateway: e.gateway.get(),
+        account: *e.account.bytes(),
+        key: *e.key.bytes(),
+        amount: d.amount.get(),
+        balance: d.balance.get(),
+        related: d.related.get(),
+        deadline: e.deadline.micros(),
+        lots: engine.last_lots().iter().map(|t| (t.lot, t.amount)).collect(),
+        ..HistoryEntry::default()
+    };
+    describe(&operation, &mut entry);
+    Some(entry)
+}
+
+fn describe(operation: &Operation, e: &mut HistoryEntry) {
+    match operation {
+        Operation::Debit(p) | Operation::DebitConfirmed { purchase: p, .. } | Operation::Hold { purchase: p, .. } => {
+            (e.shop, e.terminal, e.asked) = (*p.shop.bytes(), *p.terminal.bytes(), p.amount.get());
+        }
+        Operation::Issue { amount, .. } | Operation::Load { amount, .. } => e.asked = amount.get(),
+        Operation::Charge { wallet, amount } => (e.other, e.asked) = (*wallet.bytes(), *amount),
+        Operation::Capture { original, amount } => (e.other, e.asked) = (*original.bytes(), *amount),
+        Operation::Reversal { original, remain } => (e.other, e.asked) = (*original.bytes(), *remain),
+        Operation::Refund { original, amount } => (e.other, e.asked) = (*original.bytes(), amount.get()),
+        Operation::Void { original } | Operation::Confirm { original } => e.other = *original.bytes(),
+        Operation::Reinstate { amount, corrects, .. } => (e.other, e.asked) = (*corrects.bytes(), amount.get()),
+        Operation::Shop { shop, .. } | Operation::ShopLife { shop, .. } => e.shop = *shop.bytes(),
+        _ => {}
+    }
+}

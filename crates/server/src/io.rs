@@ -1,0 +1,459 @@
+//! A thread of connections: one tokio runtime on one thread. Frames that arrive in one turn go to the core as one
+//! bundle, and the answers of one bundle go out with one write per connection.
+
+use crate::Shared;
+use crate::clock;
+use crate::connection::{Connection, Door};
+use crate::frames::{self, Taken};
+use crate::handover::IoSide;
+use crate::history;
+use crate::replies;
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
+use tegata_node::{Inbound, Report};
+use tegata_wire::{self as wire, CloseReason, Scan};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
+
+/// Bytes read from a connection at once.
+const READ_BYTES: usize = 64 << 10;
+/// How often deliveries are looked at.
+const TICK: Duration = Duration::from_millis(100);
+
+/// What the tasks of one thread share.
+pub(crate) struct Hub {
+    pub(crate) side: RefCell<IoSide>,
+    pub(crate) bundle: RefCell<Inbound>,
+    pub(crate) dirty: Notify,
+    pub(crate) connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    pub(crate) next_id: Cell<u64>,
+    pub(crate) taken_over: Cell<u64>,
+    pub(crate) thread: usize,
+    last_report: Cell<Report>,
+    pub(crate) shared: Arc<Shared>,
+}
+
+/// Runs a thread of connections until the server stops.
+pub(crate) fn run(thread: usize, side: IoSide, shared: Arc<Shared>, listeners: Vec<(Door, std::net::TcpListener)>) {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_io()
+        .enable_time()
+        .event_interval(31)
+        .build()
+        .expect("a runtime needs a few file descriptors");
+    let local = tokio::task::LocalSet::new();
+    let start = shared.positions.get(tegata_sync::Mark::Applied);
+    let hub = Rc::new(Hub {
+        side: RefCell::new(side),
+        bundle: RefCell::new(Inbound::default()),
+        dirty: Notify::new(),
+        connections: RefCell::new(HashMap::new()),
+        next_id: Cell::new(1),
+        taken_over: Cell::new(start),
+        thread,
+        last_report: Cell::new(Report::default()),
+        shared,
+    });
+    local.block_on(&runtime, serve(hub, listeners));
+}
+
+async fn serve(hub: Rc<Hub>, listeners: Vec<(Door, std::net::TcpListener)>) {
+    let answers = Arc::clone(&hub.side.borrow().answers);
+    for (door, listener) in listeners {
+        tokio::task::spawn_local(accept(Rc::clone(&hub), door, listener));
+    }
+    tokio::task::spawn_local(send_bundles(Rc::clone(&hub)));
+    tokio::task::spawn_local(tick(Rc::clone(&hub)));
+    let mut told = false;
+    loop {
+        answers.notified().await;
+        hub.give_answers();
+        if hub.shared.is_stopping() && !told && hub.connections.borrow().is_empty() {
+            told = true;
+            hub.shared.quiet_threads.fetch_add(1, Ordering::Release);
+            hub.side.borrow().core.ring();
+        }
+        if hub.shared.stopped() {
+            hub.give_answers();
+            return;
+        }
+    }
+}
+
+async fn accept(hub: Rc<Hub>, door: Door, listener: std::net::TcpListener) {
+    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    loop {
+        let stopping = hub.shared.stopping.notified();
+        let accepted = tokio::select! {
+            a = listener.accept() => a,
+            () = stopping => return,
+        };
+        if hub.shared.is_stopping() {
+            return;
+        }
+        match accepted {
+            Ok((stream, peer)) => hub.open(door, stream, peer),
+            // Out of descriptors, most likely: wait for a connection to end rather than spin.
+            Err(_) => tokio::time::sleep(TICK).await,
+        }
+    }
+}
+
+/// Sends what was gathered when every task that is ready has had its turn.
+async fn send_bundles(hub: Rc<Hub>) {
+    loop {
+        hub.dirty.notified().await;
+        while !hub.send_bundle() {
+            // The core is behind: requests gather in the bundle, bounded by the connections' credits.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+}
+
+/// Looks at deliveries now and then, and tells the core how far they are.
+async fn tick(hub: Rc<Hub>) {
+    let mut every = tokio::time::interval(TICK);
+    loop {
+        every.tick().await;
+        hub.check_deliveries();
+    }
+}
+
+impl Hub {
+    fn open(self: &Rc<Self>, door: Door, stream: TcpStream, peer: SocketAddr) {
+        let count = self.shared.connections.fetch_add(1, Ordering::Relaxed);
+        let _ = stream.set_nodelay(true);
+        let id = self.next_id.get();
+        self.next_id.set(id + 1);
+        let c = Rc::new(Connection::new(id, door, peer, stream, self.shared.config.credits));
+        if count >= self.shared.config.connections_max {
+            say_goodbye(&c, CloseReason::Overload);
+            self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+            return;
+        }
+        self.connections.borrow_mut().insert(id, Rc::clone(&c));
+        self.shared.sessions.open(self.thread, &c);
+        tokio::task::spawn_local(drain_backlog(Rc::clone(&c)));
+        tokio::task::spawn_local(read(Rc::clone(self), c));
+    }
+
+    fn close(&self, c: &Connection) {
+        c.broken.set(true);
+        c.backlog.notify_one();
+        self.connections.borrow_mut().remove(&c.id);
+        self.shared.sessions.close(self.thread, c.id);
+        self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+        c.delivery.borrow_mut().close(&mut self.bundle.borrow_mut().undelivered);
+        self.dirty.notify_one();
+        if self.shared.is_stopping() {
+            self.side.borrow().answers.notify_one();
+        }
+    }
+
+    /// True when the bundle is on its way, or there is none.
+    fn send_bundle(&self) -> bool {
+        let mut bundle = self.bundle.borrow_mut();
+        if bundle.is_empty() {
+            return true;
+        }
+        let mut side = self.side.borrow_mut();
+        let empty = side.empty_inbound.try_recv().unwrap_or_default();
+        let full = std::mem::replace(&mut *bundle, empty);
+        match side.to_core.try_send(full) {
+            Ok(()) => {
+                side.core.ring();
+                true
+            }
+            Err(back) => {
+                *bundle = back;
+                false
+            }
+        }
+    }
+
+    fn give_answers(&self) {
+        loop {
+            let Some(mut bundle) = self.side.borrow_mut().from_core.try_recv() else { return };
+            let at = clock::now();
+            let connections = self.connections.borrow();
+            let mut dirty: Vec<&Rc<Connection>> = Vec::new();
+            let mark = |c: &'_ Rc<Connection>| c.out.borrow().is_empty();
+            for answer in &bundle.answers {
+                let Some(c) = connections.get(&answer.waiter.connection) else {
+                    // Nobody is there to take it.
+                    if frames::delivery_matters(answer) && !answer.replayed {
+                        self.bundle.borrow_mut().undelivered.push(answer.decision.position.get());
+                        self.dirty.notify_one();
+                    }
+                    continue;
+                };
+                if mark(c) {
+                    dirty.push(c);
+                }
+                frames::put_answer(c, answer, at, &mut c.out.borrow_mut());
+                c.answered();
+            }
+            for (waiter, reply) in bundle.replies.drain(..) {
+                let Some(c) = connections.get(&waiter.connection) else { continue };
+                if mark(c) {
+                    dirty.push(c);
+                }
+                replies::put(waiter.request, &reply, &self.shared, &mut c.out.borrow_mut());
+                c.answered();
+            }
+            for c in dirty {
+                c.flush();
+            }
+            self.taken_over.set(bundle.applied.max(self.taken_over.get()));
+            bundle.answers.clear();
+            let _ = self.side.borrow_mut().empty_outbound.try_send(bundle);
+        }
+    }
+
+    fn check_deliveries(&self) {
+        let limit = clock::now().minus_micros(u64::from(self.shared.config.ack_s) * 1_000_000);
+        let mut bundle = self.bundle.borrow_mut();
+        let mut oldest: Option<u64> = None;
+        for c in self.connections.borrow().values() {
+            let mut delivery = c.delivery.borrow_mut();
+            delivery.expire(limit, &mut bundle.undelivered);
+            oldest = match (oldest, delivery.oldest()) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            };
+        }
+        let report = Report { taken_over: self.taken_over.get(), oldest_waiting: oldest };
+        if self.last_report.replace(report) != report || !bundle.is_empty() {
+            bundle.report = Some(report);
+            drop(bundle);
+            self.dirty.notify_one();
+        }
+    }
+}
+
+/// Writes what the socket did not take at once.
+async fn drain_backlog(c: Rc<Connection>) {
+    loop {
+        c.backlog.notified().await;
+        while !c.out.borrow().is_empty() && !c.broken.get() {
+            if c.stream.writable().await.is_err() {
+                c.broken.set(true);
+            }
+            c.flush();
+        }
+        if c.broken.get() {
+            return;
+        }
+    }
+}
+
+/// Why reading a connection ended.
+enum End {
+    /// The caller closed its half, or said goodbye: what is in flight is answered first.
+    Left,
+    /// It broke a rule, or the server closes it; it is told why.
+    Told(CloseReason),
+    /// The socket failed.
+    Broken,
+}
+
+async fn read(hub: Rc<Hub>, c: Rc<Connection>) {
+    let end = read_frames(&hub, &c).await;
+    match end {
+        End::Left => {
+            c.leaving.set(true);
+            while !c.is_settled() && !c.broken.get() {
+                c.progress.notified().await;
+                if !c.out.borrow().is_empty() && c.stream.writable().await.is_err() {
+                    break;
+                }
+                c.flush();
+            }
+        }
+        End::Told(reason) => say_goodbye(&c, reason),
+        End::Broken => {}
+    }
+    hub.close(&c);
+}
+
+fn say_goodbye(c: &Connection, reason: CloseReason) {
+    wire::encode_goodbye(&mut c.out.borrow_mut(), reason, 0);
+    c.flush();
+}
+
+async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>) -> End {
+    let mut buffer = vec![0u8; READ_BYTES];
+    let mut filled = 0;
+    let idle = Duration::from_millis(u64::from(hub.shared.config.idle_ms));
+    loop {
+        // A caller that is at its credits is read no further: TCP tells it to wait.
+        while c.in_flight.get() >= c.credits && !c.broken.get() {
+            c.progress.notified().await;
+        }
+        if c.broken.get() {
+            return End::Broken;
+        }
+        let stopping = hub.shared.stopping.notified();
+        if hub.shared.is_stopping() {
+            return drained(c).await;
+        }
+        tokio::select! {
+            ready = c.stream.readable() => if ready.is_err() { return End::Broken },
+            () = stopping => return drained(c).await,
+            () = c.backlog_broken() => return End::Broken,
+            () = tokio::time::sleep(idle) => return End::Told(CloseReason::Idle),
+        }
+        match c.stream.try_read(&mut buffer[filled..]) {
+            Ok(0) => return End::Left,
+            Ok(n) => filled += n,
+            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
+            Err(_) => return End::Broken,
+        }
+        match hub.take_frames(c, &buffer[..filled]).await {
+            Ok(used) => {
+                buffer.copy_within(used..filled, 0);
+                filled -= used;
+            }
+            Err(end) => return end,
+        }
+    }
+}
+
+/// The server is stopping: the caller is told, and what it has in flight is answered.
+async fn drained(c: &Rc<Connection>) -> End {
+    wire::encode_goodbye(&mut c.out.borrow_mut(), CloseReason::Draining, 1_000);
+    c.flush();
+    End::Left
+}
+
+impl Connection {
+    /// Ends when writing failed.
+    async fn backlog_broken(&self) {
+        while !self.broken.get() {
+            self.progress.notified().await;
+        }
+    }
+}
+
+impl Hub {
+    /// Takes every whole frame at the start of `bytes`; returns how many bytes that was.
+    async fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
+        let received = clock::now();
+        let mut rest = bytes;
+        let mut bundled = false;
+        let result = loop {
+            match wire::scan(rest, wire::FRAME_BYTES_MAX) {
+                Scan::Frame { frame, rest: tail } => {
+                    match self.take_frame(c, frame, received) {
+                        Ok(b) => bundled |= b,
+                        Err(end) => break Err(end),
+                    }
+                    rest = tail;
+                }
+                Scan::Incomplete { .. } => break Ok(bytes.len() - rest.len()),
+                Scan::Bad(wire::FrameError::TooLarge { .. }) => break Err(End::Told(CloseReason::FrameTooLarge)),
+                Scan::Bad(_) => break Err(End::Told(CloseReason::ProtocolError)),
+            }
+        };
+        if bundled {
+            self.dirty.notify_one();
+        }
+        if !c.out.borrow().is_empty() {
+            c.flush();
+        }
+        result
+    }
+
+    /// Takes one frame. True when something went into the bundle.
+    fn take_frame(self: &Rc<Self>, c: &Rc<Connection>, frame: &[u8], received: Timestamp) -> Result<bool, End> {
+        if wire::check_crc(frame).is_err() {
+            return Err(End::Told(CloseReason::BadChecksum));
+        }
+        let header = wire::request_header(frame).map_err(|_| End::Told(CloseReason::ProtocolError))?;
+        if header.version != wire::VERSION && header.kind != wire::KIND_HELLO {
+            return Err(End::Told(CloseReason::Version));
+        }
+        let mut bundle = self.bundle.borrow_mut();
+        if c.delivery.borrow_mut().acknowledged(header.acked, &mut bundle.delivered).is_err() {
+            return Err(End::Told(CloseReason::ProtocolError));
+        }
+        let records = bundle.records.len();
+        let taken = frames::take(c, frame, &header, received, &mut bundle);
+        let refused = match taken {
+            Ok(Taken::Waiting) => return Ok(true),
+            Ok(Taken::Connection) => {
+                drop(bundle);
+                return self.connection_frame(c, frame, &header, received);
+            }
+            Ok(Taken::Refused(code)) => code,
+            Err(_) => {
+                bundle.records.truncate(records);
+                Code::Malformed
+            }
+        };
+        frames::put_refusal(&header, refused, received, &mut c.out.borrow_mut());
+        Ok(false)
+    }
+
+    /// Hello, ping, acknowledgement, goodbye, history.
+    fn connection_frame(
+        self: &Rc<Self>,
+        c: &Rc<Connection>,
+        frame: &[u8],
+        h: &wire::RequestHeader,
+        at: Timestamp,
+    ) -> Result<bool, End> {
+        match wire::decode_request(frame) {
+            Ok(wire::Request::Hello(_, hello)) => self.greet(c, h, &hello, at).map(|()| false),
+            Ok(wire::Request::Ping(_)) => {
+                wire::encode_pong(&mut c.out.borrow_mut(), h.request_id, at.micros());
+                Ok(false)
+            }
+            Ok(wire::Request::Ack(_)) => Ok(!self.bundle.borrow().delivered.is_empty()),
+            Ok(wire::Request::Goodbye(_)) => Err(End::Left),
+            Ok(wire::Request::History(_, query)) => {
+                if !c.greeted.get() || c.door != Door::Operator {
+                    frames::put_refusal(h, Code::OperationUnknown, at, &mut c.out.borrow_mut());
+                    return Ok(false);
+                }
+                c.taken();
+                history::start(Rc::clone(self), Rc::clone(c), h.request_id, query);
+                Ok(false)
+            }
+            _ => {
+                frames::put_refusal(h, Code::Malformed, at, &mut c.out.borrow_mut());
+                Ok(false)
+            }
+        }
+    }
+
+    fn greet(&self, c: &Connection, h: &wire::RequestHeader, hello: &wire::Hello, at: Timestamp) -> Result<(), End> {
+        let common = hello.version_min <= u16::from(wire::VERSION) && u16::from(wire::VERSION) <= hello.version_max;
+        let answer = wire::HelloAnswer {
+            version: u16::from(wire::VERSION),
+            code: if common { 0 } else { u16::from(Code::VersionUnknown.number()) },
+            frame_bytes_max: wire::FRAME_BYTES_MAX as u32,
+            credits: c.credits,
+            idle_limit_ms: self.shared.config.idle_ms,
+            server_time: at.micros(),
+            position: self.shared.positions.get(tegata_sync::Mark::Applied),
+            features: 0,
+            store_id: self.shared.store_id,
+        };
+        wire::encode_hello_answer(&mut c.out.borrow_mut(), h.request_id, &answer);
+        if !common {
+            return Err(End::Told(CloseReason::Version));
+        }
+        c.gateway.set(GatewayId::new(hello.gateway));
+        *c.namespaces.borrow_mut() = hello.namespaces.iter().map(|n| NamespaceId::new(*n)).collect();
+        c.greeted.set(true);
+        self.shared.sessions.greeted(self.thread, c.id, hello.gateway);
+        Ok(())
+    }
+}

@@ -1,0 +1,113 @@
+//! Answers to questions as frames.
+
+use crate::Shared;
+use crate::frames;
+use std::sync::atomic::Ordering;
+use tegata_model::{Code, Decision, State, Timestamp};
+use tegata_node::{Reply, ServerFacts};
+use tegata_wire::{
+    self as wire, BalanceBody, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody,
+    ShopsBody, SnapshotBody, SumsBody,
+};
+
+/// Appends the frame of a reply.
+pub(crate) fn put(request: u64, reply: &Reply, shared: &Shared, out: &mut Vec<u8>) {
+    match reply {
+        Reply::Status { decided: Some((decision, state)), .. } => {
+            let body = frames::body(decision, *state, 0);
+            wire::encode_decision_answer(out, wire::KIND_STATUS, wire::FLAG_REPLAYED, 0, request, &body);
+        }
+        Reply::Status { decided: None, in_progress } => {
+            let code = if *in_progress { Code::InProgress } else { Code::NotSeen };
+            let body = frames::body(&Decision::refusal(code, Timestamp::ZERO), State::Final, 0);
+            wire::encode_decision_answer(out, wire::KIND_STATUS, 0, 0, request, &body);
+        }
+        Reply::Balance { position, account } => {
+            let body = match account {
+                None => BalanceBody {
+                    code: u16::from(Code::AccountUnknown.number()),
+                    position: position.get(),
+                    ..BalanceBody::default()
+                },
+                Some(a) => BalanceBody {
+                    code: 0,
+                    life: a.life as u8,
+                    wallet: u8::from(a.wallet),
+                    balance: a.balance,
+                    held: a.held,
+                    position: position.get(),
+                    lot_count: a.lots.len() as u64,
+                    lots: a.lots.iter().take(LOTS_MAX).map(lot).collect(),
+                },
+            };
+            wire::encode_answer(out, wire::KIND_BALANCE, 0, request, &body);
+        }
+        Reply::Plan(p) => {
+            let body = PlanBody { code: 0, count: p.count, sum: p.sum, digest: p.digest, position: p.position.get() };
+            wire::encode_answer(out, wire::KIND_PLAN_EXTEND, 0, request, &body);
+        }
+        Reply::Digest { position, digest, sums } => {
+            let programmes = sums.iter().map(|(id, s)| SumsBody {
+                programme: id.get(),
+                sums: [s.issued, s.charged, s.reinstated, s.balances, s.spent, s.returned, s.expired, s.paid_out],
+            });
+            let body = DigestBody { position: position.get(), digest: *digest, programmes: programmes.collect() };
+            wire::encode_answer(out, wire::KIND_DIGEST, 0, request, &body);
+        }
+        Reply::Programmes(list) => {
+            let programmes = list.iter().map(|p| (p.life as u8, p.rules)).collect();
+            wire::encode_answer(out, wire::KIND_LIST_PROGRAMMES, 0, request, &ProgrammesBody { programmes });
+        }
+        Reply::Shops(list, next) => {
+            let shops = list.iter().map(|s| ShopBody {
+                id: *s.id.bytes(),
+                programme: s.programme.get(),
+                life: s.life as u8,
+                name: s.name,
+            });
+            let body = ShopsBody { next: *next, shops: shops.collect() };
+            wire::encode_answer(out, wire::KIND_LIST_SHOPS, 0, request, &body);
+        }
+        Reply::Server(facts) => {
+            wire::encode_answer(out, wire::KIND_SERVER_STATUS, 0, request, &server(facts, shared));
+        }
+        Reply::Snapshot { started, position } => {
+            let body = SnapshotBody { started: *started, position: position.get() };
+            wire::encode_answer(out, wire::KIND_SNAPSHOT_TAKE, 0, request, &body);
+        }
+    }
+}
+
+fn lot(l: &tegata_engine::LotView) -> LotBody {
+    LotBody {
+        id: l.id,
+        remaining: l.remaining,
+        expires_at: l.expires_at.micros(),
+        valid_from: l.valid_from.micros(),
+        programme: l.programme.get(),
+        paid: u8::from(l.paid),
+    }
+}
+
+fn server(f: &ServerFacts, shared: &Shared) -> ServerBody {
+    let mut version = [0; 16];
+    let text = env!("CARGO_PKG_VERSION").as_bytes();
+    let n = text.len().min(version.len());
+    version[..n].copy_from_slice(&text[..n]);
+    ServerBody {
+        mode: 0,
+        uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        accepted: f.accepted,
+        submitted: f.submitted,
+        durable: f.durable,
+        applied: f.applied,
+        delivered: f.delivered,
+        accounts: f.accounts,
+        decisions: f.decisions,
+        table_bytes: f.table_bytes,
+        connections: shared.connections.load(Ordering::Relaxed) as u64,
+        in_flight: f.in_flight,
+        flush_us: shared.flush_us,
+        version,
+    }
+}

@@ -1,0 +1,272 @@
+//! Starting and stopping: recovery first, then the core, then the doors.
+
+use crate::config::{Config, ConfigError, JournalIo};
+use crate::connection::Door;
+use crate::core::Core;
+use crate::handover::{CoreBell, pair};
+use crate::sessions::Sessions;
+use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, io};
+use std::net::{SocketAddr, TcpListener};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tegata_engine::Engine;
+use tegata_journal::{IoChoice, OpenError, Options, ReadError, Recovery, WriteError};
+use tegata_model::Settings;
+use tegata_node::{Limits, Node, Replay, ReplayError, ServerFacts};
+use tegata_sync::{Doorbell, Positions};
+use tokio::sync::Notify;
+
+/// How long a stopping server waits for callers to take their answers.
+const DRAIN_MAX: Duration = Duration::from_secs(10);
+
+/// What a server says when it is ready.
+#[derive(Debug, Clone)]
+pub struct Banner {
+    /// Where gateways connect.
+    pub listen: SocketAddr,
+    /// Where operators connect.
+    pub operate: SocketAddr,
+    /// The data folder.
+    pub data: PathBuf,
+    /// What the journal found.
+    pub recovery: Recovery,
+    /// How batches are made durable.
+    pub flush_method: &'static str,
+    /// Median latency of a durable 4 KiB write, µs.
+    pub flush_us: u64,
+    /// From the start of recovery to being ready, ms.
+    pub ready_ms: u64,
+    /// Records replayed.
+    pub replayed: u64,
+}
+
+/// Why a server did not start.
+#[derive(Debug)]
+pub enum ServeError {
+    /// A setting.
+    Config(ConfigError),
+    /// The journal.
+    Journal(OpenError),
+    /// The journal is whole, but does not replay to what was decided.
+    Replay(ReadError<ReplayError>),
+    /// An address could not be listened on.
+    Listen {
+        /// Which.
+        addr: SocketAddr,
+        /// Why.
+        error: std::io::Error,
+    },
+    /// A thread or a socket could not be made.
+    System(std::io::Error),
+}
+
+impl core::fmt::Display for ServeError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Config(e) => e.fmt(f),
+            Self::Journal(e) => e.fmt(f),
+            Self::Replay(e) => write!(f, "the journal does not replay: {e}"),
+            Self::Listen { addr, error } => write!(f, "cannot listen on {addr}: {error}"),
+            Self::System(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ServeError {}
+
+/// A running server.
+#[derive(Debug)]
+pub struct Running {
+    banner: Banner,
+    shared: Arc<Shared>,
+    bell: CoreBell,
+    answers: Vec<Arc<Notify>>,
+    core: Option<JoinHandle<Result<(), WriteError>>>,
+    io: Vec<JoinHandle<()>>,
+}
+
+fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
+    let failed = |error| ServeError::Listen { addr, error };
+    let listener = TcpListener::bind(addr).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok(listener)
+}
+
+fn journal_options(config: &Config) -> Options {
+    let mut options = Options::new(&config.data);
+    options.segment_bytes = config.segment_bytes;
+    options.allow_volatile = config.allow_volatile;
+    options.shards = config.shards;
+    options.store_id = fresh_id();
+    options.io = match config.journal_io {
+        JournalIo::Auto => IoChoice::Auto,
+        JournalIo::Uring => IoChoice::Uring,
+        JournalIo::Pwritev2 => IoChoice::Pwritev2,
+        JournalIo::Buffered => IoChoice::Buffered,
+    };
+    options
+}
+
+/// Names a new data folder: the clock and the process tell two of them apart.
+fn fresh_id() -> [u8; 16] {
+    let mut id = [0; 16];
+    let at = clock::now().micros();
+    let n = tegata_model::mix(at as u64, u64::from(std::process::id()));
+    id[..8].copy_from_slice(&at.to_le_bytes());
+    id[8..].copy_from_slice(&n.to_le_bytes());
+    id
+}
+
+/// Recovers the data folder, opens the doors and serves, on threads of its own.
+pub fn start(config: Config) -> Result<Running, ServeError> {
+    let began = Instant::now();
+    config.check().map_err(ServeError::Config)?;
+    let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
+    let mut journal = tegata_journal::open(journal_options(&config)).map_err(ServeError::Journal)?;
+    let recovery = journal.recovery().clone();
+    let mut replay = Replay::new(Engine::new(recovery.shards));
+    journal
+        .replay(0, &mut |b| replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {}))
+        .map_err(ServeError::Replay)?;
+    let replayed = replay.records();
+    let (engine, delivered_to) = replay.finish();
+    let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
+    let limits = Limits {
+        threads: config.io_threads,
+        accounts_max: config.accounts_max,
+        decisions_max: config.decisions_max,
+        ..Limits::default()
+    };
+    let position = engine.applied().get();
+    let node = Node::new(engine, limits, settings, delivered_to, clock::now());
+
+    // The writer is made on the thread that will own it.
+    let (told, ready) = sync_channel(1);
+    let (go, parts) = sync_channel::<(Vec<crate::handover::CoreSide>, Arc<Shared>, CoreBell)>(1);
+    let core = std::thread::Builder::new()
+        .name("core".into())
+        .spawn(move || {
+            let journal = match journal.into_writer() {
+                Ok(journal) => journal,
+                Err(e) => {
+                    let _ = told.send(Err(e));
+                    return Ok(());
+                }
+            };
+            let facts = (journal.flush_method(), journal.probe_us(), journal.doorbell());
+            if told.send(Ok(facts)).is_err() {
+                return Ok(());
+            }
+            match parts.recv() {
+                Ok((sides, shared, bell)) => Core { node, journal, sides, bell, shared }.run(),
+                Err(_) => journal.close(),
+            }
+        })
+        .map_err(ServeError::System)?;
+    let (flush_method, flush_us, wake) = match ready.recv() {
+        Ok(Ok(facts)) => facts,
+        Ok(Err(e)) => return Err(ServeError::Journal(e)),
+        Err(_) => return Err(ServeError::System(std::io::ErrorKind::BrokenPipe.into())),
+    };
+    let bell = CoreBell { asleep: Arc::new(Doorbell::new()), wake };
+    let shared = Arc::new(Shared {
+        store_id: recovery.store_id,
+        started: Instant::now(),
+        flush_us,
+        positions: Positions::new(position),
+        facts: Mutex::new(ServerFacts::default()),
+        sessions: Sessions::default(),
+        connections: AtomicUsize::new(0),
+        failed: AtomicBool::new(false),
+        phase: AtomicU8::new(RUNNING),
+        stopping: Notify::new(),
+        quiet_threads: AtomicUsize::new(0),
+        config: config.clone(),
+    });
+    let banner = Banner {
+        listen: gateways.local_addr().map_err(ServeError::System)?,
+        operate: operators.local_addr().map_err(ServeError::System)?,
+        data: config.data.clone(),
+        recovery,
+        flush_method,
+        flush_us,
+        ready_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        replayed,
+    };
+    let mut operators = Some(operators);
+    let (mut sides, mut threads, mut answers) = (Vec::new(), Vec::new(), Vec::new());
+    for thread in 0..config.io_threads {
+        let (io_side, core_side) = pair(&bell);
+        answers.push(Arc::clone(&core_side.answers));
+        sides.push(core_side);
+        let mut doors = vec![(Door::Gateway, gateways.try_clone().map_err(ServeError::System)?)];
+        doors.extend(operators.take().map(|l| (Door::Operator, l)));
+        let shared = Arc::clone(&shared);
+        let run = move || io::run(thread, io_side, shared, doors);
+        let handle = std::thread::Builder::new().name(format!("io-{thread}")).spawn(run);
+        threads.push(handle.map_err(ServeError::System)?);
+    }
+    if go.send((sides, Arc::clone(&shared), bell.clone())).is_err() {
+        return Err(ServeError::System(std::io::ErrorKind::BrokenPipe.into()));
+    }
+    Ok(Running { banner, shared, bell, answers, core: Some(core), io: threads })
+}
+
+impl Running {
+    /// What the server says when it is ready.
+    #[must_use]
+    pub fn banner(&self) -> &Banner {
+        &self.banner
+    }
+
+    /// Everyone who is connected.
+    #[must_use]
+    pub fn sessions(&self) -> Vec<crate::Session> {
+        self.shared.sessions.list()
+    }
+
+    /// How the node was a moment ago.
+    #[must_use]
+    pub fn facts(&self) -> ServerFacts {
+        self.shared.facts.lock().map_or_else(|_| ServerFacts::default(), |f| *f)
+    }
+
+    /// True once the core has ended by itself, because the journal failed.
+    #[must_use]
+    pub fn has_failed(&self) -> bool {
+        self.core.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Takes no new requests, answers what is in flight, closes the journal cleanly, and ends all threads.
+    pub fn stop(mut self) -> Result<(), WriteError> {
+        self.shared.phase.store(DRAINING, Ordering::Release);
+        self.shared.stopping.notify_waiters();
+        for answers in &self.answers {
+            answers.notify_one();
+        }
+        let until = Instant::now() + DRAIN_MAX;
+        while !self.has_failed() && Instant::now() < until {
+            self.bell.ring();
+            std::thread::park_timeout(Duration::from_millis(5));
+        }
+        // Whoever has not taken its answers by now is not waited for any longer.
+        self.shared.quiet_threads.store(usize::MAX, Ordering::Release);
+        self.bell.ring();
+        let result = match self.core.take().map(JoinHandle::join) {
+            Some(Ok(result)) => result,
+            _ => Ok(()),
+        };
+        self.shared.phase.store(STOPPED, Ordering::Release);
+        for answers in &self.answers {
+            answers.notify_one();
+        }
+        for io in self.io.drain(..) {
+            let _ = io.join();
+        }
+        result
+    }
+}

@@ -1,1 +1,17 @@
-//! The load generator and harness
+//! The load generator, as a library: it starts a server of its own, seeds it, drives it over real sockets with
+//! pre-encoded frames, and says what came back. The harness and the benchmarks are thin programs over it.
+#![forbid(unsafe_code)]
+
+mod echo;
+mod generator;
+mod launch;
+mod link;
+mod purchases;
+mod seed;
+
+pub use echo::serve_echo;
+pub use generator::{Outcome, Plan, run};
+pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
+pub use link::{Link, LinkError};
+pub use purchases::Purchases;
+pub use seed::{SEED_BALANCE, account, seed, shop};

@@ -84,6 +84,15 @@ impl Device {
         }
     }
 
+    /// Readable when something has completed.
+    pub(crate) fn completions(&self) -> Option<BorrowedFd<'_>> {
+        match self {
+            // SAFETY: the ring keeps its descriptor open for as long as `self` lives.
+            Self::Uring(u) => Some(unsafe { BorrowedFd::borrow_raw(u.ring.as_raw_fd()) }),
+            Self::Plain(_) => None,
+        }
+    }
+
     pub(crate) fn bell(&self) -> Doorbell {
         match self {
             Self::Uring(u) => u.bell.clone(),

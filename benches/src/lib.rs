@@ -1,1 +1,0 @@
-//! Benchmarks and the debit rate

@@ -1,0 +1,144 @@
+//! A server as a separate process: this very program, started again under a hidden sub-command that calls the same
+//! entry as `tegata serve`.
+
+use std::io::{self, BufRead, BufReader, Read};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use tegata_server::Config;
+
+/// The hidden sub-command that serves.
+pub const CHILD_SERVE: &str = "__serve";
+/// The hidden sub-command that echoes after a durable write.
+pub const CHILD_ECHO: &str = "__echo";
+
+/// A child that serves until it is stopped or dropped.
+#[derive(Debug)]
+pub struct ServerProcess {
+    child: Child,
+    /// Where gateways connect.
+    pub addr: SocketAddr,
+    /// Where operators connect.
+    pub operate: SocketAddr,
+}
+
+impl ServerProcess {
+    /// Starts `what` ([`CHILD_SERVE`] or [`CHILD_ECHO`]) on a data folder and free ports, and waits until it is ready.
+    pub fn start(what: &str, data: &Path, extra: &[String]) -> io::Result<Self> {
+        let mut child = Command::new(std::env::current_exe()?)
+            .arg(what)
+            .arg(data)
+            .args(extra)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
+        let mut lines = BufReader::new(out).lines();
+        let ready = lines.next().transpose()?.unwrap_or_default();
+        let field = |name: &str| {
+            let value = ready.split(' ').find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+            value.and_then(|v| v.parse().ok())
+        };
+        match (field("addr"), field("operate")) {
+            (Some(addr), Some(operate)) => Ok(Self { child, addr, operate }),
+            _ => {
+                let _ = child.kill();
+                let _ = child.wait();
+                Err(io::Error::other(format!("the server did not become ready: {ready}")))
+            }
+        }
+    }
+
+    /// Its process id.
+    #[must_use]
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Processor time it has used so far, in seconds: user, system.
+    #[must_use]
+    pub fn cpu_seconds(&self) -> Option<(f64, f64)> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        let rest = text.rsplit_once(')')?.1;
+        let mut fields = rest.split_whitespace().skip(11);
+        let mut next = || fields.next()?.parse::<f64>().ok();
+        // The kernel counts in hundredths of a second (USER_HZ).
+        Some((next()? / 100.0, next()? / 100.0))
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(mut self) -> io::Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(|_| ())
+    }
+
+    /// Ends it in order: its standard input is closed.
+    pub fn stop(mut self) -> io::Result<()> {
+        drop(self.child.stdin.take());
+        self.child.wait().map(|_| ())
+    }
+}
+
+impl Drop for ServerProcess {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// If this process was started as a child, does the child's work and returns its exit code.
+#[must_use]
+pub fn child_main() -> Option<u8> {
+    let args: Vec<String> = std::env::args().collect();
+    let what = args.get(1)?;
+    let data = args.get(2)?;
+    match what.as_str() {
+        CHILD_SERVE => Some(serve(Path::new(data), &args[3..])),
+        CHILD_ECHO => Some(match crate::serve_echo(Path::new(data)) {
+            Ok(()) => 0,
+            Err(e) => {
+                eprintln!("{e}");
+                1
+            }
+        }),
+        _ => None,
+    }
+}
+
+fn serve(data: &Path, settings: &[String]) -> u8 {
+    let mut config = Config {
+        data: data.to_owned(),
+        listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+        operate: SocketAddr::from(([127, 0, 0, 1], 0)),
+        ..Config::default()
+    };
+    for setting in settings {
+        match setting.split_once('=') {
+            Some(("shards", v)) => config.shards = v.parse().unwrap_or(config.shards),
+            Some(("io_threads", v)) => config.io_threads = v.parse().unwrap_or(config.io_threads),
+            Some(("segment_bytes", v)) => config.segment_bytes = v.parse().unwrap_or(config.segment_bytes),
+            _ => {
+                eprintln!("unknown setting {setting}");
+                return 2;
+            }
+        }
+    }
+    let running = match tegata_server::start(config) {
+        Ok(running) => running,
+        Err(e) => {
+            eprintln!("{e}");
+            return 1;
+        }
+    };
+    let banner = running.banner();
+    println!("ready addr={} operate={} replayed={}", banner.listen, banner.operate, banner.replayed);
+    // The parent holds the other end: when it closes or dies, this ends.
+    let _ = io::stdin().read_to_end(&mut Vec::new());
+    match running.stop() {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("{e}");
+            20
+        }
+    }
+}

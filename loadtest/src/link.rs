@@ -1,0 +1,103 @@
+//! A plain connection for seeding and questions: requests out, answers in, no retries.
+
+use std::io::{self, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use tegata_wire::{self as wire, Answer, AnswerBody, FrameError, Hello, Scan};
+
+/// What can go wrong on a link.
+#[derive(Debug)]
+pub enum LinkError {
+    /// The socket.
+    Io(io::Error),
+    /// A frame.
+    Frame(FrameError),
+    /// The server said something else than was expected.
+    Unexpected(Box<AnswerBody>),
+}
+
+impl core::fmt::Display for LinkError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Io(e) => e.fmt(f),
+            Self::Frame(e) => e.fmt(f),
+            Self::Unexpected(a) => write!(f, "unexpected answer {a:?}"),
+        }
+    }
+}
+
+impl std::error::Error for LinkError {}
+
+impl From<io::Error> for LinkError {
+    fn from(e: io::Error) -> Self {
+        Self::Io(e)
+    }
+}
+
+impl From<FrameError> for LinkError {
+    fn from(e: FrameError) -> Self {
+        Self::Frame(e)
+    }
+}
+
+/// A connection after its hello.
+#[derive(Debug)]
+pub struct Link {
+    stream: TcpStream,
+    buffer: Vec<u8>,
+    start: usize,
+    /// What the server said to the hello.
+    pub hello: wire::HelloAnswer,
+}
+
+impl Link {
+    /// Connects and greets.
+    pub fn open(addr: SocketAddr, operator: bool) -> Result<Self, LinkError> {
+        let stream = TcpStream::connect(addr)?;
+        stream.set_nodelay(true)?;
+        let mut link = Self { stream, buffer: Vec::new(), start: 0, hello: wire::HelloAnswer::default() };
+        let mut out = Vec::new();
+        let version = u16::from(wire::VERSION);
+        let role = if operator { 2 } else { 1 };
+        Hello { version_min: version, version_max: version, gateway: 1, role, ..Hello::default() }.encode(0, &mut out);
+        link.send(&out)?;
+        match link.receive()?.body {
+            AnswerBody::Hello(hello) => link.hello = hello,
+            other => return Err(LinkError::Unexpected(Box::new(other))),
+        }
+        Ok(link)
+    }
+
+    /// Sends whole frames.
+    pub fn send(&mut self, frames: &[u8]) -> Result<(), LinkError> {
+        Ok(self.stream.write_all(frames)?)
+    }
+
+    /// The next answer.
+    pub fn receive(&mut self) -> Result<Answer, LinkError> {
+        loop {
+            match wire::scan(&self.buffer[self.start..], wire::ANSWER_BYTES_MAX) {
+                Scan::Frame { frame, .. } => {
+                    wire::check_crc(frame)?;
+                    let answer = wire::decode_answer(frame)?;
+                    self.start += frame.len();
+                    return Ok(answer);
+                }
+                Scan::Bad(e) => return Err(e.into()),
+                Scan::Incomplete { .. } => {}
+            }
+            self.buffer.drain(..self.start);
+            self.start = 0;
+            let mut chunk = [0; 65_536];
+            match self.stream.read(&mut chunk)? {
+                0 => return Err(LinkError::Io(io::ErrorKind::UnexpectedEof.into())),
+                n => self.buffer.extend_from_slice(&chunk[..n]),
+            }
+        }
+    }
+
+    /// The socket, to drive without blocking. Nothing of an answer has been read ahead.
+    #[must_use]
+    pub fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+}

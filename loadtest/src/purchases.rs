@@ -1,7 +1,7 @@
 //! Which coupon pays which shop how much, next: coupons uniformly at random, and for each coupon another amount every
 //! time, so that no two payments of a run are alike.
 
-use crate::seed::{account, shop};
+use crate::seed::{account_bytes, shop};
 use tegata_model::{Key, Timestamp, mix};
 use tegata_wire::{RequestHeader, encode_operation};
 
@@ -19,7 +19,7 @@ mod at {
 #[derive(Debug)]
 pub struct Purchases {
     template: Vec<u8>,
-    accounts: Vec<[u8; 16]>,
+    coupons: u32,
     shops: Vec<[u8; 16]>,
     times: Vec<u16>,
     state: u64,
@@ -42,7 +42,7 @@ impl Purchases {
         encode_operation(&header, &tegata_model::Operation::Debit(purchase), &mut template);
         Self {
             template,
-            accounts: (0..coupons).map(|n| *account(n).bytes()).collect(),
+            coupons,
             shops: (0..shops).map(|n| *shop(n).bytes()).collect(),
             times: vec![0; coupons as usize],
             state: seed | 1,
@@ -64,7 +64,7 @@ impl Purchases {
     #[inline]
     pub fn push(&mut self, request: u64, acked: u32, out: &mut Vec<u8>) {
         let r = self.random();
-        let n = ((u128::from(r) * self.accounts.len() as u128) >> 64) as usize;
+        let n = ((u128::from(r) * u128::from(self.coupons)) >> 64) as usize;
         let times = self.times[n];
         self.times[n] = times.wrapping_add(1);
         let amount = 1 + u64::from(times);
@@ -75,7 +75,7 @@ impl Purchases {
         let f = &mut out[start..];
         f[at::ACKED..at::ACKED + 4].copy_from_slice(&acked.to_le_bytes());
         f[at::REQUEST..at::REQUEST + 8].copy_from_slice(&request.to_le_bytes());
-        f[at::ACCOUNT..at::ACCOUNT + 16].copy_from_slice(&self.accounts[n]);
+        f[at::ACCOUNT..at::ACCOUNT + 16].copy_from_slice(&account_bytes(n as u32));
         f[at::KEY..at::KEY + 16].copy_from_slice(key.bytes());
         f[at::SHOP..at::SHOP + 16].copy_from_slice(&shop);
         f[at::AMOUNT..at::AMOUNT + 8].copy_from_slice(&amount.to_le_bytes());

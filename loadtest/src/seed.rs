@@ -14,7 +14,20 @@ const IN_FLIGHT: u64 = 1_000;
 /// The nth coupon's id.
 #[must_use]
 pub fn account(n: u32) -> AccountId {
-    AccountId::from_text(&format!("C{n:09}")).unwrap_or_default()
+    AccountId::from_bytes(account_bytes(n)).unwrap_or_default()
+}
+
+/// The nth coupon's id as bytes: the letter C and ten digits.
+#[must_use]
+#[inline]
+pub(crate) fn account_bytes(mut n: u32) -> [u8; 16] {
+    let mut id = [0; 16];
+    id[0] = b'C';
+    for i in (1..=10).rev() {
+        id[i] = b'0' + (n % 10) as u8;
+        n /= 10;
+    }
+    id
 }
 
 /// The nth shop's id.

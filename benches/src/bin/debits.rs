@@ -8,6 +8,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 use tegata_load::{CHILD_ECHO, CHILD_SERVE, LinkError, Outcome, Plan, Purchases, ServerProcess, child_main, run, seed};
 
+#[global_allocator]
+static ALLOCATOR: tegata_pages::HugePages = tegata_pages::HugePages;
+
 /// Measures the debit rate.
 #[derive(Debug, Parser)]
 #[command(version)]

@@ -221,9 +221,6 @@ impl Engine {
         Ok(self.apply_command(&command, position, at))
     }
 
-    /// Loads what the coming records will need, so that the waits for memory overlap. Changes nothing; may be left out.
-    pub fn touch(&self, _records: &[u8]) {}
-
     #[inline]
     fn apply_purchase(&mut self, c: &Context, purchase: &tegata_model::PurchaseRecord) -> Applied {
         let fingerprint = purchase.fingerprint(&c.envelope.account);

@@ -6,7 +6,8 @@
 use crate::slab::{Slice, Slot};
 use std::collections::VecDeque;
 
-const CHUNK_SHIFT: u32 = 14;
+/// 65,536 slots of 96 bytes are three huge pages.
+const CHUNK_SHIFT: u32 = 16;
 const CHUNK: usize = 1 << CHUNK_SHIFT;
 
 /// A queue of slots, addressed by number.

@@ -26,12 +26,14 @@ mod shard;
 mod slab;
 mod slots;
 mod sums;
+mod touch;
 mod view;
 
 pub use apply::{Applied, Effect};
 pub use funds::Taken;
 pub use operate::end_of_day;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
+pub use touch::TOUCH_MAX;
 pub use sums::{ShopSums, Sums};
 pub use view::{AccountView, LotView, Plan, Sizes};
 

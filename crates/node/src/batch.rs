@@ -21,6 +21,9 @@ pub(crate) struct Batch {
     pub(crate) at: Timestamp,
     pub(crate) body: Vec<u8>,
     pub(crate) tickets: Vec<Ticket>,
+    /// Records that are applied already, and their bytes.
+    pub(crate) applied: usize,
+    pub(crate) applied_bytes: usize,
 }
 
 impl Batch {
@@ -43,6 +46,8 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.body.clear();
         self.tickets.clear();
+        self.applied = 0;
+        self.applied_bytes = 0;
     }
 }
 

@@ -14,7 +14,7 @@ use crate::margin::Margin;
 use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts};
 use crate::plans::Plans;
 use std::collections::VecDeque;
-use tegata_engine::{Applied, Effect, Engine};
+use tegata_engine::{Applied, Effect, Engine, TOUCH_MAX};
 use tegata_model::{
     Code, Command, Decision, Envelope, Mark, Operation, Position, Positions, RECORD_BYTES_MAX, Settings, Timestamp,
     decode, decode_envelope, encode, mix, record_len,
@@ -44,8 +44,8 @@ impl Default for Limits {
         Self {
             threads: 1,
             batch_bytes_max: 256 << 10,
-            seal_bytes: 48 << 10,
-            in_flight_max: 4,
+            seal_bytes: 12 << 10,
+            in_flight_max: 6,
             waiting_bytes_max: 64 << 20,
             accounts_max: 100_000_000,
             decisions_max: 100_000_000,
@@ -165,6 +165,9 @@ impl Node {
     fn admit_all(&mut self, thread: u16, bundle: &Inbound, mut at: usize, mut index: usize) -> (usize, usize) {
         while let Some(waiter) = bundle.waiters.get(index) {
             let rest = &bundle.records[at..];
+            if index.is_multiple_of(TOUCH_MAX) {
+                self.engine.touch(rest);
+            }
             let len = record_len(rest).expect("the thread of connections wrote whole records");
             if self.waiting_bytes <= self.limits.waiting_bytes_max && self.open_room() < len {
                 break;
@@ -296,45 +299,55 @@ impl Node {
         })
     }
 
-    /// Everything up to `position` is durable: applies it and answers. Then admits what was waiting for room.
+    /// Everything up to `position` is durable. [`Node::apply_some`] takes it from here.
     pub fn durable(&mut self, position: u64) {
         assert!(position <= self.submitted, "nothing is durable that was not submitted");
         self.durable = self.durable.max(position);
-        while let Some(batch) = self.sealed.front() {
-            if batch.last().get() > self.durable {
-                break;
-            }
-            let Some(batch) = self.sealed.pop_front() else { break };
-            self.apply(batch);
-        }
-        self.admit_waiting();
     }
 
-    fn apply(&mut self, mut batch: Batch) {
-        let mut rest = &batch.body[..];
-        let mut position = batch.first;
-        self.engine.touch(rest);
-        for ticket in &batch.tickets {
+    /// Applies at most `count` durable records and answers them. True when there was something to apply. Small steps
+    /// keep the stages busy side by side: while these answers travel, the next records are applied.
+    pub fn apply_some(&mut self, count: usize) -> bool {
+        let durable = self.durable;
+        let Some(mut batch) = self.sealed.pop_front_if(|b| b.last().get() <= durable) else { return false };
+        let end = batch.tickets.len().min(batch.applied + count);
+        while batch.applied < end {
+            let position = Position::new(batch.first.get() + batch.applied as u64);
+            let rest = &batch.body[batch.applied_bytes..];
             let len = record_len(rest).expect("admitted records are whole");
-            let (record, tail) = rest.split_at(len);
+            let record = &rest[..len];
+            let ticket = batch.tickets[batch.applied];
             let applied = self.engine.apply(position, batch.at, record).expect("admitted records decode");
-            if *ticket != Ticket::NOBODY {
-                if let Ok(envelope) = decode_envelope(record) {
-                    let slot = &mut self.in_flight[in_flight_slot(&envelope)];
-                    *slot = slot.checked_sub(1).expect("what was admitted is counted");
-                }
-                if usize::from(ticket.thread) < self.answered_to.len() {
-                    self.answered_to[usize::from(ticket.thread)] = position.get();
-                }
-                self.give(*ticket, record[0], &applied);
+            if ticket != Ticket::NOBODY {
+                self.settle(ticket, record, position, &applied);
             }
-            (rest, position) = (tail, position.next());
+            batch.applied += 1;
+            batch.applied_bytes += len;
+        }
+        if batch.applied < batch.tickets.len() {
+            self.sealed.push_front(batch);
+            return true;
         }
         batch.clear();
         if self.spare.len() < self.limits.in_flight_max {
             self.spare.push(batch);
         }
         self.check_sizes();
+        self.admit_waiting();
+        true
+    }
+
+    /// A request that was in flight is answered.
+    #[inline]
+    fn settle(&mut self, ticket: Ticket, record: &[u8], position: Position, applied: &Applied) {
+        if let Ok(envelope) = decode_envelope(record) {
+            let slot = &mut self.in_flight[in_flight_slot(&envelope)];
+            *slot = slot.checked_sub(1).expect("what was admitted is counted");
+        }
+        if let Some(answered) = self.answered_to.get_mut(usize::from(ticket.thread)) {
+            *answered = position.get();
+        }
+        self.give(ticket, record[0], applied);
     }
 
     fn check_sizes(&mut self) {

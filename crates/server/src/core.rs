@@ -15,8 +15,10 @@ use tegata_sync::Mark;
 const QUIET: Duration = Duration::from_millis(20);
 /// How often the core looks up when nothing happens at all.
 const IDLE: Duration = Duration::from_secs(1);
-/// Flushed positions between two looks at the tables' sizes.
-const FACTS_EVERY: u64 = 8;
+/// Records that are applied before their answers are handed out.
+const APPLY_AT_ONCE: usize = 128;
+/// Turns between two looks at the tables' sizes.
+const FACTS_EVERY: u64 = 256;
 
 /// The core thread's own.
 pub(crate) struct Core {
@@ -59,11 +61,11 @@ impl Core {
         }
     }
 
-    /// Takes every bundle that waits.
+    /// Takes the next bundle of every thread.
     fn take_in(&mut self) -> bool {
         let mut busy = false;
         for (i, side) in self.sides.iter_mut().enumerate() {
-            while let Some(bundle) = side.from_io.try_recv() {
+            if let Some(bundle) = side.from_io.try_recv() {
                 busy = true;
                 let empty = self.node.accept(i, bundle, clock::now());
                 // A full ring means that enough empty bundles are on their way already.
@@ -73,15 +75,19 @@ impl Core {
         busy
     }
 
+    /// Applies a few records of what is durable.
     fn apply_durable(&mut self) -> Result<bool, WriteError> {
         let before = self.journal.flushed();
         let flushed = self.journal.reap()?;
         if flushed > before {
             self.shared.positions.advance(Mark::Durable, flushed);
             self.node.durable(flushed);
+        }
+        let busy = self.node.apply_some(APPLY_AT_ONCE);
+        if busy {
             self.shared.positions.advance(Mark::Applied, self.node.engine().applied().get());
         }
-        Ok(flushed > before)
+        Ok(busy)
     }
 
     fn seal(&mut self) -> Result<bool, WriteError> {

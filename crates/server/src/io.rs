@@ -23,6 +23,8 @@ use tokio::sync::Notify;
 
 /// Bytes read from a connection at once.
 const READ_BYTES: usize = 64 << 10;
+/// A bundle of so many bytes is sent at once; a smaller one when every task that is ready has had its turn.
+const SEND_BYTES: usize = 12 << 10;
 /// How often deliveries are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -361,7 +363,7 @@ impl Hub {
                 Scan::Bad(_) => break Err(End::Told(CloseReason::ProtocolError)),
             }
         };
-        if bundled {
+        if bundled && (self.bundle.borrow().records.len() < SEND_BYTES || !self.send_bundle()) {
             self.dirty.notify_one();
         }
         if !c.out.borrow().is_empty() {

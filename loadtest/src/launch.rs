@@ -123,6 +123,7 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
             }
         }
     }
+    let _ = tegata_pages::keep_warm(config.warm_bytes);
     let running = match tegata_server::start(config) {
         Ok(running) => running,
         Err(e) => {

@@ -6,9 +6,8 @@
 use crate::slab::{Slice, Slot};
 use std::collections::VecDeque;
 
-/// 65,536 slots of 96 bytes are three huge pages.
-const CHUNK_SHIFT: u32 = 16;
-const CHUNK: usize = 1 << CHUNK_SHIFT;
+/// Slots of a chunk: as many slots of 96 bytes as fit into 2 MiB.
+const CHUNK: usize = 21_845;
 
 /// A queue of slots, addressed by number.
 #[derive(Debug, Clone)]
@@ -46,10 +45,10 @@ impl<T: Slot> Fifo<T> {
     #[inline]
     fn append(&mut self, value: T) -> u32 {
         let at = self.gone + self.len;
-        if at >> CHUNK_SHIFT == self.chunks.len() {
+        if at / CHUNK == self.chunks.len() {
             self.chunks.push_back(Vec::with_capacity(CHUNK));
         }
-        self.chunks[at >> CHUNK_SHIFT].push(value);
+        self.chunks[at / CHUNK].push(value);
         self.len += 1;
         self.base.wrapping_add(at as u32)
     }
@@ -64,14 +63,14 @@ impl<T: Slot> Fifo<T> {
     #[inline]
     pub fn get(&self, n: u32) -> Option<&T> {
         let at = self.offset(n)?;
-        Some(&self.chunks[at >> CHUNK_SHIFT][at & (CHUNK - 1)])
+        Some(&self.chunks[at / CHUNK][at % CHUNK])
     }
 
     /// Slot `n`, to change it.
     #[inline]
     pub fn get_mut(&mut self, n: u32) -> Option<&mut T> {
         let at = self.offset(n)?;
-        let slot = &mut self.chunks[at >> CHUNK_SHIFT][at & (CHUNK - 1)];
+        let slot = &mut self.chunks[at / CHUNK][at % CHUNK];
         if let Some(copy) = &mut self.copy
             && (copy.next..copy.end).contains(&at)
         {
@@ -111,7 +110,7 @@ impl<T: Slot> Fifo<T> {
         let (mut low, mut high) = (self.gone, self.gone + self.len);
         while low < high {
             let mid = low + (high - low) / 2;
-            if before(&self.chunks[mid >> CHUNK_SHIFT][mid & (CHUNK - 1)]) { low = mid + 1 } else { high = mid }
+            if before(&self.chunks[mid / CHUNK][mid % CHUNK]) { low = mid + 1 } else { high = mid }
         }
         self.base.wrapping_add(low as u32)
     }
@@ -159,7 +158,7 @@ impl<T: Slot> Fifo<T> {
         let end = first.saturating_add(count).min(copy.end);
         copy.next = end;
         let undo = std::mem::take(&mut copy.undo);
-        let slots = (first..end).map(|at| self.chunks[at >> CHUNK_SHIFT][at & (CHUNK - 1)]).collect();
+        let slots = (first..end).map(|at| self.chunks[at / CHUNK][at % CHUNK]).collect();
         Some(Slice { first: (first - self.gone) as u32 + 1, slots, undo })
     }
 

@@ -33,8 +33,8 @@ pub use apply::{Applied, Effect};
 pub use funds::Taken;
 pub use operate::end_of_day;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
-pub use touch::TOUCH_MAX;
 pub use sums::{ShopSums, Sums};
+pub use touch::TOUCH_MAX;
 pub use view::{AccountView, LotView, Plan, Sizes};
 
 use shard::Shard;

@@ -545,3 +545,17 @@ pub fn decode_purchase(bytes: &[u8]) -> Result<Option<(Envelope, PurchaseRecord)
     }
     Ok(Some((envelope, PurchaseRecord { kind, purchase, seconds })))
 }
+
+impl Purchase {
+    /// Shop and amount of a purchase's record, unchecked, for whoever only wants to look ahead.
+    #[must_use]
+    #[inline]
+    pub fn shop_and_amount(record: &[u8]) -> Option<(ShopId, u64)> {
+        if !(4..=6).contains(record.first()?) {
+            return None;
+        }
+        let shop = record.get(RECORD_HEADER_BYTES..)?.first_chunk()?;
+        let amount = record.get(RECORD_HEADER_BYTES + 24..)?.first_chunk()?;
+        Some((ShopId::from_bytes(*shop).ok()?, u64::from_le_bytes(*amount)))
+    }
+}

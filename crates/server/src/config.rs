@@ -33,6 +33,8 @@ pub struct Config {
     pub accounts_max: u64,
     /// Most decisions remembered.
     pub decisions_max: u64,
+    /// Bytes of memory that are kept ready for the tables to grow into; 0: none.
+    pub warm_bytes: usize,
     /// Bytes of a journal segment; fixed when the data folder is created.
     pub segment_bytes: u64,
     /// How the journal is written: auto, uring, pwritev2, buffered.
@@ -72,6 +74,7 @@ impl Default for Config {
             ack_s: 5,
             accounts_max: 100_000_000,
             decisions_max: 100_000_000,
+            warm_bytes: 1 << 30,
             segment_bytes: 64 << 20,
             journal_io: JournalIo::Auto,
             allow_volatile: false,

@@ -116,6 +116,7 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
         match setting.split_once('=') {
             Some(("shards", v)) => config.shards = v.parse().unwrap_or(config.shards),
             Some(("io_threads", v)) => config.io_threads = v.parse().unwrap_or(config.io_threads),
+            Some(("warm_bytes", v)) => config.warm_bytes = v.parse().unwrap_or(config.warm_bytes),
             Some(("segment_bytes", v)) => config.segment_bytes = v.parse().unwrap_or(config.segment_bytes),
             _ => {
                 eprintln!("unknown setting {setting}");
@@ -123,7 +124,9 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
             }
         }
     }
-    let _ = tegata_pages::keep_warm(config.warm_bytes);
+    if tegata_pages::keep_warm(config.warm_bytes).is_ok() {
+        tegata_pages::wait_until_warm();
+    }
     let running = match tegata_server::start(config) {
         Ok(running) => running,
         Err(e) => {

@@ -36,6 +36,9 @@ struct Args {
     /// Partitions of the server's state.
     #[arg(long, default_value_t = 8)]
     shards: u32,
+    /// Memory that the server has ready before the run, as one that has been up for a while has.
+    #[arg(long, default_value_t = 1_500_000_000)]
+    warm_bytes: usize,
     /// Where the data folders go; default: the folder for temporary files.
     #[arg(long)]
     dir: Option<std::path::PathBuf>,
@@ -99,7 +102,11 @@ fn against_own(
     plan: &dyn Fn(SocketAddr) -> Plan,
     purchases: &mut Purchases,
 ) -> Result<(Outcome, f64), LinkError> {
-    let server = ServerProcess::start(CHILD_SERVE, data, &[format!("shards={}", args.shards)])?;
+    let server = ServerProcess::start(
+        CHILD_SERVE,
+        data,
+        &[format!("shards={}", args.shards), format!("warm_bytes={}", args.warm_bytes)],
+    )?;
     seed(server.operate, args.coupons, SHOPS)?;
     let before = server.cpu_seconds();
     let outcome = run(&plan(server.addr), purchases)?;

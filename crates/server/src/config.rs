@@ -74,7 +74,7 @@ impl Default for Config {
             ack_s: 5,
             accounts_max: 100_000_000,
             decisions_max: 100_000_000,
-            warm_bytes: 1 << 30,
+            warm_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             journal_io: JournalIo::Auto,
             allow_volatile: false,

@@ -97,7 +97,10 @@ pub fn keep_warm(bytes: usize) -> io::Result<()> {
         // SAFETY: setpriority takes numbers only; with 0 it means the calling thread.
         let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
         loop {
-            for slot in &STOCK[..wanted] {
+            // Filled up when half of it is used, so that it does not compete with whoever uses it all the time.
+            let left = STOCK[..wanted].iter().filter(|s| !s.load(Ordering::Relaxed).is_null()).count();
+            let due = left <= wanted / 2;
+            for slot in STOCK[..wanted].iter().filter(|_| due) {
                 if slot.load(Ordering::Relaxed).is_null() {
                     let block = fresh(BLOCK);
                     if block.is_null() {

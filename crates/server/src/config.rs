@@ -17,7 +17,8 @@ pub struct Config {
     pub operate: SocketAddr,
     /// Partitions of the state, 1 … 1024; fixed when the data folder is created.
     pub shards: u32,
-    /// Threads that serve connections, 1 … 16.
+    /// Threads that serve connections, at most 16; 0: they are served on the core's own thread, which is best where
+    /// there are two processors or fewer, and the default there.
     pub io_threads: usize,
     /// Requests that one connection may have in flight, 1 … 65,536.
     pub credits: u32,
@@ -66,7 +67,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7411)),
             operate: SocketAddr::from(([127, 0, 0, 1], 7412)),
             shards: 8,
-            io_threads: 1,
+            io_threads: default_io_threads(),
             credits: 1_024,
             connections_max: 10_000,
             idle_ms: 600_000,
@@ -81,6 +82,11 @@ impl Default for Config {
             insecure: false,
         }
     }
+}
+
+fn default_io_threads() -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    if processors <= 2 { 0 } else { (processors / 4).clamp(1, 4) }
 }
 
 /// What is wrong with a configuration, with the key and the way out.
@@ -128,11 +134,16 @@ impl Config {
         toml::from_str(&text).map_err(|error| ConfigError::Parse { file: file.to_owned(), error: Box::new(error) })
     }
 
+    /// Sets of connections, each with its own thread, or one on the core's.
+    pub(crate) fn doors(&self) -> usize {
+        self.io_threads.max(1)
+    }
+
     /// Checks every range.
     pub fn check(&self) -> Result<(), ConfigError> {
         let range = |ok: bool, key, allowed| if ok { Ok(()) } else { Err(ConfigError::Range { key, allowed }) };
         range((1..=1_024).contains(&self.shards), "shards", "1 to 1024")?;
-        range((1..=16).contains(&self.io_threads), "io_threads", "1 to 16")?;
+        range(self.io_threads <= 16, "io_threads", "0 to 16")?;
         range((1..=65_536).contains(&self.credits), "credits", "1 to 65536")?;
         range((1..=1_000_000).contains(&self.connections_max), "connections_max", "1 to 1000000")?;
         range((1_000..=86_400_000).contains(&self.idle_ms), "idle_ms", "1000 to 86400000 ms")?;

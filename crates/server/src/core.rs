@@ -1,15 +1,17 @@
-//! The core thread: it owns the node and the journal, and is the only one that does. Everything it waits for comes
-//! through one blocking call: a write that completed, or a bell.
+//! The core: it owns the node and the journal, and is the only one that does. It runs on a thread of its own, or among
+//! the tasks of the one thread that serves connections, where there are few processors: then nothing is handed from
+//! one thread to another, and nobody has to be woken. What it waits for is the same: a write that completed, or a bell.
 
 use crate::Shared;
 use crate::clock;
 use crate::handover::{CoreBell, CoreSide};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tegata_journal::{BatchMeta, WriteError, Writer};
 use tegata_node::Node;
 use tegata_sync::Mark;
+use tokio::io::unix::AsyncFd;
 
 /// How long the log is quiet before the beacon repeats the flushed position.
 const QUIET: Duration = Duration::from_millis(20);
@@ -27,12 +29,72 @@ pub(crate) struct Core {
     pub(crate) sides: Vec<CoreSide>,
     pub(crate) bell: CoreBell,
     pub(crate) shared: Arc<Shared>,
+    pub(crate) turns: u64,
+    pub(crate) quiet_since: Instant,
 }
 
 impl Core {
-    /// Runs until it is told to stop and everything is answered, or until the journal fails.
+    /// Runs on a thread of its own until it is told to stop and everything is answered, or until the journal fails.
     pub(crate) fn run(mut self) -> Result<(), WriteError> {
-        match self.serve() {
+        let result = self.serve();
+        self.end(result)
+    }
+
+    fn serve(&mut self) -> Result<(), WriteError> {
+        loop {
+            if self.turn()? {
+                continue;
+            }
+            if self.is_over() {
+                return Ok(());
+            }
+            if self.go_to_sleep() {
+                self.journal.wait(Some(self.rest_time()))?;
+            }
+            self.wake_up()?;
+        }
+    }
+
+    /// Runs among the tasks that serve connections, on their thread.
+    pub(crate) async fn run_here(mut self) -> Result<(), WriteError> {
+        let result = self.serve_here().await;
+        self.end(result)
+    }
+
+    async fn serve_here(&mut self) -> Result<(), WriteError> {
+        let failed = |error| WriteError::Failed { doing: "watching for completions", error };
+        let completions = match self.journal.completions() {
+            Some(fd) => Some(AsyncFd::register(fd.try_clone_to_owned().map_err(failed)?).map_err(failed)?),
+            None => None,
+        };
+        let called = Arc::clone(&self.bell.here);
+        loop {
+            if self.turn()? {
+                tokio::task::yield_now().await;
+                continue;
+            }
+            if self.is_over() {
+                return Ok(());
+            }
+            if self.go_to_sleep() {
+                let completed = async {
+                    match &completions {
+                        Some(fd) => fd.readable().await.map(|mut ready| ready.clear_ready()),
+                        None => std::future::pending().await,
+                    }
+                };
+                tokio::select! {
+                    done = completed => done.map_err(failed)?,
+                    () = called.notified() => {}
+                    () = tokio::time::sleep(self.rest_time()) => {}
+                }
+            }
+            self.wake_up()?;
+        }
+    }
+
+    fn end(mut self, result: Result<(), WriteError>) -> Result<(), WriteError> {
+        match result {
             Ok(()) => self.journal.close(),
             Err(error) => {
                 // Fail-stop: what is in flight is unknown, nothing new is taken, nothing is flushed again (D10).
@@ -44,21 +106,17 @@ impl Core {
         }
     }
 
-    fn serve(&mut self) -> Result<(), WriteError> {
-        let mut turns = 0u64;
-        loop {
-            let mut busy = self.take_in();
-            busy |= self.apply_durable()?;
-            busy |= self.seal()?;
-            busy |= self.hand_out();
-            turns += 1;
-            if turns.is_multiple_of(FACTS_EVERY) {
-                self.publish();
-            }
-            if !busy && self.rest()? {
-                return Ok(());
-            }
+    /// A little of everything that is to be done. False when there was nothing.
+    fn turn(&mut self) -> Result<bool, WriteError> {
+        let mut busy = self.take_in();
+        busy |= self.apply_durable()?;
+        busy |= self.seal()?;
+        busy |= self.hand_out();
+        self.turns += 1;
+        if self.turns.is_multiple_of(FACTS_EVERY) {
+            self.publish();
         }
+        Ok(busy)
     }
 
     /// Takes the next bundle of every thread.
@@ -130,25 +188,37 @@ impl Core {
         busy
     }
 
-    /// Sleeps until there is something to do. True when it is time to end.
-    fn rest(&mut self) -> Result<bool, WriteError> {
-        let quiet = self.journal.in_flight() == 0 && self.node.in_flight() == 0;
-        if quiet && self.shared.drained() && self.sides.iter().all(|s| s.from_io.is_empty()) {
-            return Ok(true);
-        }
+    fn is_quiet(&self) -> bool {
+        self.journal.in_flight() == 0 && self.node.in_flight() == 0 && self.sides.iter().all(|s| s.from_io.is_empty())
+    }
+
+    /// True when it is time to end: everyone is gone and nothing is in flight.
+    fn is_over(&self) -> bool {
+        self.shared.drained() && self.is_quiet()
+    }
+
+    /// Says that it sleeps. False when something came in meanwhile: then it must not.
+    fn go_to_sleep(&self) -> bool {
         self.bell.asleep.arm();
-        let nothing = self.sides.iter().all(|s| s.from_io.is_empty());
-        if nothing {
-            let idle = quiet && !self.journal.beacon_is_due();
-            let timeout = if idle { IDLE } else { QUIET };
-            self.journal.wait(Some(timeout))?;
-        }
+        self.sides.iter().all(|s| s.from_io.is_empty())
+    }
+
+    fn rest_time(&self) -> Duration {
+        if self.is_quiet() && !self.journal.beacon_is_due() { IDLE } else { QUIET }
+    }
+
+    /// Is awake again. When nothing has come for a while, the beacon repeats the flushed position.
+    fn wake_up(&mut self) -> Result<(), WriteError> {
         self.bell.asleep.disarm();
-        if quiet && nothing && self.sides.iter().all(|s| s.from_io.is_empty()) {
+        if self.is_quiet() {
             self.publish();
-            self.journal.idle()?;
+            if self.journal.beacon_is_due() && self.quiet_since.elapsed() >= QUIET {
+                self.journal.idle()?;
+            }
+        } else {
+            self.quiet_since = Instant::now();
         }
-        Ok(false)
+        Ok(())
     }
 
     fn publish(&mut self) {

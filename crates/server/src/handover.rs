@@ -34,12 +34,16 @@ pub(crate) struct CoreSide {
 #[derive(Debug, Clone)]
 pub(crate) struct CoreBell {
     pub(crate) asleep: Arc<Doorbell>,
+    /// Wakes a core that has a thread of its own.
     pub(crate) wake: JournalBell,
+    /// Wakes a core that runs among the tasks of a thread of connections.
+    pub(crate) here: Arc<Notify>,
+    pub(crate) own_thread: bool,
 }
 
 impl CoreBell {
     pub(crate) fn ring(&self) {
-        self.asleep.ring(|| self.wake.ring());
+        self.asleep.ring(|| if self.own_thread { self.wake.ring() } else { self.here.notify_one() });
     }
 }
 

@@ -4,6 +4,7 @@
 use crate::Shared;
 use crate::clock;
 use crate::connection::{Connection, Door};
+use crate::core::Core;
 use crate::frames::{self, Taken};
 use crate::handover::IoSide;
 use crate::history;
@@ -15,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tegata_journal::WriteError;
 use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
 use tegata_node::{Inbound, Report};
 use tegata_wire::{self as wire, CloseReason, Scan};
@@ -41,8 +43,16 @@ pub(crate) struct Hub {
     pub(crate) shared: Arc<Shared>,
 }
 
-/// Runs a thread of connections until the server stops.
-pub(crate) fn run(thread: usize, side: IoSide, shared: Arc<Shared>, listeners: Vec<(Door, std::net::TcpListener)>) {
+/// What a thread of connections begins with.
+pub(crate) struct Doorway {
+    pub(crate) thread: usize,
+    pub(crate) side: IoSide,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) listeners: Vec<(Door, std::net::TcpListener)>,
+}
+
+/// Runs a thread of connections until the server stops; with a core, also that.
+pub(crate) fn run(door: Doorway, core: Option<Core>) -> Result<(), WriteError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_io()
         .enable_time()
@@ -50,19 +60,35 @@ pub(crate) fn run(thread: usize, side: IoSide, shared: Arc<Shared>, listeners: V
         .build()
         .expect("a runtime needs a few file descriptors");
     let local = tokio::task::LocalSet::new();
-    let start = shared.positions.get(tegata_sync::Mark::Applied);
+    let start = door.shared.positions.get(tegata_sync::Mark::Applied);
     let hub = Rc::new(Hub {
-        side: RefCell::new(side),
+        side: RefCell::new(door.side),
         bundle: RefCell::new(Inbound::default()),
         dirty: Notify::new(),
         connections: RefCell::new(HashMap::new()),
         next_id: Cell::new(1),
         taken_over: Cell::new(start),
-        thread,
+        thread: door.thread,
         last_report: Cell::new(Report::default()),
-        shared,
+        shared: door.shared,
     });
-    local.block_on(&runtime, serve(hub, listeners));
+    let serving = serve(hub, door.listeners);
+    local.block_on(&runtime, async {
+        match core {
+            None => {
+                serving.await;
+                Ok(())
+            }
+            Some(core) => {
+                let serving = tokio::task::spawn_local(serving);
+                let result = core.run_here().await;
+                // The last answers go out before the thread ends.
+                tokio::task::yield_now().await;
+                serving.abort();
+                result
+            }
+        }
+    })
 }
 
 async fn serve(hub: Rc<Hub>, listeners: Vec<(Door, std::net::TcpListener)>) {

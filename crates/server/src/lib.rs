@@ -64,7 +64,7 @@ impl Shared {
 
     /// True once every thread of connections has nothing left to ask.
     pub(crate) fn drained(&self) -> bool {
-        self.is_stopping() && self.quiet_threads.load(Ordering::Acquire) >= self.config.io_threads
+        self.is_stopping() && self.quiet_threads.load(Ordering::Acquire) >= self.config.doors()
     }
 
     /// True once the core has ended.

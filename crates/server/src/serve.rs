@@ -78,6 +78,15 @@ impl core::fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
+/// What the core's thread needs to begin.
+struct Parts {
+    sides: Vec<crate::handover::CoreSide>,
+    shared: Arc<Shared>,
+    bell: CoreBell,
+    /// The connections, when they are served on the core's own thread.
+    here: Option<io::Doorway>,
+}
+
 /// A running server.
 #[derive(Debug)]
 pub struct Running {
@@ -136,7 +145,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (engine, delivered_to) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
     let limits = Limits {
-        threads: config.io_threads,
+        threads: config.doors(),
         accounts_max: config.accounts_max,
         decisions_max: config.decisions_max,
         ..Limits::default()
@@ -146,7 +155,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
 
     // The writer is made on the thread that will own it.
     let (told, ready) = sync_channel(1);
-    let (go, parts) = sync_channel::<(Vec<crate::handover::CoreSide>, Arc<Shared>, CoreBell)>(1);
+    let (go, parts) = sync_channel::<Parts>(1);
     let core = std::thread::Builder::new()
         .name("core".into())
         .spawn(move || {
@@ -161,9 +170,12 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
             if told.send(Ok(facts)).is_err() {
                 return Ok(());
             }
-            match parts.recv() {
-                Ok((sides, shared, bell)) => Core { node, journal, sides, bell, shared }.run(),
-                Err(_) => journal.close(),
+            let Ok(Parts { mut sides, shared, bell, here }) = parts.recv() else { return journal.close() };
+            let (turns, quiet_since) = (0, Instant::now());
+            let core = |sides| Core { node, journal, sides, bell, shared, turns, quiet_since };
+            match here {
+                None => core(sides).run(),
+                Some(door) => io::run(door, Some(core(std::mem::take(&mut sides)))),
             }
         })
         .map_err(ServeError::System)?;
@@ -172,7 +184,12 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         Ok(Err(e)) => return Err(ServeError::Journal(e)),
         Err(_) => return Err(ServeError::System(std::io::ErrorKind::BrokenPipe.into())),
     };
-    let bell = CoreBell { asleep: Arc::new(Doorbell::new()), wake };
+    let bell = CoreBell {
+        asleep: Arc::new(Doorbell::new()),
+        wake,
+        here: Arc::new(Notify::new()),
+        own_thread: config.io_threads > 0,
+    };
     let shared = Arc::new(Shared {
         store_id: recovery.store_id,
         started: Instant::now(),
@@ -198,19 +215,25 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         replayed,
     };
     let mut operators = Some(operators);
-    let (mut sides, mut threads, mut answers) = (Vec::new(), Vec::new(), Vec::new());
-    for thread in 0..config.io_threads {
+    let (mut sides, mut threads, mut answers, mut here) = (Vec::new(), Vec::new(), Vec::new(), None);
+    for thread in 0..config.doors() {
         let (io_side, core_side) = pair(&bell);
         answers.push(Arc::clone(&core_side.answers));
         sides.push(core_side);
         let mut doors = vec![(Door::Gateway, gateways.try_clone().map_err(ServeError::System)?)];
         doors.extend(operators.take().map(|l| (Door::Operator, l)));
-        let shared = Arc::clone(&shared);
-        let run = move || io::run(thread, io_side, shared, doors);
+        let door = io::Doorway { thread, side: io_side, shared: Arc::clone(&shared), listeners: doors };
+        if config.io_threads == 0 {
+            here = Some(door);
+            continue;
+        }
+        let run = move || {
+            let _ = io::run(door, None);
+        };
         let handle = std::thread::Builder::new().name(format!("io-{thread}")).spawn(run);
         threads.push(handle.map_err(ServeError::System)?);
     }
-    if go.send((sides, Arc::clone(&shared), bell.clone())).is_err() {
+    if go.send(Parts { sides, shared: Arc::clone(&shared), bell: bell.clone(), here }).is_err() {
         return Err(ServeError::System(std::io::ErrorKind::BrokenPipe.into()));
     }
     Ok(Running { banner, shared, bell, answers, core: Some(core), io: threads })

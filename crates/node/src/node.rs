@@ -194,10 +194,10 @@ impl Node {
             return;
         }
         if let Some(code) = self.obstacle(&envelope, kind, record) {
-            let maybe = self.in_flight[in_flight_slot(&envelope)] > 0;
+            let maybe = self.in_flight[in_flight_slot(envelope.key.bytes())] > 0;
             return self.refuse(ticket, record, code, maybe);
         }
-        self.in_flight[in_flight_slot(&envelope)] += 1;
+        self.in_flight[in_flight_slot(envelope.key.bytes())] += 1;
         self.open.push(record, ticket);
         self.next = self.next.next();
     }
@@ -340,8 +340,8 @@ impl Node {
     /// A request that was in flight is answered.
     #[inline]
     fn settle(&mut self, ticket: Ticket, record: &[u8], position: Position, applied: &Applied) {
-        if let Ok(envelope) = decode_envelope(record) {
-            let slot = &mut self.in_flight[in_flight_slot(&envelope)];
+        if let Some(key) = record.get(KEY_AT..).and_then(|r| r.first_chunk()) {
+            let slot = &mut self.in_flight[in_flight_slot(key)];
             *slot = slot.checked_sub(1).expect("what was admitted is counted");
         }
         if let Some(answered) = self.answered_to.get_mut(usize::from(ticket.thread)) {
@@ -454,8 +454,7 @@ impl Node {
         match question {
             Question::Status { namespace, account, key } => {
                 let decided = self.engine.status(*namespace, account, key, self.now);
-                let envelope = Envelope { namespace: *namespace, account: *account, key: *key, ..Envelope::default() };
-                let in_progress = decided.is_none() && self.in_flight[in_flight_slot(&envelope)] > 0;
+                let in_progress = decided.is_none() && self.in_flight[in_flight_slot(key.bytes())] > 0;
                 Reply::Status { decided, in_progress }
             }
             Question::Balance(account) => {
@@ -486,9 +485,12 @@ impl Node {
     }
 }
 
-/// The key's slot in the table of what may be in flight: its random end.
+/// Where the key is in a record.
+const KEY_AT: usize = 48;
+
+/// The key's slot in the table of what may be in flight.
 #[inline]
-fn in_flight_slot(e: &Envelope) -> usize {
-    let k = u128::from_le_bytes(*e.key.bytes());
+fn in_flight_slot(key: &[u8; 16]) -> usize {
+    let k = u128::from_le_bytes(*key);
     mix((k >> 64) as u64, k as u64) as usize & (IN_FLIGHT_SLOTS - 1)
 }

@@ -2,9 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
-use tegata_model::{GatewayId, NamespaceId};
+use tegata_model::{GatewayId, NamespaceId, Timestamp};
 use tegata_node::Delivery;
 use tokio::net::TcpStream;
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
 /// Bytes that may wait to be written to a caller that does not read; beyond, the connection is closed.
@@ -35,7 +36,7 @@ pub(crate) struct Connection {
     pub(crate) id: u64,
     pub(crate) door: Door,
     pub(crate) peer: SocketAddr,
-    pub(crate) stream: TcpStream,
+    pub(crate) stream: OwnedWriteHalf,
     pub(crate) gateway: Cell<GatewayId>,
     pub(crate) namespaces: RefCell<Vec<NamespaceId>>,
     pub(crate) greeted: Cell<bool>,
@@ -43,8 +44,14 @@ pub(crate) struct Connection {
     pub(crate) credits: u32,
     pub(crate) delivery: RefCell<Delivery>,
     pub(crate) out: RefCell<Vec<u8>>,
-    /// Told when an answer went out, so that a reader that stopped at its credits goes on.
+    /// Told when an answer went out, while somebody waits for that: a reader that stopped at its credits.
     pub(crate) progress: Notify,
+    pub(crate) progress_awaited: Cell<bool>,
+    /// Told when reading must end although the caller may still send: idle, broken, or the server stops.
+    pub(crate) end: Notify,
+    pub(crate) idle: Cell<bool>,
+    /// When the last bytes came.
+    pub(crate) heard_at: Cell<Timestamp>,
     /// Told when something waits to be written that the socket did not take.
     pub(crate) backlog: Notify,
     pub(crate) broken: Cell<bool>,
@@ -53,8 +60,16 @@ pub(crate) struct Connection {
 }
 
 impl Connection {
-    pub(crate) fn new(id: u64, door: Door, peer: SocketAddr, stream: TcpStream, credits: u32) -> Self {
-        Self {
+    pub(crate) fn new(
+        id: u64,
+        door: Door,
+        peer: SocketAddr,
+        stream: TcpStream,
+        credits: u32,
+        at: Timestamp,
+    ) -> (Self, OwnedReadHalf) {
+        let (read, stream) = stream.into_split();
+        let connection = Self {
             id,
             door,
             peer,
@@ -67,10 +82,15 @@ impl Connection {
             delivery: RefCell::new(Delivery::default()),
             out: RefCell::new(Vec::with_capacity(4_096)),
             progress: Notify::new(),
+            progress_awaited: Cell::new(false),
+            end: Notify::new(),
+            idle: Cell::new(false),
+            heard_at: Cell::new(at),
             backlog: Notify::new(),
             broken: Cell::new(false),
             leaving: Cell::new(false),
-        }
+        };
+        (connection, read)
     }
 
     /// Whether the caller may use keys of a namespace.
@@ -87,7 +107,24 @@ impl Connection {
     /// A request was answered.
     pub(crate) fn answered(&self) {
         self.in_flight.set(self.in_flight.get().saturating_sub(1));
+        if self.progress_awaited.get() {
+            self.progress.notify_one();
+        }
+    }
+
+    /// Waits until an answer went out, or the connection broke.
+    pub(crate) async fn progress(&self) {
+        self.progress_awaited.set(true);
+        self.progress.notified().await;
+        self.progress_awaited.set(false);
+    }
+
+    /// The connection is of no use any more: whoever waits for it goes on.
+    pub(crate) fn give_up(&self) {
+        self.broken.set(true);
+        self.backlog.notify_one();
         self.progress.notify_one();
+        self.end.notify_one();
     }
 
     /// Writes as much as the socket takes now. What is left waits for the writing task.
@@ -109,14 +146,12 @@ impl Connection {
             }
         }
         out.drain(..written);
-        if out.len() > BACKLOG_BYTES_MAX {
-            self.broken.set(true);
-        }
-        if !out.is_empty() || self.broken.get() {
+        let backlog = out.len();
+        drop(out);
+        if backlog > BACKLOG_BYTES_MAX || self.broken.get() {
+            self.give_up();
+        } else if backlog > 0 {
             self.backlog.notify_one();
-        }
-        if self.broken.get() {
-            self.progress.notify_one();
         }
     }
 

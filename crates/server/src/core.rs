@@ -5,6 +5,7 @@
 use crate::Shared;
 use crate::clock;
 use crate::handover::{CoreBell, CoreSide};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -63,8 +64,13 @@ impl Core {
 
     async fn serve_here(&mut self) -> Result<(), WriteError> {
         let failed = |error| WriteError::Failed { doing: "watching for completions", error };
+        #[expect(
+            deprecated,
+            reason = "an OwnedFd keeps its one descriptor open, which is all that its successor asks for"
+        )]
+        let watch = |fd: OwnedFd| AsyncFd::new(fd).map_err(failed);
         let completions = match self.journal.completions() {
-            Some(fd) => Some(AsyncFd::register(fd.try_clone_to_owned().map_err(failed)?).map_err(failed)?),
+            Some(fd) => Some(watch(fd.try_clone_to_owned().map_err(failed)?)?),
             None => None,
         };
         let called = Arc::clone(&self.bell.here);

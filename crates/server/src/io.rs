@@ -12,6 +12,7 @@ use crate::replies;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -20,6 +21,8 @@ use tegata_journal::WriteError;
 use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
 use tegata_node::{Inbound, Report};
 use tegata_wire::{self as wire, CloseReason, Scan};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;
 
@@ -102,6 +105,9 @@ async fn serve(hub: Rc<Hub>, listeners: Vec<(Door, std::net::TcpListener)>) {
     loop {
         answers.notified().await;
         hub.give_answers();
+        if hub.shared.is_stopping() {
+            hub.connections.borrow().values().for_each(|c| c.end.notify_one());
+        }
         if hub.shared.is_stopping() && !told && hub.connections.borrow().is_empty() {
             told = true;
             hub.shared.quiet_threads.fetch_add(1, Ordering::Release);
@@ -159,7 +165,8 @@ impl Hub {
         let _ = stream.set_nodelay(true);
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let c = Rc::new(Connection::new(id, door, peer, stream, self.shared.config.credits));
+        let (c, half) = Connection::new(id, door, peer, stream, self.shared.config.credits, clock::now());
+        let c = Rc::new(c);
         if count >= self.shared.config.connections_max {
             say_goodbye(&c, CloseReason::Overload);
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -168,12 +175,11 @@ impl Hub {
         self.connections.borrow_mut().insert(id, Rc::clone(&c));
         self.shared.sessions.open(self.thread, &c);
         tokio::task::spawn_local(drain_backlog(Rc::clone(&c)));
-        tokio::task::spawn_local(read(Rc::clone(self), c));
+        tokio::task::spawn_local(read(Rc::clone(self), c, half));
     }
 
     fn close(&self, c: &Connection) {
-        c.broken.set(true);
-        c.backlog.notify_one();
+        c.give_up();
         self.connections.borrow_mut().remove(&c.id);
         self.shared.sessions.close(self.thread, c.id);
         self.shared.connections.fetch_sub(1, Ordering::Relaxed);
@@ -212,8 +218,13 @@ impl Hub {
             let connections = self.connections.borrow();
             let mut dirty: Vec<&Rc<Connection>> = Vec::new();
             let mark = |c: &'_ Rc<Connection>| c.out.borrow().is_empty();
+            let mut current: Option<&Rc<Connection>> = None;
             for answer in &bundle.answers {
-                let Some(c) = connections.get(&answer.waiter.connection) else {
+                // Answers to one connection mostly come in a row.
+                if current.is_none_or(|c| c.id != answer.waiter.connection) {
+                    current = connections.get(&answer.waiter.connection);
+                }
+                let Some(c) = current else {
                     // Nobody is there to take it.
                     if frames::delivery_matters(answer) && !answer.replayed {
                         self.bundle.borrow_mut().undelivered.push(answer.decision.position.get());
@@ -245,10 +256,16 @@ impl Hub {
     }
 
     fn check_deliveries(&self) {
-        let limit = clock::now().minus_micros(u64::from(self.shared.config.ack_s) * 1_000_000);
+        let now = clock::now();
+        let limit = now.minus_micros(u64::from(self.shared.config.ack_s) * 1_000_000);
+        let silent = now.minus_micros(u64::from(self.shared.config.idle_ms) * 1_000);
         let mut bundle = self.bundle.borrow_mut();
         let mut oldest: Option<u64> = None;
         for c in self.connections.borrow().values() {
+            if c.heard_at.get() < silent && c.in_flight.get() == 0 {
+                c.idle.set(true);
+                c.end.notify_one();
+            }
             let mut delivery = c.delivery.borrow_mut();
             delivery.expire(limit, &mut bundle.undelivered);
             oldest = match (oldest, delivery.oldest()) {
@@ -291,13 +308,13 @@ enum End {
     Broken,
 }
 
-async fn read(hub: Rc<Hub>, c: Rc<Connection>) {
-    let end = read_frames(&hub, &c).await;
+async fn read(hub: Rc<Hub>, c: Rc<Connection>, half: OwnedReadHalf) {
+    let end = read_frames(&hub, &c, half).await;
     match end {
         End::Left => {
             c.leaving.set(true);
             while !c.is_settled() && !c.broken.get() {
-                c.progress.notified().await;
+                c.progress().await;
                 if !c.out.borrow().is_empty() && c.stream.writable().await.is_err() {
                     break;
                 }
@@ -315,35 +332,29 @@ fn say_goodbye(c: &Connection, reason: CloseReason) {
     c.flush();
 }
 
-async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>) -> End {
+async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf) -> End {
     let mut buffer = vec![0u8; READ_BYTES];
     let mut filled = 0;
-    let idle = Duration::from_millis(u64::from(hub.shared.config.idle_ms));
     loop {
         // A caller that is at its credits is read no further: TCP tells it to wait.
         while c.in_flight.get() >= c.credits && !c.broken.get() {
-            c.progress.notified().await;
+            c.progress().await;
         }
-        if c.broken.get() {
-            return End::Broken;
+        let got = tokio::select! {
+            biased;
+            () = c.end.notified() => None,
+            got = read_some(&mut read, &mut buffer[filled..]) => Some(got),
+        };
+        match got {
+            None if c.broken.get() => return End::Broken,
+            None if c.idle.get() => return End::Told(CloseReason::Idle),
+            None if hub.shared.is_stopping() => return drained(c).await,
+            None => continue,
+            Some(Ok(0)) => return End::Left,
+            Some(Ok(n)) => filled += n,
+            Some(Err(_)) => return End::Broken,
         }
-        let stopping = hub.shared.stopping.notified();
-        if hub.shared.is_stopping() {
-            return drained(c).await;
-        }
-        tokio::select! {
-            ready = c.stream.readable() => if ready.is_err() { return End::Broken },
-            () = stopping => return drained(c).await,
-            () = c.backlog_broken() => return End::Broken,
-            () = tokio::time::sleep(idle) => return End::Told(CloseReason::Idle),
-        }
-        match c.stream.try_read(&mut buffer[filled..]) {
-            Ok(0) => return End::Left,
-            Ok(n) => filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => continue,
-            Err(_) => return End::Broken,
-        }
-        match hub.take_frames(c, &buffer[..filled]).await {
+        match hub.take_frames(c, &buffer[..filled]) {
             Ok(used) => {
                 buffer.copy_within(used..filled, 0);
                 filled -= used;
@@ -353,6 +364,14 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>) -> End {
     }
 }
 
+async fn read_some(read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
+    std::future::poll_fn(|context| {
+        let mut buffer = ReadBuf::new(buffer);
+        Pin::new(&mut *read).poll_read(context, &mut buffer).map_ok(|()| buffer.filled().len())
+    })
+    .await
+}
+
 /// The server is stopping: the caller is told, and what it has in flight is answered.
 async fn drained(c: &Rc<Connection>) -> End {
     wire::encode_goodbye(&mut c.out.borrow_mut(), CloseReason::Draining, 1_000);
@@ -360,19 +379,11 @@ async fn drained(c: &Rc<Connection>) -> End {
     End::Left
 }
 
-impl Connection {
-    /// Ends when writing failed.
-    async fn backlog_broken(&self) {
-        while !self.broken.get() {
-            self.progress.notified().await;
-        }
-    }
-}
-
 impl Hub {
     /// Takes every whole frame at the start of `bytes`; returns how many bytes that was.
-    async fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
+    fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
         let received = clock::now();
+        c.heard_at.set(received);
         let mut rest = bytes;
         let mut bundled = false;
         let result = loop {

@@ -1,9 +1,9 @@
 //! Slots in the order in which they were made, forgotten in the same order.
 //!
 //! Numbers run on and wrap at 2^32; they stay unambiguous because far fewer slots are alive at once. Number 0 is
-//! never handed out. Like [`Slab`](crate::slab::Slab), chunks never move, and a copy can be taken while slots change.
+//! never handed out. Like those of [`Slab`](crate::slab::Slab), chunks never move.
 
-use crate::slab::{Slice, Slot};
+use crate::slab::Slot;
 use std::collections::VecDeque;
 
 /// Slots of a chunk: as many slots of 96 bytes as fit into 2 MiB.
@@ -18,20 +18,12 @@ pub struct Fifo<T> {
     /// Slots of the first chunk that are forgotten already.
     gone: usize,
     len: usize,
-    copy: Option<Copying<T>>,
-}
-
-#[derive(Debug, Clone)]
-struct Copying<T> {
-    next: usize,
-    end: usize,
-    undo: Vec<(u32, T)>,
 }
 
 impl<T: Slot> Fifo<T> {
     /// An empty queue.
     pub fn new() -> Self {
-        Self { chunks: VecDeque::new(), base: 1, gone: 0, len: 0, copy: None }
+        Self { chunks: VecDeque::new(), base: 1, gone: 0, len: 0 }
     }
 
     /// Adds a slot and returns its number, never 0.
@@ -70,13 +62,7 @@ impl<T: Slot> Fifo<T> {
     #[inline]
     pub fn get_mut(&mut self, n: u32) -> Option<&mut T> {
         let at = self.offset(n)?;
-        let slot = &mut self.chunks[at / CHUNK][at % CHUNK];
-        if let Some(copy) = &mut self.copy
-            && (copy.next..copy.end).contains(&at)
-        {
-            copy.undo.push(((at - self.gone) as u32 + 1, *slot));
-        }
-        Some(slot)
+        Some(&mut self.chunks[at / CHUNK][at % CHUNK])
     }
 
     /// The oldest slot and its number.
@@ -86,9 +72,9 @@ impl<T: Slot> Fifo<T> {
         Some((n, self.get(n)?))
     }
 
-    /// Forgets the oldest slot. Not while a copy is being taken.
+    /// Forgets the oldest slot.
     pub fn forget_oldest(&mut self) {
-        if self.len == 0 || self.copy.is_some() {
+        if self.len == 0 {
             return;
         }
         self.gone += 1;
@@ -98,11 +84,6 @@ impl<T: Slot> Fifo<T> {
             self.base = self.base.wrapping_add(CHUNK as u32);
             self.gone = 0;
         }
-    }
-
-    /// True while a copy is being taken.
-    pub fn copying(&self) -> bool {
-        self.copy.is_some()
     }
 
     /// The first number whose slot is not `before`, for slots that are ordered by it.
@@ -120,55 +101,14 @@ impl<T: Slot> Fifo<T> {
         self.len
     }
 
-    /// Every slot with its number, oldest first.
-    pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
-        let first = self.base.wrapping_add(self.gone as u32);
-        self.chunks
-            .iter()
-            .flatten()
-            .skip(self.gone)
-            .enumerate()
-            .map(move |(i, s)| (first.wrapping_add(i as u32), s))
-            .filter(|(n, s)| *n != 0 && !s.vacant())
-    }
-
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.chunks.len() * CHUNK * size_of::<T>()
     }
 
-    /// From here on the queue as it is now can be taken slice by slice.
-    pub fn start_copy(&mut self) {
-        self.copy = Some(Copying { next: self.gone, end: self.gone + self.len, undo: Vec::new() });
-    }
-
-    /// Number of the oldest slot, which a copy must keep so that references into the queue stay true.
-    pub fn first_number(&self) -> u32 {
-        self.base.wrapping_add(self.gone as u32)
-    }
-
-    /// The next at most `count` slots of the copy; numbers in it count from 1 at the oldest slot.
-    pub fn copy_next(&mut self, count: usize) -> Option<Slice<T>> {
-        let copy = self.copy.as_mut()?;
-        if copy.next >= copy.end && copy.undo.is_empty() {
-            self.copy = None;
-            return None;
-        }
-        let first = copy.next;
-        let end = first.saturating_add(count).min(copy.end);
-        copy.next = end;
-        let undo = std::mem::take(&mut copy.undo);
-        let slots = (first..end).map(|at| self.chunks[at / CHUNK][at % CHUNK]).collect();
-        Some(Slice { first: (first - self.gone) as u32 + 1, slots, undo })
-    }
-
-    /// A queue from the slots of a complete copy, oldest first; the oldest gets the number `first`.
-    pub fn restore(first: u32, slots: impl Iterator<Item = T>) -> Self {
-        let mut fifo = Self { base: first, ..Self::new() };
-        for slot in slots {
-            fifo.append(slot);
-        }
-        fifo
+    #[cfg(test)]
+    fn starting_at(first: u32) -> Self {
+        Self { base: first, ..Self::new() }
     }
 }
 
@@ -186,7 +126,7 @@ mod tests {
 
     #[test]
     fn numbers_survive_forgetting_and_wrapping() {
-        let mut fifo = Fifo::<N>::restore(u32::MAX - 20_000, std::iter::empty());
+        let mut fifo = Fifo::<N>::starting_at(u32::MAX - 20_000);
         let mut live = VecDeque::new();
         for i in 1..=60_000u64 {
             live.push_back((fifo.push(N(i)), i));

@@ -67,7 +67,7 @@ impl ServerProcess {
     }
 
     /// kill -9, and waits until it is gone.
-    pub fn kill(mut self) -> io::Result<()> {
+    pub fn kill_now(&mut self) -> io::Result<()> {
         self.child.kill()?;
         self.child.wait().map(|_| ())
     }

@@ -14,4 +14,4 @@ pub use generator::{Outcome, Plan, run};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
 pub use link::{Link, LinkError};
 pub use purchases::Purchases;
-pub use seed::{SEED_BALANCE, account, seed, shop};
+pub use seed::{account, seed, shop};

@@ -6,8 +6,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use tegata_model::{AccountId, Amount, Key, LotKind, Operation, Programme, ProgrammeId, ShopId, Timestamp, mix};
 use tegata_wire::{AnswerBody, RequestHeader, encode_operation};
 
-/// Yen on every coupon.
-pub const SEED_BALANCE: u64 = 999_999_999;
 /// Requests in flight while seeding.
 const IN_FLIGHT: u64 = 1_000;
 
@@ -42,8 +40,8 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Creates the programme, the shops and the coupons over the operator's port.
-pub fn seed(operate: SocketAddr, coupons: u32, shops: u32) -> Result<(), LinkError> {
+/// Creates the programme, the shops and the coupons, each with `balance`, over the operator's port.
+pub fn seed(operate: SocketAddr, coupons: u32, shops: u32, balance: Amount) -> Result<(), LinkError> {
     let mut link = Link::open(operate, true)?;
     let in_flight = u64::from(link.hello.credits).min(IN_FLIGHT);
     let programme = ProgrammeId::new(1);
@@ -61,7 +59,7 @@ pub fn seed(operate: SocketAddr, coupons: u32, shops: u32) -> Result<(), LinkErr
                 }
                 _ => Operation::Issue {
                     programme,
-                    amount: Amount::new(SEED_BALANCE).expect("in range"),
+                    amount: balance,
                     expires_at: Timestamp::ZERO,
                     valid_from: Timestamp::ZERO,
                     stay_end_day: 0,

@@ -107,7 +107,8 @@ fn against_own(
         data,
         &[format!("shards={}", args.shards), format!("warm_bytes={}", args.warm_bytes)],
     )?;
-    seed(server.operate, args.coupons, SHOPS)?;
+    let balance = tegata_model::Amount::new(999_999_999).expect("in range");
+    seed(server.operate, args.coupons, SHOPS, balance)?;
     let before = server.cpu_seconds();
     let outcome = run(&plan(server.addr), purchases)?;
     let cpu = match (before, server.cpu_seconds()) {

@@ -1,6 +1,5 @@
 //! The closed loop: connections × depth requests in flight at all times, on one thread, over epoll.
 
-use crate::link::{Link, LinkError};
 use crate::purchases::Purchases;
 use crate::seed::now;
 use hdrhistogram::Histogram;
@@ -9,6 +8,7 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
+use tegata_client::{Link, LinkError};
 use tegata_wire::{self as wire, DecisionBody, Scan};
 
 /// Bytes read from a connection at once.

@@ -5,13 +5,12 @@
 mod echo;
 mod generator;
 mod launch;
-mod link;
 mod purchases;
 mod seed;
 
 pub use echo::serve_echo;
 pub use generator::{Outcome, Plan, run};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
-pub use link::{Link, LinkError};
 pub use purchases::Purchases;
 pub use seed::{account, seed, shop};
+pub use tegata_client::{Link, LinkError};

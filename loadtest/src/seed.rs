@@ -1,8 +1,8 @@
 //! A data set for measurements: one programme, some shops, many coupons that can pay every debit of a run.
 
-use crate::link::{Link, LinkError};
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
+use tegata_client::{Link, LinkError};
 use tegata_model::{AccountId, Amount, Key, LotKind, Operation, Programme, ProgrammeId, ShopId, Timestamp, mix};
 use tegata_wire::{AnswerBody, RequestHeader, encode_operation};
 

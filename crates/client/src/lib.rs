@@ -1,1 +1,7 @@
-//! Pipelined connections, retries with the same key, unknown and its way out
+//! The gateway's side of the protocol: so far a plain connection. Pipelining with reconnects, retries with the same
+//! key and the way out of an unknown outcome are to come.
+#![forbid(unsafe_code)]
+
+mod link;
+
+pub use link::{Link, LinkError};

@@ -1,0 +1,99 @@
+//! Three conversations between a till and the core, frame by frame. `docs/protocol.md` prints them from the vectors.
+
+use crate::answers::{answer, decision};
+use crate::requests::{account, key, padded, purchase};
+use crate::{Sample, encode_any_answer};
+use tegata_model::{Code, Operation};
+use tegata_wire::*;
+
+/// Collects the frames of a conversation.
+struct Talk(Vec<Sample>);
+
+impl Talk {
+    fn asks(&mut self, name: &'static str, meaning: &str, header: &RequestHeader, operation: &Operation) {
+        let mut frame = Vec::new();
+        encode_operation(header, operation, &mut frame);
+        self.0.push(Sample { name, meaning: meaning.to_owned(), frame });
+    }
+
+    fn gets(&mut self, name: &'static str, meaning: &str, kind: u8, flags: u16, number: u32, id: u64, d: DecisionBody) {
+        let frame = encode_any_answer(&answer(kind, flags, number, id, AnswerBody::Decision(d)));
+        self.0.push(Sample { name, meaning: meaning.to_owned(), frame });
+    }
+}
+
+fn header(coupon: &str, request_id: u64, n: u8, acked: u32) -> RequestHeader {
+    RequestHeader {
+        acked,
+        request_id,
+        deadline_ms: 5_000,
+        account: *account(coupon).bytes(),
+        key: *key(n, i64::from(n)).bytes(),
+        namespace: 21,
+        ..RequestHeader::default()
+    }
+}
+
+/// Every frame of the three conversations, in order.
+pub fn samples() -> Vec<Sample> {
+    let mut t = Talk(Vec::new());
+    debit(&mut t);
+    time_out(&mut t);
+    reversal_first(&mut t);
+    t.0
+}
+
+fn debit(t: &mut Talk) {
+    let mut hello = Vec::new();
+    let said =
+        Hello { version_min: 1, version_max: 1, gateway: 501, role: 1, namespaces: vec![21], ..Hello::default() };
+    said.encode(1, &mut hello);
+    t.0.push(Sample { name: "1-hello", meaning: "gateway 501, keys of namespace 21".into(), frame: hello });
+    let said = HelloAnswer {
+        version: 1,
+        frame_bytes_max: 4_096,
+        credits: 1_024,
+        idle_limit_ms: 600_000,
+        server_time: crate::requests::NOON,
+        position: 4_710,
+        store_id: padded("store-0001"),
+        ..HelloAnswer::default()
+    };
+    let greeted = answer(KIND_HELLO, 0, 0, 1, AnswerBody::Hello(said));
+    t.0.push(Sample {
+        name: "1-hello-answer",
+        meaning: "version 1, 1,024 credits".into(),
+        frame: encode_any_answer(&greeted),
+    });
+    let pay = Operation::Debit(purchase(1_500, "", 0, false));
+    t.asks("1-debit", "coupon C-1001 pays 1,500 yen at SHOP1; 5,000 ms to live", &header("C-1001", 2, 1, 0), &pay);
+    let approved = decision(Code::Approved, 1_500, 3_500, 4_711, 0);
+    t.gets("1-debit-answer", "approved, 3,500 yen left, position 4711; answer number 1", 4, 0, 1, 2, approved);
+    let mut ack = Vec::new();
+    encode_request(&RequestHeader { kind: KIND_ACK, acked: 1, ..RequestHeader::default() }, &mut ack);
+    t.0.push(Sample { name: "1-ack", meaning: "the till showed it: answer 1 was seen".into(), frame: ack });
+}
+
+fn time_out(t: &mut Talk) {
+    let pay = Operation::Debit(purchase(800, "T1", 0, false));
+    let first = header("C-1002", 3, 2, 1);
+    t.asks("2-debit", "coupon C-1002 pays 800 yen; no answer comes", &first, &pay);
+    let again = RequestHeader { request_id: 4, age_ms: 5_000, deadline_ms: 8_000, ..first };
+    t.asks("2-debit-repeat", "the same key and body, 5,000 ms old; again no answer", &again, &pay);
+    let fence = RequestHeader { request_id: 5, age_ms: 0, deadline_ms: 5_000, ..first };
+    t.asks("2-fence", "never, from now on: the fence carries the debit's own key", &fence, &Operation::Fence);
+    let fenced = decision(Code::Fenced, 0, 0, 4_712, 0);
+    t.gets("2-fence-answer", "fenced: nothing was taken, cash is safe", 12, 0, 2, 5, fenced);
+    t.gets("2-debit-late", "should the debit still arrive, it is told the same", 4, FLAG_REPLAYED, 3, 3, fenced);
+}
+
+fn reversal_first(t: &mut Talk) {
+    let undo = Operation::Reversal { original: key(4, 4), remain: 0 };
+    t.asks("3-reversal", "undo key 4, which the core has not seen", &header("C-1003", 6, 3, 3), &undo);
+    let done = decision(Code::Approved, 0, 0, 4_713, 0);
+    t.gets("3-reversal-answer", "accepted, 0 yen moved: a fence stands under key 4", 10, 0, 4, 6, done);
+    let pay = Operation::Debit(purchase(2_000, "", 0, false));
+    t.asks("3-debit", "the original arrives after all", &header("C-1003", 7, 4, 4), &pay);
+    let fenced = decision(Code::Fenced, 0, 0, 4_713, 0);
+    t.gets("3-debit-answer", "fenced by the reversal at 4713: nothing is taken", 4, FLAG_REPLAYED, 5, 7, fenced);
+}

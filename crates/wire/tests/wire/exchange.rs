@@ -1,7 +1,9 @@
 //! Three conversations between a till and the core, frame by frame. `docs/protocol.md` prints them from the vectors.
+//! There are two connections: what is late comes over A, which hung, and everything after that goes over B. On one
+//! connection a request cannot overtake an earlier one for the same account.
 
 use crate::answers::{answer, decision};
-use crate::requests::{account, key, padded, purchase};
+use crate::requests::{NOON, account, key, padded, purchase};
 use crate::{Sample, encode_any_answer};
 use tegata_model::{Code, Operation};
 use tegata_wire::*;
@@ -22,16 +24,22 @@ impl Talk {
     }
 }
 
-fn header(coupon: &str, request_id: u64, n: u8, acked: u32) -> RequestHeader {
+/// The header of a request for a coupon, under the nth key, which was made `made` seconds after noon.
+fn header(coupon: &str, request_id: u64, n: u8, made: i64, acked: u32) -> RequestHeader {
     RequestHeader {
         acked,
         request_id,
         deadline_ms: 5_000,
         account: *account(coupon).bytes(),
-        key: *key(n, i64::from(n)).bytes(),
+        key: *key(n, made).bytes(),
         namespace: 21,
         ..RequestHeader::default()
     }
+}
+
+/// Decided so many milliseconds after noon.
+fn decided(at_ms: i64, d: DecisionBody) -> DecisionBody {
+    DecisionBody { decided_at: NOON + at_ms * 1_000, ..d }
 }
 
 /// Every frame of the three conversations, in order.
@@ -48,13 +56,13 @@ fn debit(t: &mut Talk) {
     let said =
         Hello { version_min: 1, version_max: 1, gateway: 501, role: 1, namespaces: vec![21], ..Hello::default() };
     said.encode(1, &mut hello);
-    t.0.push(Sample { name: "1-hello", meaning: "gateway 501, keys of namespace 21".into(), frame: hello });
+    t.0.push(Sample { name: "1-hello", meaning: "A: gateway 501, keys of namespace 21".into(), frame: hello });
     let said = HelloAnswer {
         version: 1,
         frame_bytes_max: 4_096,
         credits: 1_024,
         idle_limit_ms: 600_000,
-        server_time: crate::requests::NOON,
+        server_time: NOON,
         position: 4_710,
         store_id: padded("store-0001"),
         ..HelloAnswer::default()
@@ -62,38 +70,48 @@ fn debit(t: &mut Talk) {
     let greeted = answer(KIND_HELLO, 0, 0, 1, AnswerBody::Hello(said));
     t.0.push(Sample {
         name: "1-hello-answer",
-        meaning: "version 1, 1,024 credits".into(),
+        meaning: "A: version 1, 1,024 credits".into(),
         frame: encode_any_answer(&greeted),
     });
     let pay = Operation::Debit(purchase(1_500, "", 0, false));
-    t.asks("1-debit", "coupon C-1001 pays 1,500 yen at SHOP1; 5,000 ms to live", &header("C-1001", 2, 1, 0), &pay);
-    let approved = decision(Code::Approved, 1_500, 3_500, 4_711, 0);
-    t.gets("1-debit-answer", "approved, 3,500 yen left, position 4711; answer number 1", 4, 0, 1, 2, approved);
+    let coupon = header("C-1001", 2, 1, 1, 0);
+    t.asks("1-debit", "A: coupon C-1001 pays 1,500 yen at SHOP1; 5,000 ms to live", &coupon, &pay);
+    let approved = decided(1_040, decision(Code::Approved, 1_500, 3_500, 4_711, 0));
+    t.gets("1-debit-answer", "A: approved, 3,500 yen left, position 4711; answer number 1", 4, 0, 1, 2, approved);
     let mut ack = Vec::new();
     encode_request(&RequestHeader { kind: KIND_ACK, acked: 1, ..RequestHeader::default() }, &mut ack);
-    t.0.push(Sample { name: "1-ack", meaning: "the till showed it: answer 1 was seen".into(), frame: ack });
+    t.0.push(Sample { name: "1-ack", meaning: "A: the till showed it: answer 1 was seen".into(), frame: ack });
 }
 
 fn time_out(t: &mut Talk) {
     let pay = Operation::Debit(purchase(800, "T1", 0, false));
-    let first = header("C-1002", 3, 2, 1);
-    t.asks("2-debit", "coupon C-1002 pays 800 yen; no answer comes", &first, &pay);
-    let again = RequestHeader { request_id: 4, age_ms: 5_000, deadline_ms: 8_000, ..first };
-    t.asks("2-debit-repeat", "the same key and body, 5,000 ms old; again no answer", &again, &pay);
-    let fence = RequestHeader { request_id: 5, age_ms: 0, deadline_ms: 5_000, ..first };
-    t.asks("2-fence", "never, from now on: the fence carries the debit's own key", &fence, &Operation::Fence);
-    let fenced = decision(Code::Fenced, 0, 0, 4_712, 0);
-    t.gets("2-fence-answer", "fenced: nothing was taken, cash is safe", 12, 0, 2, 5, fenced);
-    t.gets("2-debit-late", "should the debit still arrive, it is told the same", 4, FLAG_REPLAYED, 3, 3, fenced);
+    let first = header("C-1002", 3, 2, 2, 1);
+    t.asks("2-debit", "A: coupon C-1002 pays 800 yen; the network holds it up, no answer comes", &first, &pay);
+    let again = RequestHeader { request_id: 2, age_ms: 5_000, deadline_ms: 8_000, acked: 0, ..first };
+    t.asks("2-debit-repeat", "B, after its hello: the same key and body, 5,000 ms old", &again, &pay);
+    let busy = DecisionBody { retry_after_ms: 250, ..decision(Code::Overloaded, 0, 0, 0, 0) };
+    let refused = "B: refused for load, again in 250 ms; this says nothing about the first frame";
+    t.gets("2-repeat-answer", refused, 4, 0, 1, 2, decided(7_010, busy));
+    let fence = RequestHeader { request_id: 3, age_ms: 0, deadline_ms: 5_000, acked: 1, ..first };
+    t.asks("2-fence", "B: never, from now on; the fence carries the debit's own key", &fence, &Operation::Fence);
+    let fenced = decided(7_300, decision(Code::Fenced, 0, 0, 4_712, 0));
+    t.gets("2-fence-answer", "B: fenced at 4712: nothing was taken, cash is safe", 12, 0, 2, 3, fenced);
+    t.gets("2-debit-late", "A: the debit arrives after all and is told the same", 4, FLAG_REPLAYED, 2, 3, fenced);
 }
 
 fn reversal_first(t: &mut Talk) {
-    let undo = Operation::Reversal { original: key(4, 4), remain: 0 };
-    t.asks("3-reversal", "undo key 4, which the core has not seen", &header("C-1003", 6, 3, 3), &undo);
-    let done = decision(Code::Approved, 0, 0, 4_713, 0);
-    t.gets("3-reversal-answer", "accepted, 0 yen moved: a fence stands under key 4", 10, 0, 4, 6, done);
     let pay = Operation::Debit(purchase(2_000, "", 0, false));
-    t.asks("3-debit", "the original arrives after all", &header("C-1003", 7, 4, 4), &pay);
-    let fenced = decision(Code::Fenced, 0, 0, 4_713, 0);
-    t.gets("3-debit-answer", "fenced by the reversal at 4713: nothing is taken", 4, FLAG_REPLAYED, 5, 7, fenced);
+    let original = header("C-1003", 4, 3, 10, 1);
+    t.asks("3-debit", "A: coupon C-1003 pays 2,000 yen; held up again", &original, &pay);
+    let undo = Operation::Reversal { original: key(3, 10), remain: 0 };
+    t.asks(
+        "3-reversal",
+        "B: undo key 3, which the core has not seen, under key 4",
+        &header("C-1003", 4, 4, 16, 2),
+        &undo,
+    );
+    let done = decided(16_030, decision(Code::Approved, 0, 0, 4_713, 0));
+    t.gets("3-reversal-answer", "B: accepted, 0 yen moved: a fence stands under key 3", 10, 0, 3, 4, done);
+    let fenced = decided(16_030, decision(Code::Fenced, 0, 0, 4_713, 0));
+    t.gets("3-debit-answer", "A: fenced by the reversal at 4713: nothing is taken", 4, FLAG_REPLAYED, 3, 4, fenced);
 }

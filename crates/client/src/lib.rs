@@ -1,7 +1,25 @@
-//! The gateway's side of the protocol: so far a plain connection. Pipelining with reconnects, retries with the same
-//! key and the way out of an unknown outcome are to come.
+//! The gateway's side of the protocol.
+//!
+//! ```text
+//! Client::decide ──same key, jittered, within the deadline──▶ Connection (pipelined) ──▶ server
+//!      └──▶ Approved | Declined | SuspectedDuplicate | NotExecuted | Unknown ──resolve──▶ Approved | Declined
+//! ```
+//!
+//! Invariants: a key is made once per customer's decision and kept over every send; `NotExecuted` is said only when
+//! every send was definitely refused; an answer is acknowledged only after it was handed to the caller.
 #![forbid(unsafe_code)]
 
+mod call;
+mod client;
+mod connection;
+mod keys;
 mod link;
+mod outcome;
+mod retry;
 
+pub use call::{Ask, Call};
+pub use client::{Attempt, Client, Options};
+pub use connection::{Connection, Credential, Lost, OpenError, Role};
+pub use keys::new_key;
 pub use link::{Link, LinkError};
+pub use outcome::{Decided, InDoubt, Outcome};

@@ -435,14 +435,15 @@ impl Node {
 
     /// How the node is doing.
     #[must_use]
-    pub fn facts(&self) -> ServerFacts {
+    pub fn facts(&mut self) -> ServerFacts {
+        let delivered = self.delivered_to();
         let sizes = self.engine.sizes();
         ServerFacts {
             accepted: self.next.get() - 1,
             submitted: self.submitted,
             durable: self.durable,
             applied: self.engine.applied().get(),
-            delivered: self.delivered_to,
+            delivered,
             accounts: sizes.accounts,
             decisions: sizes.decisions,
             in_flight: self.in_flight() as u64,

@@ -82,9 +82,10 @@ fn account(h: &RequestHeader) -> Result<AccountId, FrameError> {
     AccountId::from_bytes(h.account).map_err(|_| FrameError::Field { name: "account" })
 }
 
-/// Whether the delivery of an answer matters to the guard: approvals of debits, confirmed debits and holds.
+/// Whether the delivery of an answer matters to the guard: approvals of debits, confirmed debits and holds, also when
+/// a fence finds them.
 pub(crate) fn delivery_matters(a: &Answer) -> bool {
-    matches!(a.kind, 4..=6) && a.decision.code.class() == Class::Approved
+    matches!(a.kind, 4..=6 | 12) && a.decision.code.class() == Class::Approved
 }
 
 /// Writes the answer to a record.

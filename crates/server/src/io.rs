@@ -243,7 +243,7 @@ impl Hub {
                 if mark(c) {
                     dirty.push(c);
                 }
-                replies::put(waiter.request, &reply, &self.shared, &mut c.out.borrow_mut());
+                replies::put(c, waiter.request, &reply, &self.shared, at, &mut c.out.borrow_mut());
                 c.answered();
             }
             for c in dirty {

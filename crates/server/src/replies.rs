@@ -1,9 +1,10 @@
 //! Answers to questions as frames.
 
 use crate::Shared;
+use crate::connection::Connection;
 use crate::frames;
 use std::sync::atomic::Ordering;
-use tegata_model::{Code, Decision, State, Timestamp};
+use tegata_model::{Class, Code, Decision, State, Timestamp};
 use tegata_node::{Reply, ServerFacts};
 use tegata_wire::{
     self as wire, BalanceBody, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody,
@@ -11,11 +12,14 @@ use tegata_wire::{
 };
 
 /// Appends the frame of a reply.
-pub(crate) fn put(request: u64, reply: &Reply, shared: &Shared, out: &mut Vec<u8>) {
+pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, at: Timestamp, out: &mut Vec<u8>) {
     match reply {
         Reply::Status { decided: Some((decision, state)), .. } => {
+            // A caller that acknowledges this knows of the decision.
+            let position = (decision.code.class() == Class::Approved).then_some(decision.position.get());
+            let number = c.delivery.borrow_mut().answered(position, true, at);
             let body = frames::body(decision, *state, 0);
-            wire::encode_decision_answer(out, wire::KIND_STATUS, wire::FLAG_REPLAYED, 0, request, &body);
+            wire::encode_decision_answer(out, wire::KIND_STATUS, wire::FLAG_REPLAYED, number, request, &body);
         }
         Reply::Status { decided: None, in_progress } => {
             let code = if *in_progress { Code::InProgress } else { Code::NotSeen };

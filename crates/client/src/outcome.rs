@@ -1,0 +1,70 @@
+//! What became of an attempt, in the only five ways that matter to a till.
+
+use crate::client::Attempt;
+use std::time::Duration;
+use tegata_model::{Code, Decision, Position, State, Timestamp, Yen};
+use tegata_wire::{AnswerHeader, DecisionBody, FLAG_FLAGGED, FLAG_REPLAYED};
+
+/// A decision as the core stored it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Decided {
+    /// The same for every repeat.
+    pub decision: Decision,
+    /// What became of it since; told by `status` only, [`State::Final`] otherwise.
+    pub state: State,
+    /// It had been decided before this request.
+    pub replayed: bool,
+    /// Executed although a like payment was seen just before.
+    pub flagged: bool,
+}
+
+/// What became of an attempt.
+#[must_use = "money may have moved: look at the outcome"]
+#[derive(Debug, Clone, PartialEq)]
+pub enum Outcome {
+    /// Paid, durably; show it.
+    Approved(Decided),
+    /// Nothing was taken, and nothing ever will be under this key; or what was taken has gone back since, as `state`
+    /// says. A new attempt needs a new key.
+    Declined(Decided),
+    /// Nothing was taken: a like payment was made just before. Look at the earlier one (`decision.related` is its
+    /// position); if a second purchase is meant, send the same key with that position as the token.
+    SuspectedDuplicate(Decided),
+    /// Every send of this key was definitely refused: nothing was taken. The same key may be sent again.
+    NotExecuted {
+        /// Why, of the last refusal.
+        code: Code,
+        /// When to try again, if the core said so.
+        retry_after: Option<Duration>,
+    },
+    /// At least one send got no answer. Not a failure: the only way out is [`crate::Client::resolve`].
+    Unknown(InDoubt),
+}
+
+/// An attempt whose outcome is not known.
+#[must_use = "an outcome in doubt must be resolved"]
+#[derive(Debug, Clone, PartialEq)]
+pub struct InDoubt {
+    /// What was tried, with its key.
+    pub attempt: Attempt,
+    /// The last thing that was heard of it: `unknown`, `in-progress`, or `key-too-old` (ask the office).
+    pub code: Code,
+}
+
+/// What the body of an answer says, if this version knows the code.
+pub(crate) fn decided(header: &AnswerHeader, body: &DecisionBody) -> Option<Decided> {
+    let code = u8::try_from(body.code).ok().and_then(Code::from_u8)?;
+    Some(Decided {
+        decision: Decision {
+            code,
+            amount: Yen::new(body.amount),
+            balance: Yen::new(body.balance),
+            position: Position::new(body.position),
+            at: Timestamp::from_micros(body.decided_at),
+            related: Position::new(body.related),
+        },
+        state: State::from_u8(body.state)?,
+        replayed: header.flags & FLAG_REPLAYED != 0,
+        flagged: header.flags & FLAG_FLAGGED != 0,
+    })
+}

@@ -1,0 +1,5 @@
+//! The client against a real server, through a proxy that loses what the tests want lost.
+
+mod outcomes;
+mod proxy;
+mod stage;

@@ -39,7 +39,7 @@ pub struct AccountView {
 }
 
 /// What an extension or a reinstatement would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Plan {
     /// Lots.
     pub count: u64,

@@ -2,7 +2,7 @@
 //! requests.
 
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
-use tegata_model::{AccountId, Decision, Extension, Key, NamespaceId, Position, ProgrammeId, State};
+use tegata_model::{AccountId, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
 
 /// Who waits for an answer: a connection of one of the threads that serve connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -29,14 +29,12 @@ pub enum Question {
     Balance(AccountId),
     /// What would this extension cover?
     PlanExtension(Extension),
-    /// What would a reinstatement of this sum to this account be?
+    /// What would this reinstatement be?
     PlanReinstatement {
         /// To which account.
         account: AccountId,
-        /// Yen.
-        amount: u64,
-        /// What it corrects.
-        corrects: Key,
+        /// An [`Operation::Reinstate`]; its approval is not looked at.
+        operation: Operation,
     },
     /// Position, digest and sums.
     Digest,

@@ -463,12 +463,11 @@ impl Node {
             }
             Question::PlanExtension(rule) => {
                 let plan = self.engine.plan_extension(rule, self.now);
-                self.plans.remember(plan.digest);
+                self.plans.extension(&plan, *rule);
                 Reply::Plan(plan)
             }
-            Question::PlanReinstatement { account, amount, corrects } => {
-                let plan = self.plans.reinstatement(&self.engine, account, *amount, corrects);
-                Reply::Plan(plan)
+            Question::PlanReinstatement { account, operation } => {
+                Reply::Plan(self.plans.reinstatement(&self.engine, *account, operation).unwrap_or_default())
             }
             Question::Digest => Reply::Digest {
                 position: self.engine.applied(),

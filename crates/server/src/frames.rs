@@ -1,7 +1,7 @@
 //! From frames to records and questions, and from answers to frames: the border between the wire and the node.
 
 use crate::connection::Connection;
-use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, Operation, State, Timestamp};
+use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, State, Timestamp};
 use tegata_node::{Answer, Inbound, Question, Waiter};
 use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
 
@@ -45,13 +45,13 @@ pub(crate) fn take(
         c.taken();
         return Ok(Taken::Waiting);
     }
-    let Some(question) = question(frame, header)? else { return Ok(Taken::Refused(Code::OperationUnknown)) };
+    let Some(question) = question(frame)? else { return Ok(Taken::Refused(Code::OperationUnknown)) };
     bundle.questions.push((waiter, question));
     c.taken();
     Ok(Taken::Waiting)
 }
 
-fn question(frame: &[u8], h: &RequestHeader) -> Result<Option<Question>, FrameError> {
+fn question(frame: &[u8]) -> Result<Option<Question>, FrameError> {
     Ok(Some(match wire::decode_request(frame)? {
         wire::Request::Status(h) => Question::Status {
             namespace: NamespaceId::new(h.namespace),
@@ -60,21 +60,13 @@ fn question(frame: &[u8], h: &RequestHeader) -> Result<Option<Question>, FrameEr
         },
         wire::Request::Balance(h) => Question::Balance(account(&h)?),
         wire::Request::PlanExtend(_, extension) => Question::PlanExtension(extension),
-        wire::Request::PlanReinstate(h, operation) => match operation {
-            Operation::Reinstate { amount, corrects, .. } => {
-                Question::PlanReinstatement { account: account(&h)?, amount: amount.get(), corrects }
-            }
-            _ => return Ok(None),
-        },
+        wire::Request::PlanReinstate(h, operation) => Question::PlanReinstatement { account: account(&h)?, operation },
         wire::Request::Digest(_) => Question::Digest,
         wire::Request::ListProgrammes(_) => Question::Programmes,
         wire::Request::ListShops(_, after) => Question::Shops(after),
         wire::Request::ServerStatus(_) => Question::Server,
         wire::Request::SnapshotTake(_) => Question::Snapshot,
-        _ => {
-            let _ = h;
-            return Ok(None);
-        }
+        _ => return Ok(None),
     }))
 }
 

@@ -2,7 +2,7 @@
 
 use crate::call::{Ask, Call};
 use crate::connection::{Connection, Credential, Lost, OpenError};
-use crate::outcome::{Decided, InDoubt, Outcome, decided};
+use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::{Budget, jittered, pause};
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -86,6 +86,14 @@ impl Client {
             }
         }
         Err(error)
+    }
+
+    /// Ends the connection in order: what was answered is acknowledged first.
+    pub async fn close(&self) {
+        let connection = self.shared.current.lock().await.take();
+        if let Some(connection) = connection {
+            connection.close().await;
+        }
     }
 
     /// Sends an attempt until it has an outcome or its deadline passes: again under the same key, over another
@@ -234,10 +242,12 @@ fn judge(got: Result<Answer, Lost>) -> Heard {
         Err(Lost::NotSent) => return Heard::NotSent,
         Err(Lost::Unanswered) => return Heard::Lost,
     };
-    let AnswerBody::Decision(body) = &answer.body else { return Heard::InDoubt(Code::Unknown) };
     // A code that this version does not know is no reason to call a payment failed.
-    let Some(d) = decided(&answer.header, body) else { return Heard::InDoubt(Code::Unknown) };
-    let after = (body.retry_after_ms > 0).then(|| Duration::from_millis(u64::from(body.retry_after_ms)));
+    let Some(d) = Decided::from_answer(&answer) else { return Heard::InDoubt(Code::Unknown) };
+    let after = match &answer.body {
+        AnswerBody::Decision(b) if b.retry_after_ms > 0 => Some(Duration::from_millis(u64::from(b.retry_after_ms))),
+        _ => None,
+    };
     match d.decision.code.class() {
         // Approved once, and taken back since.
         Class::Approved if matches!(d.state, State::Voided | State::Reversed) => Heard::Final(Outcome::Declined(d)),

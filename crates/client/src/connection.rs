@@ -113,6 +113,7 @@ struct Waiting {
 struct Shared {
     retired: AtomicBool,
     retire: Notify,
+    ended: Semaphore,
 }
 
 /// A connection after its hello. Dropping it lets what is in flight be answered first.
@@ -164,7 +165,8 @@ impl Connection {
         };
         let (calls, queue) = mpsc::unbounded_channel();
         let credits = Arc::new(Semaphore::new(hello.credits.clamp(1, 65_536) as usize));
-        let shared = Arc::new(Shared { retired: AtomicBool::new(false), retire: Notify::new() });
+        let shared =
+            Arc::new(Shared { retired: AtomicBool::new(false), retire: Notify::new(), ended: Semaphore::new(0) });
         let driver = Driver {
             reader,
             write,
@@ -195,6 +197,12 @@ impl Connection {
         self.shared.retire.notify_one();
     }
 
+    /// Takes no new calls, and waits until what was in flight is answered and acknowledged.
+    pub async fn close(&self) {
+        self.retire();
+        let _ = self.shared.ended.acquire().await;
+    }
+
     /// Sends a call as soon as the server's credits allow. Its answers, or the news that there will be none, go to
     /// `answers`.
     pub(crate) async fn send(&self, call: Call, answers: Answers) {
@@ -206,6 +214,13 @@ impl Connection {
         if let Err(back) = self.calls.send(Outgoing { call, answers, credit }) {
             let _ = back.0.answers.send(Err(Lost::NotSent));
         }
+    }
+
+    /// Sends one call whose answer comes in several frames, as a history's does. The last one ends the stream.
+    pub async fn stream(&self, call: Call) -> mpsc::UnboundedReceiver<Result<Answer, Lost>> {
+        let (answers, stream) = mpsc::unbounded_channel();
+        self.send(call, answers).await;
+        stream
     }
 
     /// Sends one call and waits for its answer.
@@ -287,6 +302,7 @@ impl Driver {
         while let Some(outgoing) = self.queue.recv().await {
             let _ = outgoing.answers.send(Err(Lost::NotSent));
         }
+        self.shared.ended.close();
     }
 
     /// Ends when the socket or the server does, or when the connection is retired and has nothing in flight.

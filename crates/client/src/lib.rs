@@ -23,3 +23,4 @@ pub use connection::{Connection, Credential, Lost, OpenError, Role};
 pub use keys::new_key;
 pub use link::{Link, LinkError};
 pub use outcome::{Decided, InDoubt, Outcome};
+pub use tegata_wire::Answer;

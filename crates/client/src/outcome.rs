@@ -3,7 +3,7 @@
 use crate::client::Attempt;
 use std::time::Duration;
 use tegata_model::{Code, Decision, Position, State, Timestamp, Yen};
-use tegata_wire::{AnswerHeader, DecisionBody, FLAG_FLAGGED, FLAG_REPLAYED};
+use tegata_wire::{Answer, AnswerBody, FLAG_FLAGGED, FLAG_REPLAYED};
 
 /// A decision as the core stored it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,20 +51,23 @@ pub struct InDoubt {
     pub code: Code,
 }
 
-/// What the body of an answer says, if this version knows the code.
-pub(crate) fn decided(header: &AnswerHeader, body: &DecisionBody) -> Option<Decided> {
-    let code = u8::try_from(body.code).ok().and_then(Code::from_u8)?;
-    Some(Decided {
-        decision: Decision {
-            code,
-            amount: Yen::new(body.amount),
-            balance: Yen::new(body.balance),
-            position: Position::new(body.position),
-            at: Timestamp::from_micros(body.decided_at),
-            related: Position::new(body.related),
-        },
-        state: State::from_u8(body.state)?,
-        replayed: header.flags & FLAG_REPLAYED != 0,
-        flagged: header.flags & FLAG_FLAGGED != 0,
-    })
+impl Decided {
+    /// What an answer says, if it is a decision or a refusal and this version knows its code.
+    #[must_use]
+    pub fn from_answer(answer: &Answer) -> Option<Self> {
+        let (AnswerBody::Decision(body), flags) = (&answer.body, answer.header.flags) else { return None };
+        Some(Self {
+            decision: Decision {
+                code: u8::try_from(body.code).ok().and_then(Code::from_u8)?,
+                amount: Yen::new(body.amount),
+                balance: Yen::new(body.balance),
+                position: Position::new(body.position),
+                at: Timestamp::from_micros(body.decided_at),
+                related: Position::new(body.related),
+            },
+            state: State::from_u8(body.state)?,
+            replayed: flags & FLAG_REPLAYED != 0,
+            flagged: flags & FLAG_FLAGGED != 0,
+        })
+    }
 }

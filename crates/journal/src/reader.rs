@@ -32,7 +32,8 @@ pub struct Batch<'a> {
 }
 
 /// Reads a data folder without locking it. Batches with positions above `after` and up to `up_to` go to `each`; when
-/// `up_to` is not given, up to the highest position that the folder itself vouches for.
+/// `up_to` is not given, everything up to the highest position that the folder itself vouches for, and what is whole
+/// behind it, as a recovery would find it.
 pub fn read_log<E>(
     dir: &Path,
     after: u64,
@@ -40,11 +41,10 @@ pub fn read_log<E>(
     each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
 ) -> Result<u64, ReadError<E>> {
     let store = read_store(dir).map_err(ReadError::Journal)?.0;
-    let up_to = match up_to {
-        Some(p) => p,
-        None => vouched(dir, &store).map_err(ReadError::Journal)?,
-    };
-    walk(dir, &store, after, up_to, each)
+    match up_to {
+        Some(up_to) => walk(dir, &store, after, up_to, up_to, each),
+        None => walk(dir, &store, after, u64::MAX, vouched(dir, &store).map_err(ReadError::Journal)?, each),
+    }
 }
 
 /// Store id, shards and segment size of a folder.
@@ -73,12 +73,14 @@ fn vouched(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
     Ok(highest)
 }
 
-/// Hands out batches up to `up_to`; damage before that is an error, and what lies behind is not looked at.
+/// Hands out batches up to `up_to`, and returns the last position. Damage at or below `vouched` is an error; behind it
+/// the first batch that is not whole ends the log.
 pub(crate) fn walk<E>(
     dir: &Path,
     store: &[u8; 16],
     after: u64,
     up_to: u64,
+    vouched: u64,
     each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
 ) -> Result<u64, ReadError<E>> {
     let mut expected: Option<Expected> = None;
@@ -94,7 +96,7 @@ pub(crate) fn walk<E>(
                     offset,
                     position,
                     damage,
-                    vouched: up_to,
+                    vouched,
                 })
             };
             let rest = &bytes[offset as usize..];
@@ -103,7 +105,11 @@ pub(crate) fn walk<E>(
                 break;
             }
             let next = expected.map_or(last + 1, |e| e.next);
-            let (h, body) = layout::batch(rest).map_err(|d| corrupt(d, next))?;
+            let (h, body) = match layout::batch(rest) {
+                Ok(batch) => batch,
+                Err(_) if next > vouched => return Ok(last),
+                Err(d) => return Err(corrupt(d, next)),
+            };
             let e = expected.get_or_insert(Expected {
                 store: *store,
                 next: h.first_position,
@@ -111,7 +117,11 @@ pub(crate) fn walk<E>(
                 at_us: 0,
                 boot_epoch: 0,
             });
-            e.follow(&h, at).map_err(|d| corrupt(d, next))?;
+            match e.follow(&h, at) {
+                Ok(()) => {}
+                Err(_) if next > vouched => return Ok(last),
+                Err(d) => return Err(corrupt(d, next)),
+            }
             offset += h.disk_bytes() as u64;
             if h.last_position() > up_to {
                 return Ok(last);
@@ -134,16 +144,10 @@ pub(crate) fn walk<E>(
             }
         }
     }
-    if last < up_to {
+    if last < vouched {
         let damage = Damage::Hole;
         let file = segment_path(dir, 0);
-        return Err(ReadError::Journal(OpenError::Corrupt {
-            file,
-            offset: 0,
-            position: last + 1,
-            damage,
-            vouched: up_to,
-        }));
+        return Err(ReadError::Journal(OpenError::Corrupt { file, offset: 0, position: last + 1, damage, vouched }));
     }
     Ok(last)
 }

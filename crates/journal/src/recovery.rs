@@ -33,6 +33,8 @@ pub struct Recovery {
     pub store_id: [u8; 16],
     /// The number kept with the store.
     pub shards: u32,
+    /// The folder is in memory only, as the options allowed: nothing survives the machine.
+    pub volatile: bool,
 }
 
 /// What was cut.
@@ -76,6 +78,7 @@ pub fn open(options: Options) -> Result<Journal, OpenError> {
         boot_epoch: found.boot_epoch.max(found.beacon.map_or(0, |b| b.boot_epoch)),
         store_id: store.id,
         shards: store.shards,
+        volatile: store.volatile,
     };
     if let Some(damage) = found.torn {
         recovery.torn = Some(cut(&store, &found, damage)?);
@@ -153,7 +156,8 @@ impl Journal {
         after: u64,
         each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
     ) -> Result<u64, ReadError<E>> {
-        walk(&self.store.dir, &self.store.id, after, self.found.last_position, each)
+        let last = self.found.last_position;
+        walk(&self.store.dir, &self.store.id, after, last, last, each)
     }
 
     /// From here on the log is written. To be called on the thread that will write.

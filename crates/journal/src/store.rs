@@ -23,6 +23,8 @@ pub(crate) struct Store {
     pub(crate) created: bool,
     /// False where the file system refuses O_DIRECT.
     pub(crate) direct: bool,
+    /// It lies in a file system in memory: nothing survives the machine.
+    pub(crate) volatile: bool,
     /// Held for as long as the store is open.
     _lock: File,
 }
@@ -79,7 +81,8 @@ impl Store {
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| OpenError::InUse { file: lock_path.clone() })?;
         let fs = rustix::fs::statfs(dir).map_err(|e| OpenError::io("looking at", dir)(e.into()))?;
-        if [TMPFS, RAMFS].contains(&fs.f_type) && !options.allow_volatile {
+        let volatile = [TMPFS, RAMFS].contains(&fs.f_type);
+        if volatile && !options.allow_volatile {
             return Err(OpenError::Volatile { dir: dir.clone() });
         }
         let path = store_path(dir);
@@ -90,7 +93,7 @@ impl Store {
         let block = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
         let (id, shards, segment_bytes) = layout::decode_store_block(&block).map_err(|d| broken(&path, d))?;
         let direct = open_direct(&beacon_path(dir), true).is_ok();
-        Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, _lock: lock })
+        Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, volatile, _lock: lock })
     }
 
     fn create(options: &Options) -> Result<(), OpenError> {

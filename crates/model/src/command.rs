@@ -95,7 +95,7 @@ pub struct Extension {
     pub expiry_before: Timestamp,
     /// The new exclusive instant.
     pub expires_at: Timestamp,
-    /// Only lots that exist at this position.
+    /// Only lots that exist at this position; a plan with 0 is made as things are, and names the position.
     pub as_of: Position,
     /// Lots that had expired by the time of the rule are covered too.
     pub include_expired: bool,

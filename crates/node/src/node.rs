@@ -16,8 +16,8 @@ use crate::plans::Plans;
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, TOUCH_MAX};
 use tegata_model::{
-    Code, Command, Decision, Envelope, Mark, Operation, Position, Positions, RECORD_BYTES_MAX, Settings, Timestamp,
-    decode, decode_envelope, encode, mix, record_len,
+    Code, Command, Decision, Envelope, Extension, Mark, Operation, Position, Positions, RECORD_BYTES_MAX, Settings,
+    Timestamp, decode, decode_envelope, encode, mix, record_len,
 };
 
 /// Bounds of a node.
@@ -462,8 +462,11 @@ impl Node {
                 Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }
             }
             Question::PlanExtension(rule) => {
-                let plan = self.engine.plan_extension(rule, self.now);
-                self.plans.extension(&plan, *rule);
+                // Position 0 stands for "as things are": the plan names the position that this came to.
+                let as_of = if rule.as_of == Position::ZERO { self.engine.applied() } else { rule.as_of };
+                let rule = Extension { as_of, ..*rule };
+                let plan = self.engine.plan_extension(&rule, self.now);
+                self.plans.extension(&plan, rule);
                 Reply::Plan(plan)
             }
             Question::PlanReinstatement { account, operation } => {

@@ -1,54 +1,74 @@
-//! `tegata serve`. Exit codes: 0 stopped in order, 2 a setting, 10 damaged data, 11 the folder is in use, 12 a newer
-//! version wrote it, 20 the journal failed.
+//! `tegata serve`.
 
+use crate::exit::Exit;
+use crate::journal::exit_of;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tegata_journal::OpenError;
-use tegata_server::{Banner, Config, ServeError, start};
-use tokio::signal::unix::{SignalKind, signal};
+use tegata_server::{Banner, Config, ConfigError, ServeError, start};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 
+/// Settings that come before the environment, the file and the defaults, in this order.
 #[derive(Debug, clap::Args)]
-pub(crate) struct Args {
+pub(crate) struct Settings {
+    /// A TOML file with settings; `tegata config show` prints one with all of them.
+    #[arg(long, env = "TEGATA_CONFIG")]
+    config: Option<PathBuf>,
     /// The data folder; created when it is not there.
     #[arg(long, env = "TEGATA_DATA")]
     data: Option<PathBuf>,
     /// Where gateways connect.
-    #[arg(long, env = "TEGATA_LISTEN")]
+    #[arg(long, env = "TEGATA_LISTEN", value_name = "ADDR")]
     listen: Option<SocketAddr>,
     /// Where operators connect.
-    #[arg(long, env = "TEGATA_OPERATE")]
+    #[arg(long, env = "TEGATA_OPERATE", value_name = "ADDR")]
     operate: Option<SocketAddr>,
-    /// A TOML file with settings.
-    #[arg(long, env = "TEGATA_CONFIG")]
-    config: Option<PathBuf>,
+    /// Accept a data folder that is in memory only: nothing survives the machine.
+    #[arg(long, env = "TEGATA_ALLOW_VOLATILE")]
+    allow_volatile: bool,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    settings: Settings,
     /// Print the banner as one JSON object.
     #[arg(long)]
     json: bool,
 }
 
+impl Settings {
+    pub(crate) fn config(&self) -> Result<Config, ConfigError> {
+        let mut config = match &self.config {
+            Some(file) => Config::from_file(file)?,
+            None => Config::default(),
+        };
+        if let Some(data) = &self.data {
+            config.data.clone_from(data);
+        }
+        config.listen = self.listen.unwrap_or(config.listen);
+        config.operate = self.operate.unwrap_or(config.operate);
+        config.allow_volatile |= self.allow_volatile;
+        Ok(config)
+    }
+}
+
 pub(crate) fn run(args: Args) -> ExitCode {
-    let config = match &args.config {
-        Some(file) => Config::from_file(file),
-        None => Ok(Config::default()),
-    };
-    let mut config = match config {
+    let config = match args.settings.config() {
         Ok(config) => config,
         Err(e) => return fail(&ServeError::Config(e)),
     };
-    config.data = args.data.unwrap_or(config.data);
-    config.listen = args.listen.unwrap_or(config.listen);
-    config.operate = args.operate.unwrap_or(config.operate);
     // Warm memory is a help, not a need.
     let _ = tegata_pages::keep_warm(config.warm_bytes);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = match runtime {
+    let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => return fail(&ServeError::System(e)),
     };
     let inside = runtime.enter();
-    let (Ok(mut term), Ok(mut int)) = (signal(SignalKind::terminate()), signal(SignalKind::interrupt())) else {
-        return fail(&ServeError::System(std::io::ErrorKind::Other.into()));
+    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
+    let (mut term, mut int) = match signals {
+        Ok(signals) => signals,
+        Err(e) => return fail(&ServeError::System(e)),
     };
     let running = match start(config) {
         Ok(running) => running,
@@ -60,29 +80,40 @@ pub(crate) fn run(args: Args) -> ExitCode {
         let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
         loop {
             tokio::select! {
-                _ = term.recv() => return,
-                _ = int.recv() => return,
+                () = told(&mut term, &mut int) => return,
                 _ = look.tick() => if running.has_failed() { return },
             }
         }
     });
+    // The first signal drains; a second one stops at once, as a crash would, which loses nothing that was answered.
+    std::thread::spawn(move || {
+        runtime.block_on(told(&mut term, &mut int));
+        std::process::exit(i32::from(Exit::Failed as u8));
+    });
     match running.stop() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(()) => Exit::Done.into(),
         Err(e) => {
             eprintln!("tegata: {e}");
-            ExitCode::from(20)
+            Exit::DiskFailed.into()
         }
+    }
+}
+
+async fn told(term: &mut Signal, int: &mut Signal) {
+    tokio::select! {
+        _ = term.recv() => {}
+        _ = int.recv() => {}
     }
 }
 
 fn fail(e: &ServeError) -> ExitCode {
     eprintln!("tegata: {e}");
-    ExitCode::from(match e {
-        ServeError::Journal(OpenError::Corrupt { .. }) | ServeError::Replay(_) => 10,
-        ServeError::Journal(OpenError::InUse { .. }) => 11,
-        ServeError::Journal(OpenError::NewerVersion { .. }) => 12,
-        _ => 2,
-    })
+    match e {
+        ServeError::Journal(e) => exit_of(e),
+        ServeError::Replay(_) => Exit::Damaged,
+        ServeError::Config(_) | ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
+    }
+    .into()
 }
 
 fn print(b: &Banner, json: bool) {
@@ -97,12 +128,18 @@ fn print(b: &Banner, json: bool) {
         let banner = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "addr": b.listen, "operate": b.operate, "data": b.data,
             "position": r.last_position, "replayed": b.replayed, "state": state, "flush": b.flush_method,
-            "flush_us": b.flush_us, "ready_ms": b.ready_ms,
+            "flush_us": b.flush_us, "durable": !r.volatile, "ready_ms": b.ready_ms,
         });
         println!("{banner}");
         return;
     }
+    if r.volatile {
+        println!("NOT DURABLE: {} is in memory only", b.data.display());
+    }
     println!("tegata {}  data {}  {state}", env!("CARGO_PKG_VERSION"), b.data.display());
     println!("position {}  replayed {}  flush {} {} µs", r.last_position, b.replayed, b.flush_method, b.flush_us);
+    if let Some(torn) = &r.torn {
+        println!("cut at {} byte {}; a copy is at {}", torn.file.display(), torn.offset, torn.kept_at.display());
+    }
     println!("ready addr={} operate={} in {} ms", b.listen, b.operate, b.ready_ms);
 }

@@ -1,0 +1,44 @@
+//! Exit codes. `docs/codes.md` is generated from this table.
+
+use std::process::ExitCode;
+
+/// How a command ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Exit {
+    Done = 0,
+    Failed = 1,
+    Usage = 2,
+    Declined = 3,
+    Suspected = 4,
+    NotExecuted = 5,
+    Unknown = 6,
+    Unreachable = 7,
+    Damaged = 10,
+    InUse = 11,
+    Newer = 12,
+    DiskFailed = 20,
+}
+
+impl Exit {
+    pub(crate) const ALL: [(Self, &str); 12] = [
+        (Self::Done, "Done; a payment: approved. `serve`: stopped in order."),
+        (Self::Failed, "The proof of `demo` failed, or what was to be checked does not hold."),
+        (Self::Usage, "Wrong arguments, or a setting out of its range; the message says which."),
+        (Self::Declined, "Declined or refused: nothing was taken. The answer's code says why."),
+        (Self::Suspected, "Suspected duplicate: nothing was taken; look at the earlier payment."),
+        (Self::NotExecuted, "Rejected, not executed: nothing was taken; the same key may be sent again."),
+        (Self::Unknown, "The outcome is not known: send the same key again, or fence it."),
+        (Self::Unreachable, "No server could be reached, or it answered a question with nothing usable."),
+        (Self::Damaged, "The data folder is damaged in a way that no crash explains; it was not changed."),
+        (Self::InUse, "Another process has the data folder."),
+        (Self::Newer, "A newer version of Tegata wrote the data folder."),
+        (Self::DiskFailed, "The disk failed: what was in flight is unknown; the process ended by itself."),
+    ];
+}
+
+impl From<Exit> for ExitCode {
+    fn from(e: Exit) -> Self {
+        Self::from(e as u8)
+    }
+}

@@ -1,0 +1,129 @@
+//! `tegata journal`: the data folder itself, without a server, and without changing it.
+
+use crate::exit::Exit;
+use crate::output::{Failure, Report, table};
+use crate::parse;
+use serde_json::json;
+use std::path::PathBuf;
+use tegata_engine::Engine;
+use tegata_journal::{OpenError, ReadError, read_log, read_store};
+use tegata_node::{Replay, ReplayError};
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct Folder {
+    /// The data folder.
+    #[arg(long, env = "TEGATA_DATA", default_value = "tegata-data")]
+    data: PathBuf,
+    /// Print one JSON value.
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum JournalCommand {
+    /// List the batches of the log.
+    Inspect {
+        #[command(flatten)]
+        folder: Folder,
+        /// From this position on.
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        position: u64,
+        /// Most batches.
+        #[arg(long, default_value_t = 100)]
+        limit: usize,
+    },
+    /// Check every checksum and the chain, replay every record, and hold the result against the digests in the log.
+    Verify {
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+/// Which exit code a journal's complaint has.
+pub(crate) fn exit_of(e: &OpenError) -> Exit {
+    match e {
+        OpenError::Corrupt { .. } => Exit::Damaged,
+        OpenError::InUse { .. } => Exit::InUse,
+        OpenError::NewerVersion { .. } => Exit::Newer,
+        _ => Exit::Usage,
+    }
+}
+
+fn read_failure(e: ReadError<ReplayError>) -> Failure {
+    let exit = match &e {
+        ReadError::Journal(e) => exit_of(e),
+        ReadError::Consumer(_) => Exit::Damaged,
+    };
+    Failure::new(exit, e)
+}
+
+impl JournalCommand {
+    pub(crate) fn run(self) -> Result<Report, Failure> {
+        match self {
+            Self::Inspect { folder, position, limit } => {
+                let mut all = Vec::new();
+                let last = read_log(&folder.data, 0, None, &mut |b| {
+                    if b.first_position + u64::from(b.count) > position && all.len() < limit {
+                        all.push((b.first_position, b.count, b.at_us, b.segment, b.offset, b.disk_bytes, b.boot_epoch));
+                    }
+                    Ok(())
+                })
+                .map_err(read_failure)?;
+                let rows = all.iter().map(|(first, count, at, segment, offset, bytes, epoch)| {
+                    vec![
+                        first.to_string(),
+                        count.to_string(),
+                        parse::japan(*at),
+                        segment.to_string(),
+                        offset.to_string(),
+                        bytes.to_string(),
+                        epoch.to_string(),
+                    ]
+                });
+                let head = ["position", "records", "time (Japan)", "segment", "offset", "bytes", "start"];
+                let mut text = table(&head, &rows.collect::<Vec<_>>());
+                text += &format!("{} batches shown; the log ends at position {last}", all.len());
+                let batches = all.iter().map(|(first, count, at, segment, offset, bytes, epoch)| {
+                    json!({
+                        "first_position": first, "records": count, "at": parse::utc(*at), "segment": segment,
+                        "offset": offset, "disk_bytes": bytes, "boot_epoch": epoch,
+                    })
+                });
+                let json = json!({ "last_position": last, "batches": batches.collect::<Vec<_>>() });
+                Ok(Report::done(text, json))
+            }
+            Self::Verify { folder } => {
+                let (_, shards, _) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
+                let mut replay = Replay::new(Engine::new(shards));
+                let (mut batches, mut bytes, mut chain) = (0u64, 0u64, [0u8; 32]);
+                let last = read_log(&folder.data, 0, None, &mut |b| {
+                    (batches, bytes, chain) = (batches + 1, bytes + b.disk_bytes, b.chain);
+                    replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
+                })
+                .map_err(read_failure)?;
+                replay
+                    .engine()
+                    .audit()
+                    .map_err(|e| Failure::new(Exit::Damaged, format!("the replayed state is not consistent: {e}")))?;
+                let chain: String = chain.iter().map(|b| format!("{b:02x}")).collect();
+                let text = format!(
+                    "whole: {last} positions in {batches} batches, {bytes} bytes\n\
+                     digest {:032x}, held against the log up to position {}\nchain {chain}",
+                    replay.engine().digest(),
+                    replay.verified()
+                );
+                let json = json!({
+                    "last_position": last, "batches": batches, "disk_bytes": bytes, "chain": chain,
+                    "digest": format!("{:032x}", replay.engine().digest()), "verified_to": replay.verified(),
+                });
+                Ok(Report::done(text, json))
+            }
+        }
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Inspect { folder, .. } | Self::Verify { folder } => folder.json,
+        }
+    }
+}

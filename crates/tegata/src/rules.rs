@@ -1,0 +1,318 @@
+//! `tegata programme` and `tegata shop`: the rules and where they hold.
+
+use crate::exit::Exit;
+use crate::output::{Failure, Report, table};
+use crate::parse;
+use crate::talk::{Reach, Ticket, expected};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use std::path::PathBuf;
+use tegata_client::{Ask, Call, Role};
+use tegata_model::{AccountId, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen};
+use tegata_wire::{AnswerBody, KIND_LIST_PROGRAMMES, ShopBody};
+
+/// The commented file that `programme create` reads.
+const TEMPLATE: &str = include_str!("programme.toml");
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ProgrammeCommand {
+    /// Create a programme from a TOML file, or give it new rules.
+    Create {
+        /// The file; `tegata programme template` prints one to start from.
+        file: PathBuf,
+        #[command(flatten)]
+        ticket: Ticket,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Show one programme's rules.
+    Show {
+        /// Its number.
+        id: u32,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List all programmes.
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// Print a commented file with every rule and its default.
+    Template,
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum ShopCommand {
+    /// Register a shop, or change its name and programme.
+    Register {
+        /// Its id, up to 15 printable characters.
+        #[arg(value_parser = parse::shop)]
+        shop: ShopId,
+        /// Its name.
+        #[arg(long, value_parser = parse::words, default_value = "")]
+        name: [u8; 48],
+        /// The only programme that it takes; any that allows any shop when it is not given.
+        #[arg(long, default_value_t = 0, hide_default_value = true)]
+        programme: u32,
+        #[command(flatten)]
+        ticket: Ticket,
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List all shops.
+    List {
+        #[command(flatten)]
+        reach: Reach,
+    },
+}
+
+/// A programme's rules as a file has them.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct RulesFile {
+    id: u32,
+    #[serde(default)]
+    name: String,
+    #[serde(flatten, default)]
+    rules: RulesPart,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+struct RulesPart {
+    payment_max: u64,
+    balance_max: u64,
+    any_shop: bool,
+    guard_window_s: u32,
+    guard_mode: Guard,
+    doubt_window_s: u32,
+    hold_default_s: u32,
+    hold_max_s: u32,
+    validity_days: u32,
+    zone_minutes: i16,
+    expired_refund: Expired,
+    refund_days: u32,
+    priority: u8,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Guard {
+    Ask,
+    Flag,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Expired {
+    Reinstate,
+    Forfeit,
+    PayOut,
+}
+
+impl Default for RulesPart {
+    fn default() -> Self {
+        RulesFile::of(&Programme::with_defaults(ProgrammeId::new(1))).rules
+    }
+}
+
+impl RulesFile {
+    fn of(p: &Programme) -> Self {
+        Self {
+            id: p.id.get(),
+            name: p.name_text().to_owned(),
+            rules: RulesPart {
+                payment_max: p.payment_max,
+                balance_max: p.balance_max,
+                any_shop: p.any_shop,
+                guard_window_s: p.guard_window_s,
+                guard_mode: match p.guard_mode {
+                    GuardMode::Ask => Guard::Ask,
+                    GuardMode::Flag => Guard::Flag,
+                },
+                doubt_window_s: p.doubt_window_s,
+                hold_default_s: p.hold_default_s,
+                hold_max_s: p.hold_max_s,
+                validity_days: p.validity_days,
+                zone_minutes: p.zone_minutes,
+                expired_refund: match p.expired_refund {
+                    ExpiredRefund::Reinstate => Expired::Reinstate,
+                    ExpiredRefund::Forfeit => Expired::Forfeit,
+                    ExpiredRefund::PayOut => Expired::PayOut,
+                },
+                refund_days: p.refund_days,
+                priority: p.priority,
+            },
+        }
+    }
+
+    fn programme(&self) -> Result<Programme, String> {
+        if self.id == 0 {
+            return Err("id: must be 1 or more".to_owned());
+        }
+        let r = &self.rules;
+        Ok(Programme {
+            id: ProgrammeId::new(self.id),
+            name: parse::words(&self.name).map_err(|e| format!("name: {e}"))?,
+            payment_max: r.payment_max,
+            balance_max: r.balance_max,
+            guard_window_s: r.guard_window_s,
+            doubt_window_s: r.doubt_window_s,
+            hold_default_s: r.hold_default_s,
+            hold_max_s: r.hold_max_s,
+            refund_days: r.refund_days,
+            validity_days: r.validity_days,
+            zone_minutes: r.zone_minutes,
+            priority: r.priority,
+            expired_refund: match r.expired_refund {
+                Expired::Reinstate => ExpiredRefund::Reinstate,
+                Expired::Forfeit => ExpiredRefund::Forfeit,
+                Expired::PayOut => ExpiredRefund::PayOut,
+            },
+            guard_mode: match r.guard_mode {
+                Guard::Ask => GuardMode::Ask,
+                Guard::Flag => GuardMode::Flag,
+            },
+            any_shop: r.any_shop,
+        })
+    }
+}
+
+fn life(n: u8) -> &'static str {
+    match n {
+        0 => "active",
+        1 => "suspended",
+        _ => "closed",
+    }
+}
+
+fn programmes(reach: &Reach) -> Result<Vec<(u8, Programme)>, Failure> {
+    let mut list = None;
+    reach.ask(Role::Operator, Call::of(Ask::Question(KIND_LIST_PROGRAMMES)), &mut |body| {
+        if let AnswerBody::Programmes(p) = body {
+            list = Some(p.programmes);
+        }
+        Ok(())
+    })?;
+    expected(list)
+}
+
+impl ProgrammeCommand {
+    pub(crate) fn run(self) -> Result<Report, Failure> {
+        match self {
+            Self::Create { file, ticket, reach } => {
+                let usage = |e: String| Failure::new(Exit::Usage, format!("{}: {e}", file.display()));
+                let text = std::fs::read_to_string(&file).map_err(|e| usage(e.to_string()))?;
+                let rules: RulesFile = toml::from_str(&text).map_err(|e| usage(e.to_string()))?;
+                let programme = rules.programme().map_err(usage)?;
+                reach.decide(Role::Operator, AccountId::NONE, &ticket, Operation::Programme(programme))
+            }
+            Self::Show { id, reach } => {
+                let found = programmes(&reach)?.into_iter().find(|(_, p)| p.id.get() == id);
+                let Some((n, p)) = found else {
+                    return Err(Failure::new(Exit::Declined, format!("programme {id} is not known")));
+                };
+                let file = RulesFile::of(&p);
+                let text = toml::to_string(&file).map_err(|e| Failure::new(Exit::Failed, e))?;
+                let mut json = json!(file);
+                json["life"] = life(n).into();
+                Ok(Report::done(format!("# {}\n{text}", life(n)), json))
+            }
+            Self::List { reach } => {
+                let list = programmes(&reach)?;
+                let rows = list.iter().map(|(n, p)| {
+                    let any = if p.any_shop { "any" } else { "registered" };
+                    vec![p.id.to_string(), life(*n).to_owned(), any.to_owned(), p.name_text().to_owned()]
+                });
+                let text = table(&["programme", "life", "shops", "name"], &rows.collect::<Vec<_>>());
+                let all = list.iter().map(|(n, p)| {
+                    let mut json = json!(RulesFile::of(p));
+                    json["life"] = life(*n).into();
+                    json
+                });
+                Ok(Report::done(text, all.collect::<Vec<_>>().into()))
+            }
+            Self::Template => Ok(Report::done(TEMPLATE.to_owned(), json!({ "template": TEMPLATE }))),
+        }
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Create { reach, .. } | Self::Show { reach, .. } | Self::List { reach } => reach.json,
+            Self::Template => false,
+        }
+    }
+}
+
+fn shops(reach: &Reach) -> Result<Vec<ShopBody>, Failure> {
+    let (mut all, mut after) = (Vec::new(), 0);
+    loop {
+        let mut next = None;
+        reach.ask(Role::Operator, Call::of(Ask::Shops(after)), &mut |body| {
+            if let AnswerBody::Shops(page) = body {
+                next = Some(page.next);
+                all.extend(page.shops);
+            }
+            Ok(())
+        })?;
+        match expected(next)? {
+            0 => return Ok(all),
+            n => after = n,
+        }
+    }
+}
+
+impl ShopCommand {
+    pub(crate) fn run(self) -> Result<Report, Failure> {
+        match self {
+            Self::Register { shop, name, programme, ticket, reach } => {
+                let operation = Operation::Shop { shop, programme: ProgrammeId::new(programme), name };
+                reach.decide(Role::Operator, AccountId::NONE, &ticket, operation)
+            }
+            Self::List { reach } => {
+                let all = shops(&reach)?;
+                let rows = all.iter().map(|s| {
+                    let programme = if s.programme == 0 { "any".to_owned() } else { s.programme.to_string() };
+                    let name = parse::text(&s.name).to_owned();
+                    vec![parse::text(&s.id).to_owned(), programme, life(s.life).to_owned(), name]
+                });
+                let text = table(&["shop", "programme", "life", "name"], &rows.collect::<Vec<_>>());
+                let json = all.iter().map(|s| {
+                    json!({ "shop": parse::text(&s.id), "programme": s.programme, "life": life(s.life), "name": parse::text(&s.name) })
+                });
+                Ok(Report::done(text, json.collect::<Vec<_>>().into()))
+            }
+        }
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Register { reach, .. } | Self::List { reach } => reach.json,
+        }
+    }
+}
+
+/// A sum with its unit.
+pub(crate) fn yen(n: u64) -> String {
+    format!("{} yen", Yen::new(n))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_template_says_the_defaults() {
+        let file: RulesFile = toml::from_str(TEMPLATE).expect("the template is a file of rules");
+        assert_eq!(file.programme(), Ok(Programme::with_defaults(ProgrammeId::new(13))));
+    }
+
+    #[test]
+    fn unknown_rules_are_refused() {
+        for wrong in ["id = 1\npayment_maximum = 5", "name = \"no id\"", "id = 0", "id = 1\nguard_mode = \"never\""] {
+            let file: Result<RulesFile, _> = toml::from_str(wrong);
+            let refused = file.map_err(|e| e.to_string()).and_then(|f| f.programme());
+            assert!(refused.is_err(), "{wrong}");
+        }
+    }
+}

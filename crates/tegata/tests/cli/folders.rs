@@ -1,0 +1,107 @@
+//! What an SRE meets: stops, crashes, folders in use, damaged folders, wrong configuration, pages made from the code.
+
+use crate::stage::{Server, Stage, TEGATA, said};
+use std::process::Command;
+
+fn serve(words: &[&str]) -> crate::stage::Said {
+    let ports = ["serve", "--json", "--listen", "127.0.0.1:0", "--operate", "127.0.0.1:0"];
+    said(Command::new(TEGATA).args(ports).args(words).output().expect("it runs"))
+}
+
+#[test]
+fn stops_and_crashes_are_told_apart_and_lose_nothing() {
+    let mut s = Stage::open();
+    let data = s.folder.path().join("data");
+    let digest = s.done(&["server", "digest"]);
+    assert_eq!(s.server.stop(), Some(0));
+    s.server = Server::start(&data, &["--allow-volatile"]);
+    assert_eq!(s.server.banner["state"], "clean stop");
+    assert_eq!(s.done(&["server", "digest"])["digest"], digest["digest"]);
+    s.done(&["debit", "C1", "100", "--shop", "SHOP1"]);
+    let digest = s.done(&["server", "digest"]);
+    s.server.child.kill().expect("it runs");
+    s.server.child.wait().expect("it ends");
+    let verified = s.done(&["journal", "verify"]);
+    assert_eq!(verified["digest"], digest["digest"]);
+    s.server = Server::start(&data, &["--allow-volatile"]);
+    assert_ne!(s.server.banner["state"], "clean stop");
+    assert_eq!(s.done(&["server", "digest"])["digest"], digest["digest"]);
+    let batches = s.done(&["journal", "inspect"]);
+    assert!(batches["batches"].as_array().is_some_and(|b| b.len() >= 5), "{batches}");
+}
+
+#[test]
+fn a_folder_has_one_server() {
+    let s = Stage::bare();
+    let data = s.folder.path().join("data");
+    let second = serve(&["--allow-volatile", "--data", data.to_str().expect("UTF-8")]);
+    assert_eq!(second.code, 11, "{}", second.error);
+}
+
+#[test]
+fn a_damaged_folder_is_refused_and_left_as_it_is() {
+    let mut s = Stage::open();
+    let data = s.folder.path().join("data");
+    assert_eq!(s.server.stop(), Some(0));
+    let inspected = s.done(&["journal", "inspect"]);
+    let offset = inspected["batches"][1]["offset"].as_u64().expect("an offset") as usize;
+    let mut segments: Vec<_> =
+        std::fs::read_dir(data.join("journal")).expect("a folder").map(|e| e.expect("an entry").path()).collect();
+    segments.sort();
+    let mut bytes = std::fs::read(&segments[0]).expect("a segment");
+    bytes[offset + 300] ^= 1;
+    std::fs::write(&segments[0], &bytes).expect("it is written");
+    let refused = serve(&["--allow-volatile", "--data", data.to_str().expect("UTF-8")]);
+    assert_eq!(refused.code, 10, "{}", refused.error);
+    let told = refused.error.contains(".seg") && refused.error.contains(&offset.to_string());
+    assert!(told, "it names file and offset: {}", refused.error);
+    assert!(std::fs::read(&segments[0]).expect("a segment") == bytes, "it was not changed");
+    assert_eq!(s.run(&["journal", "verify"]).code, 10);
+}
+
+#[test]
+fn wrong_settings_are_named() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("tegata.toml");
+    let name = file.to_str().expect("UTF-8");
+    let check = |text: &str| {
+        std::fs::write(&file, text).expect("it is written");
+        said(Command::new(TEGATA).args(["config", "check", "--json", "--config", name]).output().expect("it runs"))
+    };
+    assert_eq!(check("shards = 4\n").code, 0);
+    for (text, word) in [
+        ("shard = 4\n", "shards"),
+        ("shards = 0\n", "1 to 1024"),
+        ("\n\nshards = \"many\"\n", "line 3"),
+        ("listen = \"0.0.0.0:7411\"\n", "insecure"),
+    ] {
+        let wrong = check(text);
+        assert_eq!(wrong.code, 2, "{text}: {}", wrong.error);
+        assert!(wrong.error.contains(word) && wrong.error.contains("tegata"), "{text}: {}", wrong.error);
+    }
+    std::fs::write(&file, "listen = \"127.0.0.1:6666\"\noperate = \"127.0.0.1:6667\"\nshards = 4\n").expect("written");
+    let shown = said(
+        Command::new(TEGATA)
+            .args(["config", "show", "--json", "--config", name, "--listen", "127.0.0.1:9999"])
+            .env("TEGATA_LISTEN", "127.0.0.1:8888")
+            .env("TEGATA_OPERATE", "127.0.0.1:7777")
+            .output()
+            .expect("it runs"),
+    );
+    assert_eq!(shown.json["listen"], "127.0.0.1:9999", "the flag is over the environment");
+    assert_eq!(shown.json["operate"], "127.0.0.1:7777", "the environment is over the file");
+    assert_eq!(shown.json["shards"], 4, "the file is over the default");
+}
+
+#[test]
+fn pages_come_from_the_same_definitions() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let made = Command::new(TEGATA).arg("man").arg(folder.path()).status().expect("it runs");
+    assert!(made.success());
+    assert!(folder.path().join("tegata.1").exists() && folder.path().join("tegata-extend-apply.1").exists());
+    let bash = Command::new(TEGATA).args(["completions", "bash"]).output().expect("it runs");
+    assert!(String::from_utf8_lossy(&bash.stdout).contains("--confirm-within"));
+    let explained = said(Command::new(TEGATA).args(["explain", "100", "--json"]).output().expect("it runs"));
+    assert_eq!(explained.json["name"], "suspected-duplicate");
+    assert_eq!(Command::new(TEGATA).args(["explain", "nothing"]).output().expect("it runs").status.code(), Some(2));
+}

@@ -107,6 +107,7 @@ pub fn child_main() -> Option<u8> {
 
 fn serve(data: &Path, settings: &[String]) -> u8 {
     let mut config = Config {
+        http: None,
         data: data.to_owned(),
         listen: SocketAddr::from(([127, 0, 0, 1], 0)),
         operate: SocketAddr::from(([127, 0, 0, 1], 0)),

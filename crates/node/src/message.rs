@@ -112,6 +112,10 @@ pub struct ServerFacts {
     pub in_flight: u64,
     /// Bytes of the engine's tables.
     pub table_bytes: u64,
+    /// Answers to commands since the start, by class in the order of [`tegata_model::Class`].
+    pub answers: [u64; 6],
+    /// Those of them that were decided before.
+    pub replayed: u64,
 }
 
 /// From a thread of connections to the core.

@@ -78,6 +78,9 @@ pub struct Node {
     durable: u64,
     submitted: u64,
     delivered_to: u64,
+    /// For [`ServerFacts`].
+    answers: [u64; 6],
+    replayed: u64,
     halted: bool,
     full: Option<Code>,
 }
@@ -107,6 +110,8 @@ impl Node {
             durable: applied.get(),
             submitted: applied.get(),
             delivered_to,
+            answers: [0; 6],
+            replayed: 0,
             halted: false,
             full: None,
         };
@@ -232,6 +237,8 @@ impl Node {
     #[inline]
     fn give(&mut self, ticket: Ticket, kind: u8, applied: &Applied) {
         let Some(out) = self.out.get_mut(usize::from(ticket.thread)) else { return };
+        self.answers[applied.decision.code.class() as usize] += 1;
+        self.replayed += u64::from(applied.effect == Effect::Replayed);
         let busy = matches!(applied.decision.code, Code::Overloaded | Code::MemoryLimit | Code::DiskFull);
         out.answers.push(Answer {
             waiter: ticket.waiter,
@@ -448,6 +455,8 @@ impl Node {
             decisions: sizes.decisions,
             in_flight: self.in_flight() as u64,
             table_bytes: sizes.account_bytes + sizes.decision_bytes,
+            answers: self.answers,
+            replayed: self.replayed,
         }
     }
 

@@ -15,6 +15,9 @@ pub struct Config {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub operate: SocketAddr,
+    /// Where watchers ask for `/livez`, `/readyz` and `/metrics`; "off": nowhere.
+    #[serde(with = "http")]
+    pub http: Option<SocketAddr>,
     /// Partitions of the state, 1 … 1024; fixed when the data folder is created.
     pub shards: u32,
     /// Threads that serve connections, at most 16; 0: they are served on the core's own thread, which is best where
@@ -46,6 +49,29 @@ pub struct Config {
     pub insecure: bool,
 }
 
+/// An address, or "off".
+mod http {
+    use serde::{Deserialize, Deserializer, Serializer};
+    use std::net::SocketAddr;
+
+    #[expect(clippy::ref_option, reason = "the signature is serde's")]
+    pub(super) fn serialize<S: Serializer>(http: &Option<SocketAddr>, s: S) -> Result<S::Ok, S::Error> {
+        s.collect_str(&http.map_or_else(|| "off".to_owned(), |addr| addr.to_string()))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<SocketAddr>, D::Error> {
+        super::parse_http(&String::deserialize(d)?).map_err(serde::de::Error::custom)
+    }
+}
+
+/// An address, or "off".
+pub fn parse_http(text: &str) -> Result<Option<SocketAddr>, String> {
+    match text {
+        "off" => Ok(None),
+        addr => addr.parse().map(Some).map_err(|_| "must be an address (127.0.0.1:7413) or \"off\"".to_owned()),
+    }
+}
+
 /// How the journal is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -66,6 +92,7 @@ impl Default for Config {
             data: PathBuf::from("tegata-data"),
             listen: SocketAddr::from(([127, 0, 0, 1], 7411)),
             operate: SocketAddr::from(([127, 0, 0, 1], 7412)),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], 7413))),
             shards: 8,
             io_threads: default_io_threads(),
             credits: 1_024,
@@ -134,6 +161,21 @@ impl Config {
         toml::from_str(&text).map_err(|error| ConfigError::Parse { file: file.to_owned(), error: Box::new(error) })
     }
 
+    /// Where gateways come to any free port, so do operators and watchers, unless they were given one.
+    #[must_use]
+    pub fn with_free_ports(mut self) -> Self {
+        let default = Self::default();
+        if self.listen.port() == 0 {
+            if self.operate == default.operate {
+                self.operate.set_port(0);
+            }
+            if self.http == default.http {
+                self.http = self.http.map(|addr| SocketAddr::new(addr.ip(), 0));
+            }
+        }
+        self
+    }
+
     /// Sets of connections, each with its own thread, or one on the core's.
     pub(crate) fn doors(&self) -> usize {
         self.io_threads.max(1)
@@ -158,8 +200,11 @@ impl Config {
             "a multiple of 4096, 4 MiB to 1 GiB",
         )?;
         range(
-            self.insecure || (self.listen.ip().is_loopback() && self.operate.ip().is_loopback()),
-            "listen, operate",
+            self.insecure
+                || (self.listen.ip().is_loopback()
+                    && self.operate.ip().is_loopback()
+                    && self.http.is_none_or(|a| a.ip().is_loopback())),
+            "listen, operate, http",
             "loopback addresses, unless `insecure` says that nothing protects the traffic",
         )
     }

@@ -16,6 +16,7 @@ mod core;
 mod frames;
 mod handover;
 pub mod history;
+mod http;
 mod io;
 mod replies;
 mod serve;
@@ -50,6 +51,8 @@ pub(crate) struct Shared {
     pub(crate) connections: AtomicUsize,
     pub(crate) failed: AtomicBool,
     pub(crate) phase: AtomicU8,
+    /// Told to the watchers' port when everything else has ended.
+    pub(crate) ended: Notify,
     /// Told to every task that waits for input when the server begins to stop.
     pub(crate) stopping: Notify,
     /// Threads of connections that have seen their last connection end after the server began to stop.

@@ -5,7 +5,7 @@ use crate::connection::Door;
 use crate::core::Core;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
-use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, io};
+use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, http, io};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
@@ -30,6 +30,8 @@ pub struct Banner {
     pub listen: SocketAddr,
     /// Where operators connect.
     pub operate: SocketAddr,
+    /// Where watchers ask.
+    pub http: Option<SocketAddr>,
     /// The data folder.
     pub data: PathBuf,
     /// What the journal found.
@@ -96,6 +98,7 @@ pub struct Running {
     answers: Vec<Arc<Notify>>,
     core: Option<JoinHandle<Result<(), WriteError>>>,
     io: Vec<JoinHandle<()>>,
+    http: Option<JoinHandle<()>>,
 }
 
 fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
@@ -134,8 +137,10 @@ fn fresh_id() -> [u8; 16] {
 pub fn start(config: Config) -> Result<Running, ServeError> {
     let began = Instant::now();
     config.check().map_err(ServeError::Config)?;
-    let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
+    let config = config.with_free_ports();
     let mut journal = tegata_journal::open(journal_options(&config)).map_err(ServeError::Journal)?;
+    let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
+    let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
     let mut replay = Replay::new(Engine::new(recovery.shards));
     journal
@@ -200,6 +205,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         connections: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         phase: AtomicU8::new(RUNNING),
+        ended: Notify::new(),
         stopping: Notify::new(),
         quiet_threads: AtomicUsize::new(0),
         config: config.clone(),
@@ -207,6 +213,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let banner = Banner {
         listen: gateways.local_addr().map_err(ServeError::System)?,
         operate: operators.local_addr().map_err(ServeError::System)?,
+        http: watchers.as_ref().map(TcpListener::local_addr).transpose().map_err(ServeError::System)?,
         data: config.data.clone(),
         recovery,
         flush_method,
@@ -236,7 +243,13 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     if go.send(Parts { sides, shared: Arc::clone(&shared), bell: bell.clone(), here }).is_err() {
         return Err(ServeError::System(std::io::ErrorKind::BrokenPipe.into()));
     }
-    Ok(Running { banner, shared, bell, answers, core: Some(core), io: threads })
+    let mut http = None;
+    if let Some(listener) = watchers {
+        let shared = Arc::clone(&shared);
+        let handle = std::thread::Builder::new().name("http".into()).spawn(move || http::run(listener, shared));
+        http = Some(handle.map_err(ServeError::System)?);
+    }
+    Ok(Running { banner, shared, bell, answers, core: Some(core), io: threads, http })
 }
 
 impl Running {
@@ -289,6 +302,10 @@ impl Running {
         }
         for io in self.io.drain(..) {
             let _ = io.join();
+        }
+        self.shared.ended.notify_one();
+        if let Some(http) = self.http.take() {
+            let _ = http.join();
         }
         result
     }

@@ -23,9 +23,20 @@ pub(crate) struct Settings {
     /// Where operators connect.
     #[arg(long, env = "TEGATA_OPERATE", value_name = "ADDR")]
     operate: Option<SocketAddr>,
+    /// Where watchers ask for /livez, /readyz and /metrics; "off": nowhere.
+    #[arg(long, env = "TEGATA_HTTP", value_name = "ADDR", value_parser = http)]
+    http: Option<Http>,
     /// Accept a data folder that is in memory only: nothing survives the machine.
     #[arg(long, env = "TEGATA_ALLOW_VOLATILE")]
     allow_volatile: bool,
+}
+
+/// An address, or nowhere.
+#[derive(Debug, Clone, Copy)]
+struct Http(Option<SocketAddr>);
+
+fn http(text: &str) -> Result<Http, String> {
+    tegata_server::config::parse_http(text).map(Http)
 }
 
 #[derive(Debug, clap::Args)]
@@ -48,6 +59,9 @@ impl Settings {
         }
         config.listen = self.listen.unwrap_or(config.listen);
         config.operate = self.operate.unwrap_or(config.operate);
+        if let Some(Http(http)) = self.http {
+            config.http = http;
+        }
         config.allow_volatile |= self.allow_volatile;
         Ok(config)
     }
@@ -126,7 +140,7 @@ fn print(b: &Banner, json: bool) {
     };
     if json {
         let banner = serde_json::json!({
-            "version": env!("CARGO_PKG_VERSION"), "addr": b.listen, "operate": b.operate, "data": b.data,
+            "version": env!("CARGO_PKG_VERSION"), "addr": b.listen, "operate": b.operate, "http": b.http, "data": b.data,
             "position": r.last_position, "replayed": b.replayed, "state": state, "flush": b.flush_method,
             "flush_us": b.flush_us, "durable": !r.volatile, "ready_ms": b.ready_ms,
         });
@@ -141,5 +155,6 @@ fn print(b: &Banner, json: bool) {
     if let Some(torn) = &r.torn {
         println!("cut at {} byte {}; a copy is at {}", torn.file.display(), torn.offset, torn.kept_at.display());
     }
-    println!("ready addr={} operate={} in {} ms", b.listen, b.operate, b.ready_ms);
+    let http = b.http.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
+    println!("ready addr={} operate={} http={http} in {} ms", b.listen, b.operate, b.ready_ms);
 }

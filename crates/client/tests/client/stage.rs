@@ -52,6 +52,7 @@ impl Stage {
         let folder = tempfile::tempdir().expect("a folder");
         let any = "127.0.0.1:0".parse().expect("an address");
         let config = Config {
+            http: None,
             data: folder.path().join("data"),
             listen: any,
             operate: any,

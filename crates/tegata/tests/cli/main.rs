@@ -4,3 +4,4 @@ mod folders;
 mod office;
 mod payments;
 mod stage;
+mod watching;

@@ -1,0 +1,126 @@
+//! A small HTTP port for those who watch: `/livez`, `/readyz` and Prometheus' `/metrics`. It reads what the core has
+//! published, and never asks the core.
+
+use crate::Shared;
+use http_body_util::Full;
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::fmt::Write as _;
+use std::net::TcpListener;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use tegata_sync::Mark;
+use tokio::sync::Semaphore;
+
+/// Watchers at once.
+const CONNECTIONS_MAX: usize = 64;
+/// A watcher that has not sent its request by then is let go.
+const REQUEST_WAIT: Duration = Duration::from_secs(5);
+/// Names of [`tegata_model::Class`], in its order, as labels.
+const CLASSES: [&str; 6] = ["approved", "declined", "suspected", "not_executed", "unknown", "refused"];
+
+/// Serves until the server has stopped.
+pub(crate) fn run(listener: TcpListener, shared: Arc<Shared>) {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let local = tokio::task::LocalSet::new();
+    local.block_on(&runtime, async {
+        let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let ended = Arc::clone(&shared);
+        let serve = async {
+            loop {
+                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
+                let Ok((stream, _)) = listener.accept().await else {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    continue;
+                };
+                let shared = Arc::clone(&shared);
+                tokio::task::spawn_local(async move {
+                    let service = service_fn(|request| std::future::ready(answer(&request, &shared)));
+                    let _ = hyper::server::conn::http1::Builder::new()
+                        .timer(TokioTimer::new())
+                        .header_read_timeout(REQUEST_WAIT)
+                        .serve_connection(TokioIo::new(stream), service)
+                        .await;
+                    drop(permit);
+                });
+            }
+        };
+        tokio::select! {
+            () = serve => {}
+            () = ended.ended.notified() => {}
+        }
+    });
+}
+
+fn answer(request: &Request<Incoming>, shared: &Shared) -> Result<Response<Full<Bytes>>, Infallible> {
+    let failed = shared.failed.load(Ordering::Acquire);
+    let (status, body) = match (request.method(), request.uri().path()) {
+        (&Method::GET | &Method::HEAD, "/livez") if failed => {
+            (StatusCode::SERVICE_UNAVAILABLE, "the journal failed\n".into())
+        }
+        (&Method::GET | &Method::HEAD, "/livez") => (StatusCode::OK, "live\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/readyz") if failed || shared.is_stopping() => {
+            (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned())
+        }
+        (&Method::GET | &Method::HEAD, "/readyz") => (StatusCode::OK, "ready\n".to_owned()),
+        (&Method::GET | &Method::HEAD, "/metrics") => (StatusCode::OK, metrics(shared)),
+        (&Method::GET | &Method::HEAD, _) => (StatusCode::NOT_FOUND, "livez, readyz or metrics\n".to_owned()),
+        _ => (StatusCode::METHOD_NOT_ALLOWED, "GET only\n".to_owned()),
+    };
+    let mut response = Response::new(Full::new(Bytes::from(body)));
+    *response.status_mut() = status;
+    let kind = hyper::header::HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
+    response.headers_mut().insert(hyper::header::CONTENT_TYPE, kind);
+    Ok(response)
+}
+
+/// In the text format of Prometheus.
+fn metrics(shared: &Shared) -> String {
+    let facts = shared.facts.lock().map_or_else(|_| Default::default(), |f| *f);
+    let mut out = String::new();
+    let mut one = |name: &str, kind: &str, help: &str, values: &[(&str, u64)]| {
+        let _ = writeln!(out, "# HELP tegata_{name} {help}\n# TYPE tegata_{name} {kind}");
+        for (labels, value) in values {
+            let _ = writeln!(out, "tegata_{name}{labels} {value}");
+        }
+    };
+    let classes: Vec<String> = CLASSES.iter().map(|c| format!("{{class=\"{c}\"}}")).collect();
+    let answers: Vec<(&str, u64)> = classes.iter().map(String::as_str).zip(facts.answers).collect();
+    one("answers_total", "counter", "Answers to commands, by class; repeats included.", &answers);
+    one("replayed_total", "counter", "Answers to commands that were decided before.", &[("", facts.replayed)]);
+    let at = |mark| shared.positions.get(mark);
+    let positions = [
+        ("{mark=\"accepted\"}", at(Mark::Accepted)),
+        ("{mark=\"submitted\"}", at(Mark::Submitted)),
+        ("{mark=\"durable\"}", at(Mark::Durable)),
+        ("{mark=\"applied\"}", at(Mark::Applied)),
+        ("{mark=\"delivered\"}", facts.delivered),
+    ];
+    one("position", "gauge", "Positions in the log.", &positions);
+    one("in_flight", "gauge", "Commands accepted and not yet answered.", &[("", facts.in_flight)]);
+    one("accounts", "gauge", "Coupons and wallets.", &[("", facts.accounts)]);
+    one("decisions", "gauge", "Decisions remembered.", &[("", facts.decisions)]);
+    one("table_bytes", "gauge", "Bytes of the engine's tables.", &[("", facts.table_bytes)]);
+    let connections = shared.connections.load(Ordering::Relaxed) as u64;
+    one("connections", "gauge", "Connections of gateways and operators.", &[("", connections)]);
+    one(
+        "flush_us",
+        "gauge",
+        "Median latency of a durable 4 KiB write at the start, in microseconds.",
+        &[("", shared.flush_us)],
+    );
+    let failed = u64::from(shared.failed.load(Ordering::Acquire));
+    one(
+        "journal_failed",
+        "gauge",
+        "1 when the journal has failed and nothing is acknowledged any more.",
+        &[("", failed)],
+    );
+    one("uptime_seconds", "gauge", "Since the start.", &[("", shared.started.elapsed().as_secs())]);
+    out
+}

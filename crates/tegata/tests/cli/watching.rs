@@ -1,0 +1,41 @@
+//! What a monitoring system asks.
+
+use crate::stage::Stage;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+
+/// Status and body.
+fn get(addr: &str, path: &str) -> (u16, String) {
+    let mut stream = TcpStream::connect(addr).expect("the port is open");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("sent");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("read to the end");
+    let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
+    (status, body.to_owned())
+}
+
+#[test]
+fn health_and_metrics() {
+    let s = Stage::open();
+    s.done(&["debit", "C1", "100", "--shop", "SHOP1"]);
+    s.ends(3, "shop-unknown", &["debit", "C1", "100", "--shop", "NOWHERE"]);
+    let http = s.server.field("http");
+    assert_eq!(get(&http, "/livez").0, 200);
+    assert_eq!(get(&http, "/readyz").0, 200);
+    assert_eq!(get(&http, "/").0, 404);
+    // The core publishes what it counted when it comes to rest.
+    let value = |name: &str| {
+        let (status, body) = get(&http, "/metrics");
+        assert_eq!(status, 200);
+        let line = body.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
+        line.unwrap_or_else(|| panic!("{name} is not in {body}"))
+    };
+    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+    while value("tegata_answers_total{class=\"declined\"}") == 0 && std::time::Instant::now() < deadline {}
+    assert_eq!(value("tegata_answers_total{class=\"declined\"}"), 1);
+    assert_eq!(value("tegata_answers_total{class=\"approved\"}"), 4, "rules, shop, issue, debit");
+    assert_eq!(value("tegata_journal_failed"), 0);
+    assert!(value("tegata_position{mark=\"applied\"}") >= 6);
+}

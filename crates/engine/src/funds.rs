@@ -116,6 +116,22 @@ impl Shard {
         sum
     }
 
+    /// The account's lots that hold value at `at`: what a dead hold has not given back yet is in them.
+    pub(crate) fn lots_at(&self, account: u32, at: Timestamp) -> Vec<Lot> {
+        let mut lots: Vec<Lot> = self.lots_of(account).map(|(_, lot)| lot).collect();
+        for (n, _) in self.holds_of(account).filter(|(_, h)| h.dies_at <= at.micros()) {
+            for (_, x) in self.allocations_of(n) {
+                let value = taken_from(&x, x.amount - x.returned);
+                match lots.iter_mut().find(|l| l.id == x.lot) {
+                    Some(lot) => lot.remaining += value.amount,
+                    None => lots.push(Self::lot_from(&value, at)),
+                }
+            }
+        }
+        lots.retain(|l| l.remaining > 0);
+        lots
+    }
+
     /// Yen on the account, whatever can be spent of it, held value included.
     pub(crate) fn total(&self, account: u32) -> u64 {
         let lots: u64 = self.lots_of(account).map(|(_, l)| l.remaining).sum();

@@ -81,7 +81,7 @@ impl Engine {
             valid_from: Timestamp::from_micros(l.valid_from),
             paid: l.kind == 1,
         };
-        let mut lots: Vec<LotView> = shard.lots_of(n).filter(|(_, l)| l.remaining > 0).map(|(_, l)| view(l)).collect();
+        let mut lots: Vec<LotView> = shard.lots_at(n, at).into_iter().map(view).collect();
         lots.sort_by_key(|l| l.id);
         Some(AccountView {
             life: a.life(),
@@ -99,7 +99,7 @@ impl Engine {
         let (mut count, mut sum, mut digest) = (0, 0u64, 0u64);
         for shard in &self.shards {
             for (n, a) in shard.accounts.iter() {
-                for (_, l) in shard.lots_of(n).filter(|(_, l)| l.remaining > 0) {
+                for l in shard.lots_at(n, at) {
                     let id = self.rules.programme_at(l.programme).rules.id;
                     let end = self.rules.expiry(l.expires_at, l.programme, l.id);
                     if entry.end_for(l.expires_at, end, id, l.id) && end < rule.expires_at.micros() {

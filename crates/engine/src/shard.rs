@@ -139,6 +139,10 @@ impl Shard {
             }
             let d = *d;
             if d.state == State::Open {
+                // A horizon that was shortened since does not end a hold early; the queue waits for it.
+                if self.details.get(d.detail).dies_at > at.micros() {
+                    return;
+                }
                 let hash = account_hash(&d.account);
                 if let Some(a) = self.account(hash, &d.account) {
                     self.settle_holds(a, at);

@@ -3,6 +3,7 @@
 //! Numbers run on and wrap at 2^32; they stay unambiguous because far fewer slots are alive at once. Number 0 is
 //! never handed out. Like those of [`Slab`](crate::slab::Slab), chunks never move.
 
+use crate::copy::{Copying, Slice};
 use crate::slab::Slot;
 use std::collections::VecDeque;
 
@@ -18,12 +19,13 @@ pub struct Fifo<T> {
     /// Slots of the first chunk that are forgotten already.
     gone: usize,
     len: usize,
+    copy: Option<Copying<T>>,
 }
 
 impl<T: Slot> Fifo<T> {
     /// An empty queue.
     pub fn new() -> Self {
-        Self { chunks: VecDeque::new(), base: 1, gone: 0, len: 0 }
+        Self { chunks: VecDeque::new(), base: 1, gone: 0, len: 0, copy: None }
     }
 
     /// Adds a slot and returns its number, never 0.
@@ -62,7 +64,11 @@ impl<T: Slot> Fifo<T> {
     #[inline]
     pub fn get_mut(&mut self, n: u32) -> Option<&mut T> {
         let at = self.offset(n)?;
-        Some(&mut self.chunks[at / CHUNK][at % CHUNK])
+        let slot = &mut self.chunks[at / CHUNK][at % CHUNK];
+        if let Some(copy) = &mut self.copy {
+            copy.save(at - self.gone, slot);
+        }
+        Some(slot)
     }
 
     /// The oldest slot and its number.
@@ -72,9 +78,14 @@ impl<T: Slot> Fifo<T> {
         Some((n, self.get(n)?))
     }
 
-    /// Forgets the oldest slot.
+    /// True while a copy is being taken.
+    pub(crate) fn is_copying(&self) -> bool {
+        self.copy.is_some()
+    }
+
+    /// Forgets the oldest slot. Not while a copy is being taken.
     pub fn forget_oldest(&mut self) {
-        if self.len == 0 {
+        if self.len == 0 || self.copy.is_some() {
             return;
         }
         self.gone += 1;
@@ -101,14 +112,52 @@ impl<T: Slot> Fifo<T> {
         self.len
     }
 
+    /// From here on the queue as it is now can be taken slice by slice. Numbers in the copy count from 0 at the
+    /// oldest slot, whose own number [`Fifo::first`] must be kept with it.
+    pub(crate) fn start_copy(&mut self) {
+        self.copy = Some(Copying::new(0, self.len));
+    }
+
+    /// The next at most `count` slots of the copy; nothing when it is complete.
+    pub(crate) fn copy_next(&mut self, count: usize) -> Option<Slice<T>> {
+        let mut copy = self.copy.take()?;
+        let slice = copy.next(count, |n| self.chunks[(self.gone + n) / CHUNK][(self.gone + n) % CHUNK]);
+        self.copy = slice.is_some().then_some(copy);
+        slice
+    }
+
+    /// The number of the oldest slot.
+    pub(crate) fn first(&self) -> u32 {
+        self.base.wrapping_add(self.gone as u32)
+    }
+
+    /// Every slot with its number, oldest first.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
+        let first = self.first();
+        let slots = self.chunks.iter().flatten().skip(self.gone).zip(0u32..);
+        slots.map(move |(s, i)| (first.wrapping_add(i), s)).filter(|(n, s)| *n != 0 && !s.vacant())
+    }
+
+    /// An empty queue whose first slot will have the number `first`.
+    pub(crate) fn starting_at(first: u32) -> Self {
+        Self { base: first, ..Self::new() }
+    }
+
+    /// Adds the next slot of a copy.
+    pub(crate) fn restore(&mut self, slot: T) {
+        self.append(slot);
+    }
+
+    /// Puts a slot back as it was when the copy began. False when there is no such slot.
+    pub(crate) fn undo(&mut self, n: u32, old: T) -> bool {
+        let at = self.gone + n as usize;
+        let slot = self.chunks.get_mut(at / CHUNK).and_then(|c| c.get_mut(at % CHUNK));
+        slot.map(|s| *s = old).is_some()
+    }
+
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.chunks.len() * CHUNK * size_of::<T>()
-    }
-
-    #[cfg(test)]
-    fn starting_at(first: u32) -> Self {
-        Self { base: first, ..Self::new() }
     }
 }
 
@@ -119,8 +168,18 @@ mod tests {
     #[derive(Debug, Clone, Copy, Default, PartialEq)]
     struct N(u64);
     impl Slot for N {
+        const WORDS: usize = 1;
+
         fn vacant(&self) -> bool {
             self.0 == 0
+        }
+
+        fn put(&self, w: &mut Vec<u64>) {
+            w.push(self.0);
+        }
+
+        fn take(w: &[u64]) -> Option<Self> {
+            Some(Self(w[0]))
         }
     }
 

@@ -12,6 +12,7 @@
 #![forbid(unsafe_code)]
 
 mod apply;
+mod copy;
 mod digest;
 mod fifo;
 mod funds;
@@ -25,6 +26,7 @@ mod rules;
 mod shard;
 mod slab;
 mod slots;
+mod snapshot;
 mod sums;
 mod touch;
 mod view;
@@ -33,6 +35,7 @@ pub use apply::{Applied, Effect};
 pub use funds::Taken;
 pub use operate::end_of_day;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
+pub use snapshot::{Page, RestoreError, Restorer};
 pub use sums::{ShopSums, Sums};
 pub use touch::TOUCH_MAX;
 pub use view::{AccountView, LotView, Plan, Sizes};
@@ -48,6 +51,8 @@ pub struct Engine {
     applied: Position,
     at: Timestamp,
     touched: usize,
+    /// Shard and table of the snapshot that is being taken.
+    copying: Option<(u32, u32)>,
 }
 
 /// Shards that an engine can have.
@@ -64,6 +69,7 @@ impl Engine {
             applied: Position::ZERO,
             at: Timestamp::ZERO,
             touched: 0,
+            copying: None,
         }
     }
 

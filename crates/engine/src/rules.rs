@@ -1,7 +1,7 @@
 //! What holds for all accounts: settings, programmes, shops, extensions, and what the log says of the outside.
 
 use crate::index::Index;
-use crate::slab::{Slab, Slot};
+use crate::slab::Slab;
 use crate::slots::{Remembered, flag, lot_birth};
 use tegata_model::{
     Code, Extension, Life, Mark, Position, Programme, ProgrammeId, Settings, ShopId, Timestamp, hash_bytes,
@@ -43,12 +43,6 @@ pub struct Shop {
 impl Default for Shop {
     fn default() -> Self {
         Self { id: ShopId::NONE, programme: ProgrammeId::NONE, name: [0; 48], life: Life::Active }
-    }
-}
-
-impl Slot for Shop {
-    fn vacant(&self) -> bool {
-        self.id.is_none()
     }
 }
 
@@ -114,13 +108,13 @@ impl Rules {
         }
     }
 
-    /// With shops from a snapshot.
-    pub fn with_shops(self, shops: Slab<Shop>) -> Self {
+    /// With the shops' index made from their slots.
+    pub(crate) fn indexed(self) -> Self {
         let mut shop_index = Index::new();
-        for (n, shop) in shops.iter() {
+        for (n, shop) in self.shops.iter() {
             shop_index.insert(hash_bytes(3, shop.id.bytes()), n);
         }
-        Self { shops, shop_index, ..self }
+        Self { shop_index, ..self }
     }
 
     /// A programme's index.

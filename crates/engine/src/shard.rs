@@ -134,7 +134,7 @@ impl Shard {
         let keep = u64::from(rules.settings.horizon_s) + 2 * u64::from(rules.settings.skew_s);
         for _ in 0..count {
             let Some((n, d)) = self.decisions.oldest() else { return };
-            if d.at.plus_seconds(keep) >= at {
+            if self.decisions.is_copying() || d.at.plus_seconds(keep) >= at {
                 return;
             }
             let d = *d;

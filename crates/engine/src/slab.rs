@@ -3,10 +3,18 @@
 //! A chunk is about 2 MiB; adding one costs an allocation and no copy. Slot 0 is never handed out, so that 0 can
 //! stand for "none" in references.
 
-/// What a table keeps. `vacant` tells a free slot from a used one when a table is loaded again.
+use crate::copy::{Copying, Slice};
+
+/// What a table keeps, and its words in a snapshot.
 pub trait Slot: Copy + Default {
+    /// Words of a slot.
+    const WORDS: usize;
     /// True for a slot that is not in use.
     fn vacant(&self) -> bool;
+    /// Appends its words.
+    fn put(&self, w: &mut Vec<u64>);
+    /// From its words; nothing when they are no slot.
+    fn take(w: &[u64]) -> Option<Self>;
 }
 
 const CHUNK_BYTES: usize = 2 << 20;
@@ -17,6 +25,7 @@ pub struct Slab<T> {
     chunks: Vec<Vec<T>>,
     free: Vec<u32>,
     len: u32,
+    copy: Option<Copying<T>>,
 }
 
 impl<T: Slot> Slab<T> {
@@ -25,7 +34,7 @@ impl<T: Slot> Slab<T> {
 
     /// An empty table.
     pub fn new() -> Self {
-        let mut slab = Self { chunks: Vec::new(), free: Vec::new(), len: 0 };
+        let mut slab = Self { chunks: Vec::new(), free: Vec::new(), len: 0, copy: None };
         slab.push(T::default());
         slab
     }
@@ -68,7 +77,16 @@ impl<T: Slot> Slab<T> {
     /// Slot `n`, to change it.
     #[inline]
     pub fn get_mut(&mut self, n: u32) -> &mut T {
-        &mut self.chunks[(n >> Self::SHIFT) as usize][(n & Self::MASK) as usize]
+        let slot = &mut self.chunks[(n >> Self::SHIFT) as usize][(n & Self::MASK) as usize];
+        if let Some(copy) = &mut self.copy {
+            copy.save(n as usize, slot);
+        }
+        slot
+    }
+
+    /// Slots, vacant ones and number 0 included.
+    pub(crate) fn len(&self) -> usize {
+        self.len as usize
     }
 
     /// Slots in use.
@@ -79,6 +97,39 @@ impl<T: Slot> Slab<T> {
     /// Every slot in use, with its number.
     pub fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         self.chunks.iter().flatten().zip(0u32..).filter(|(s, n)| *n > 0 && !s.vacant()).map(|(s, n)| (n, s))
+    }
+
+    /// From here on the table as it is now can be taken slice by slice, while it changes.
+    pub(crate) fn start_copy(&mut self) {
+        self.copy = Some(Copying::new(1, self.len as usize));
+    }
+
+    /// The next at most `count` slots of the copy; nothing when it is complete.
+    pub(crate) fn copy_next(&mut self, count: usize) -> Option<Slice<T>> {
+        let mut copy = self.copy.take()?;
+        let slice = copy.next(count, |n| *self.get(n as u32));
+        self.copy = slice.is_some().then_some(copy);
+        slice
+    }
+
+    /// Adds the next slot of a copy.
+    pub(crate) fn restore(&mut self, slot: T) {
+        self.push(slot);
+    }
+
+    /// All slots of a copy are back: what is vacant may be handed out again.
+    pub(crate) fn restored(&mut self) {
+        let vacant = self.chunks.iter().flatten().zip(0u32..).filter(|(s, n)| *n > 0 && s.vacant());
+        self.free = vacant.map(|(_, n)| n).collect();
+    }
+
+    /// Puts a slot back as it was when the copy began. False when there is no such slot.
+    pub(crate) fn undo(&mut self, n: u32, old: T) -> bool {
+        if n == 0 || n >= self.len {
+            return false;
+        }
+        *self.get_mut(n) = old;
+        true
     }
 
     /// Bytes of memory held.
@@ -94,8 +145,18 @@ mod tests {
     #[derive(Debug, Clone, Copy, Default, PartialEq)]
     struct N(u64);
     impl Slot for N {
+        const WORDS: usize = 1;
+
         fn vacant(&self) -> bool {
             self.0 == 0
+        }
+
+        fn put(&self, w: &mut Vec<u64>) {
+            w.push(self.0);
+        }
+
+        fn take(w: &[u64]) -> Option<Self> {
+            Some(Self(w[0]))
         }
     }
 

@@ -2,6 +2,7 @@
 //! case. Sizes are asserted: they are what a coupon and a remembered decision cost.
 
 use crate::slab::Slot;
+use crate::snapshot::{put_bytes, take_bytes};
 use tegata_model::{AccountId, Code, Decision, Key, Life, LotKind, NamespaceId, Position, State, Timestamp, Yen};
 
 /// A lot's name: the position that made it × 64 + an ordinal. It keeps its name when it moves to another account.
@@ -101,8 +102,35 @@ impl Account {
 }
 
 impl Slot for Account {
+    const WORDS: usize = 8;
+
     fn vacant(&self) -> bool {
         self.id.is_none()
+    }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        put_bytes(self.id.bytes(), w);
+        w.extend([self.remaining, self.expires_at as u64, self.valid_from as u64, self.lot]);
+        w.push(pair(self.programme, self.lots));
+        let rest = u32::from(self.stay_end_day) << 16 | u32::from(self.flags) << 8 | u32::from(self.lot_count);
+        w.push(pair(self.holds, rest));
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        let ((programme, lots), (holds, rest)) = (apart(w[6]), apart(w[7]));
+        Some(Self {
+            id: AccountId::from_bytes(take_bytes(w, 0)).ok()?,
+            remaining: w[2],
+            expires_at: w[3] as i64,
+            valid_from: w[4] as i64,
+            lot: w[5],
+            programme,
+            lots,
+            holds,
+            stay_end_day: (rest >> 16) as u16,
+            flags: (rest >> 8) as u8,
+            lot_count: rest as u8,
+        })
     }
 }
 
@@ -140,8 +168,30 @@ impl Lot {
 }
 
 impl Slot for Lot {
+    const WORDS: usize = 6;
+
     fn vacant(&self) -> bool {
         self.id == 0
+    }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        w.extend([self.id, self.remaining, self.expires_at as u64, self.valid_from as u64]);
+        w.extend([pair(self.programme, self.next), pair(self.touched_s, u32::from(self.kind))]);
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        let ((programme, next), (touched_s, kind)) = (apart(w[4]), apart(w[5]));
+        Some(Self {
+            id: w[0],
+            remaining: w[1],
+            expires_at: w[2] as i64,
+            valid_from: w[3] as i64,
+            programme,
+            next,
+            touched_s,
+            kind: u8::try_from(kind).ok().filter(|k| *k <= 1)?,
+            spare: [0; 3],
+        })
     }
 }
 
@@ -221,8 +271,41 @@ impl Default for Remembered {
 }
 
 impl Slot for Remembered {
+    const WORDS: usize = 12;
+
     fn vacant(&self) -> bool {
         self.kind == 0
+    }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        put_bytes(self.key.bytes(), w);
+        put_bytes(self.account.bytes(), w);
+        w.extend([self.fingerprint, self.position.get(), self.at.micros() as u64, self.amount, self.balance]);
+        w.extend([pair(self.namespace.get(), self.shop), pair(self.detail, self.like_before)]);
+        w.push(pair(self.terminal, u32::from_le_bytes([self.code, self.kind, self.flags, self.state as u8])));
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        let ((namespace, shop), (detail, like_before), (terminal, rest)) = (apart(w[9]), apart(w[10]), apart(w[11]));
+        let [code, kind, flags, state] = rest.to_le_bytes();
+        Some(Self {
+            key: Key::from_bytes(take_bytes(w, 0)),
+            account: AccountId::from_bytes(take_bytes(w, 2)).ok()?,
+            fingerprint: w[4],
+            position: Position::new(w[5]),
+            at: Timestamp::from_micros(w[6] as i64),
+            amount: w[7],
+            balance: w[8],
+            namespace: NamespaceId::new(namespace),
+            shop,
+            detail,
+            like_before,
+            terminal,
+            code,
+            kind,
+            flags,
+            state: State::from_u8(state)?,
+        })
     }
 }
 
@@ -276,8 +359,36 @@ pub struct Detail {
 const _: () = assert!(size_of::<Detail>() == 72, "no padding");
 
 impl Slot for Detail {
+    const WORDS: usize = 9;
+
     fn vacant(&self) -> bool {
         self.used == 0
+    }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        w.extend([self.related, self.dies_at as u64, self.returned, self.taken]);
+        w.extend([pair(self.decision, self.original), pair(self.next_hold, self.allocations)]);
+        w.push(pair(self.other, u32::from(self.other_shard) << 16 | u32::from(self.used)));
+        w.extend([self.asked, self.reinstated]);
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        let ((decision, original), (next_hold, allocations), (other, rest)) = (apart(w[4]), apart(w[5]), apart(w[6]));
+        Some(Self {
+            related: w[0],
+            dies_at: w[1] as i64,
+            returned: w[2],
+            taken: w[3],
+            decision,
+            original,
+            next_hold,
+            allocations,
+            other,
+            other_shard: (rest >> 16) as u16,
+            used: rest as u16,
+            asked: w[7],
+            reinstated: w[8],
+        })
     }
 }
 
@@ -304,7 +415,37 @@ pub struct Allocation {
 }
 
 impl Slot for Allocation {
+    const WORDS: usize = 6;
+
     fn vacant(&self) -> bool {
         self.lot == 0
     }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        w.extend([self.lot, self.amount, self.returned, self.expires_at as u64]);
+        w.extend([pair(self.programme, self.next), u64::from(self.kind)]);
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        let (programme, next) = apart(w[4]);
+        Some(Self {
+            lot: w[0],
+            amount: w[1],
+            returned: w[2],
+            expires_at: w[3] as i64,
+            programme,
+            next,
+            kind: u8::try_from(w[5]).ok().filter(|k| *k <= 1)?,
+            spare: [0; 7],
+        })
+    }
+}
+
+/// Two halves of a word.
+fn pair(low: u32, high: u32) -> u64 {
+    u64::from(low) | u64::from(high) << 32
+}
+
+fn apart(word: u64) -> (u32, u32) {
+    (word as u32, (word >> 32) as u32)
 }

@@ -1,0 +1,529 @@
+//! The state as a head and pages, taken while the engine stays in use, and an engine from them again.
+//!
+//! ```text
+//! start_snapshot ─▶ head      rules, sums, digests: as of now, at once
+//! snapshot_page  ─▶ page …    slots of the tables; what changed meanwhile is undone by a page of the same table
+//! ```
+//!
+//! Indexes are not written: they are made again from the slots. Everything is words of 64 bits, so that whoever keeps
+//! pages needs to know nothing of what is in them.
+
+use crate::copy::Slice;
+use crate::fifo::Fifo;
+use crate::guard::like_hash;
+use crate::rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
+use crate::shard::{Shard, account_hash, key_hash};
+use crate::slab::Slot;
+use crate::slots::Detail;
+use crate::sums::{ShopSums, Sums};
+use crate::{Engine, SHARDS_MAX};
+use tegata_model::{
+    Extension, Life, Position, ProgrammeId, Reader, Settings, Short, Timestamp, Writer, get_programme, put_programme,
+};
+
+/// Version of the head and of the slots' words.
+const VERSION: u32 = 1;
+/// Tables of a shard, in the order in which they are copied; shops come last, in the first shard's name.
+const TABLES: u32 = 5;
+const SHOPS: u32 = TABLES;
+
+/// A piece of a table.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Page {
+    /// The shard.
+    pub shard: u32,
+    /// The table: accounts, lots, decisions, details, allocations, shops.
+    pub table: u32,
+    /// Number of the first slot.
+    pub first: u32,
+    /// The slots' words.
+    pub words: Vec<u64>,
+    /// Numbers of slots that had changed before they were copied …
+    pub undo: Vec<u32>,
+    /// … and their words before that.
+    pub undo_words: Vec<u64>,
+}
+
+/// Why there is no engine in these pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RestoreError {
+    /// The head or a page ends early.
+    Short,
+    /// A newer version wrote it.
+    Version {
+        /// Its number.
+        got: u32,
+    },
+    /// A page is missing, or came twice, or is of no table.
+    Order,
+    /// Words that are no slot, or a reference to nothing.
+    Slot,
+}
+
+impl core::fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Short => f.write_str("the snapshot ends early"),
+            Self::Version { got } => write!(f, "snapshot version {got}, newer than this program's {VERSION}"),
+            Self::Order => f.write_str("a page of the snapshot is missing or out of order"),
+            Self::Slot => f.write_str("a page of the snapshot has a slot that cannot be"),
+        }
+    }
+}
+
+impl std::error::Error for RestoreError {}
+
+impl From<Short> for RestoreError {
+    fn from(_: Short) -> Self {
+        Self::Short
+    }
+}
+
+impl Engine {
+    /// The head of a snapshot as of now; its pages follow from [`Engine::snapshot_page`]. A snapshot that was begun
+    /// before is given up.
+    pub fn start_snapshot(&mut self) -> Vec<u8> {
+        for s in &mut self.shards {
+            s.accounts.start_copy();
+            s.lots.start_copy();
+            s.decisions.start_copy();
+            s.details.start_copy();
+            s.allocations.start_copy();
+        }
+        self.rules.shops.start_copy();
+        self.copying = Some((0, 0));
+        let mut head = Vec::new();
+        self.put_head(&mut Writer::new(&mut head));
+        head
+    }
+
+    /// The next page, of at most `slots` slots; nothing when the snapshot is complete, or none was begun.
+    pub fn snapshot_page(&mut self, slots: usize) -> Option<Page> {
+        loop {
+            let (shard, table) = self.copying?;
+            let n = shard as usize;
+            let page = if table == SHOPS {
+                self.rules.shops.copy_next(slots).map(page)
+            } else {
+                let s = &mut self.shards[n];
+                match table {
+                    0 => s.accounts.copy_next(slots).map(page),
+                    1 => s.lots.copy_next(slots).map(page),
+                    2 => s.decisions.copy_next(slots).map(page),
+                    3 => s.details.copy_next(slots).map(page),
+                    _ => s.allocations.copy_next(slots).map(page),
+                }
+            };
+            if let Some(page) = page {
+                return Some(Page { shard, table, ..page });
+            }
+            self.copying = match (n + 1 == self.shards.len(), table + 1 == TABLES) {
+                _ if table == SHOPS => None,
+                (true, true) => Some((0, SHOPS)),
+                (false, true) => Some((shard + 1, 0)),
+                (_, false) => Some((shard, table + 1)),
+            };
+        }
+    }
+
+    fn put_head(&self, w: &mut Writer<'_>) {
+        let r = &self.rules;
+        w.u32(VERSION).u32(self.shards.len() as u32).u64(self.applied.get()).i64(self.at.micros());
+        w.u32(r.settings.rules).u32(r.settings.horizon_s).u32(r.settings.skew_s).u32(r.settings.ack_s);
+        w.u32(r.programmes.len() as u32).u32(r.extensions.len() as u32).u32(r.restarts.len() as u32);
+        w.u32(r.shops.len() as u32);
+        for p in &r.programmes {
+            w.u64(p.life as u64);
+            put_programme(&p.rules, w);
+        }
+        for e in &r.extensions {
+            let x = &e.rule;
+            w.u32(x.rule).u32(x.programme.get()).i64(x.expiry_from.micros()).i64(x.expiry_before.micros());
+            w.i64(x.expires_at.micros()).u64(x.as_of.get()).u64(u64::from(x.include_expired)).i64(e.at.micros());
+        }
+        for restart in &r.restarts {
+            w.u64(restart.from.get()).u64(restart.to.get());
+        }
+        let (from, until) = r.degraded_last.unzip();
+        for instant in [r.degraded_since, from, until, r.trusted_until] {
+            w.u64(u64::from(instant.is_some())).i64(instant.map_or(0, Timestamp::micros));
+        }
+        for s in &self.shards {
+            w.u32(s.decisions.first()).u32(0).bytes(&s.digest.to_le_bytes()).u64(s.decided);
+            s.lengths().iter().for_each(|n| {
+                w.u64(*n);
+            });
+            w.u32(s.sums.len() as u32).u32(s.shops.len() as u32);
+            for sums in &s.sums {
+                let all = [
+                    sums.issued,
+                    sums.charged,
+                    sums.reinstated,
+                    sums.balances,
+                    sums.spent,
+                    sums.returned,
+                    sums.expired,
+                    sums.paid_out,
+                ];
+                all.iter().for_each(|yen| {
+                    w.bytes(&yen.to_le_bytes());
+                });
+            }
+            for shop in &s.shops {
+                w.u64(shop.spent).u64(shop.returned).u64(shop.count);
+            }
+        }
+    }
+}
+
+fn page<T: Slot>(slice: Slice<T>) -> Page {
+    let words = |slots: &mut dyn Iterator<Item = &T>, n: usize| {
+        let mut words = Vec::with_capacity(n * T::WORDS);
+        slots.for_each(|s| s.put(&mut words));
+        words
+    };
+    Page {
+        first: slice.first,
+        words: words(&mut slice.slots.iter(), slice.slots.len()),
+        undo: slice.undo.iter().map(|(n, _)| *n).collect(),
+        undo_words: words(&mut slice.undo.iter().map(|(_, s)| s), slice.undo.len()),
+        ..Page::default()
+    }
+}
+
+/// Puts an engine together again.
+#[derive(Debug)]
+pub struct Restorer {
+    engine: Engine,
+    /// Slots of each shard's tables, and of the shops', that must come back.
+    lengths: Vec<[u64; TABLES as usize]>,
+    shops_len: u32,
+    /// Undo pages: applied when all slots are back.
+    undo: Vec<(u32, u32, Vec<u32>, Vec<u64>)>,
+}
+
+fn life(n: u64) -> Result<Life, RestoreError> {
+    match n {
+        0 => Ok(Life::Active),
+        1 => Ok(Life::Suspended),
+        2 => Ok(Life::Closed),
+        _ => Err(RestoreError::Slot),
+    }
+}
+
+impl Restorer {
+    /// From the head of a snapshot.
+    pub fn new(head: &[u8]) -> Result<Self, RestoreError> {
+        let r = &mut Reader::new(head);
+        match r.u32()? {
+            VERSION => {}
+            got => return Err(RestoreError::Version { got }),
+        }
+        let shards = r.u32()?;
+        if !(1..=SHARDS_MAX).contains(&shards) {
+            return Err(RestoreError::Slot);
+        }
+        let mut engine = Engine::new(shards);
+        (engine.applied, engine.at) = (Position::new(r.u64()?), Timestamp::from_micros(r.i64()?));
+        let (rules, shops_len) = rules(r)?;
+        engine.rules = rules;
+        let mut lengths = Vec::new();
+        for s in &mut engine.shards {
+            s.decisions = Fifo::starting_at(r.u32()?);
+            let _zero = r.u32()?;
+            (s.digest, s.decided) = (u128::from_le_bytes(r.array()?), r.u64()?);
+            let mut table = || r.u64();
+            lengths.push([table()?, table()?, table()?, table()?, table()?]);
+            let (sums, shops) = (r.u32()?, r.u32()?);
+            for _ in 0..sums {
+                s.sums.push(get_sums(r)?);
+            }
+            for _ in 0..shops {
+                s.shops.push(ShopSums { spent: r.u64()?, returned: r.u64()?, count: r.u64()? });
+            }
+        }
+        if r.rest().is_empty() {
+            Ok(Self { engine, lengths, shops_len, undo: Vec::new() })
+        } else {
+            Err(RestoreError::Order)
+        }
+    }
+
+    /// The next page, in the order in which they were taken.
+    pub fn page(&mut self, p: &Page) -> Result<(), RestoreError> {
+        if p.table == SHOPS {
+            slots_back(p, |slot| self.engine.rules.shops.restore(slot))?;
+        } else {
+            let s = self.engine.shards.get_mut(p.shard as usize).ok_or(RestoreError::Order)?;
+            match p.table {
+                0 => slots_back(p, |slot| s.accounts.restore(slot))?,
+                1 => slots_back(p, |slot| s.lots.restore(slot))?,
+                2 => slots_back(p, |slot| s.decisions.restore(slot))?,
+                3 => slots_back(p, |slot| s.details.restore(slot))?,
+                4 => slots_back(p, |slot| s.allocations.restore(slot))?,
+                _ => return Err(RestoreError::Order),
+            }
+        }
+        if !p.undo.is_empty() {
+            self.undo.push((p.shard, p.table, p.undo.clone(), p.undo_words.clone()));
+        }
+        Ok(())
+    }
+
+    /// The engine, with its indexes.
+    pub fn finish(self) -> Result<Engine, RestoreError> {
+        let mut engine = self.engine;
+        let whole = engine.shards.iter().map(Shard::lengths).eq(self.lengths.iter().copied());
+        if !whole || engine.rules.shops.len() != self.shops_len as usize {
+            return Err(RestoreError::Order);
+        }
+        for (shard, table, numbers, words) in &self.undo {
+            let s = engine.shards.get_mut(*shard as usize).ok_or(RestoreError::Order)?;
+            match table {
+                0 => undo(numbers, words, |n, slot| s.accounts.undo(n, slot))?,
+                1 => undo(numbers, words, |n, slot| s.lots.undo(n, slot))?,
+                2 => undo(numbers, words, |n, slot| s.decisions.undo(n, slot))?,
+                3 => undo(numbers, words, |n, slot| s.details.undo(n, slot))?,
+                4 => undo(numbers, words, |n, slot| s.allocations.undo(n, slot))?,
+                _ => undo(numbers, words, |n, slot| engine.rules.shops.undo(n, slot))?,
+            }
+        }
+        engine.rules.shops.restored();
+        engine.rules = engine.rules.indexed();
+        let programmes = engine.rules.programmes.len() as u32;
+        for s in &mut engine.shards {
+            s.restored(programmes)?;
+        }
+        let accounts: Vec<usize> = engine.shards.iter().map(|s| s.accounts.len()).collect();
+        let there = |d: &Detail| accounts.get(usize::from(d.other_shard)).is_some_and(|len| (d.other as usize) < *len);
+        if engine.shards.iter().any(|s| s.details.iter().any(|(_, d)| !there(d))) {
+            return Err(RestoreError::Slot);
+        }
+        Ok(engine)
+    }
+}
+
+fn slots_back<T: Slot>(p: &Page, mut restore: impl FnMut(T)) -> Result<(), RestoreError> {
+    if !p.words.len().is_multiple_of(T::WORDS) {
+        return Err(RestoreError::Short);
+    }
+    for words in p.words.chunks_exact(T::WORDS) {
+        restore(T::take(words).ok_or(RestoreError::Slot)?);
+    }
+    Ok(())
+}
+
+fn undo<T: Slot>(numbers: &[u32], words: &[u64], mut put: impl FnMut(u32, T) -> bool) -> Result<(), RestoreError> {
+    if words.len() != numbers.len() * T::WORDS {
+        return Err(RestoreError::Short);
+    }
+    for (n, words) in numbers.iter().zip(words.chunks_exact(T::WORDS)) {
+        if !put(*n, T::take(words).ok_or(RestoreError::Slot)?) {
+            return Err(RestoreError::Order);
+        }
+    }
+    Ok(())
+}
+
+fn get_sums(r: &mut Reader<'_>) -> Result<Sums, Short> {
+    let mut yen = || r.array().map(u128::from_le_bytes);
+    Ok(Sums {
+        issued: yen()?,
+        charged: yen()?,
+        reinstated: yen()?,
+        balances: yen()?,
+        spent: yen()?,
+        returned: yen()?,
+        expired: yen()?,
+        paid_out: yen()?,
+    })
+}
+
+fn rules(r: &mut Reader<'_>) -> Result<(Rules, u32), RestoreError> {
+    let mut rules = Rules::new();
+    rules.settings = Settings { rules: r.u32()?, horizon_s: r.u32()?, skew_s: r.u32()?, ack_s: r.u32()? };
+    let (programmes, extensions, restarts) = (r.u32()?, r.u32()?, r.u32()?);
+    let shops = r.u32()?;
+    for _ in 0..programmes {
+        let life = life(r.u64()?)?;
+        let rules_of = get_programme(r).map_err(|_| RestoreError::Slot)?;
+        rules.programmes.push(ProgrammeEntry { rules: rules_of, life });
+    }
+    for _ in 0..extensions {
+        let rule = Extension {
+            rule: r.u32()?,
+            programme: ProgrammeId::new(r.u32()?),
+            expiry_from: Timestamp::from_micros(r.i64()?),
+            expiry_before: Timestamp::from_micros(r.i64()?),
+            expires_at: Timestamp::from_micros(r.i64()?),
+            as_of: Position::new(r.u64()?),
+            include_expired: r.u64()? != 0,
+        };
+        rules.extensions.push(ExtensionEntry { rule, at: Timestamp::from_micros(r.i64()?) });
+    }
+    for _ in 0..restarts {
+        rules.restarts.push(Restart { from: Position::new(r.u64()?), to: Position::new(r.u64()?) });
+    }
+    let mut instant = || -> Result<Option<Timestamp>, Short> {
+        let (given, us) = (r.u64()?, r.i64()?);
+        Ok((given != 0).then_some(Timestamp::from_micros(us)))
+    };
+    rules.degraded_since = instant()?;
+    rules.degraded_last = instant()?.zip(instant()?);
+    rules.trusted_until = instant()?;
+    Ok((rules, shops))
+}
+
+impl Shard {
+    /// Slots of each table, in the order in which they are copied.
+    fn lengths(&self) -> [u64; TABLES as usize] {
+        let all =
+            [self.accounts.len(), self.lots.len(), self.decisions.len(), self.details.len(), self.allocations.len()];
+        all.map(|n| n as u64)
+    }
+
+    /// All slots are back: what refers to nothing is refused, and the indexes are made.
+    fn restored(&mut self, programmes: u32) -> Result<(), RestoreError> {
+        self.accounts.restored();
+        self.lots.restored();
+        self.details.restored();
+        self.allocations.restored();
+        let there = |n: u32, slots: usize| if (n as usize) < slots { Ok(()) } else { Err(RestoreError::Slot) };
+        let (lots, details, allocations) = (self.lots.len(), self.details.len(), self.allocations.len());
+        for (n, a) in self.accounts.iter() {
+            there(a.programme, programmes as usize)?;
+            there(a.lots, lots)?;
+            there(a.holds, details)?;
+            self.account_index.insert(account_hash(&a.id), n);
+        }
+        for (_, l) in self.lots.iter() {
+            there(l.programme, programmes as usize)?;
+            there(l.next, lots)?;
+        }
+        for (_, d) in self.details.iter() {
+            there(d.next_hold, details)?;
+            there(d.allocations, allocations)?;
+        }
+        for (_, x) in self.allocations.iter() {
+            there(x.programme, programmes as usize)?;
+            there(x.next, allocations)?;
+        }
+        for (n, d) in self.decisions.iter() {
+            there(d.detail, details)?;
+            let hash = account_hash(&d.account);
+            self.key_index.insert(key_hash(hash, d.namespace, &d.key), n);
+            if d.shop == 0 {
+                continue;
+            }
+            let asked = if d.detail == 0 { 0 } else { self.details.get(d.detail).asked };
+            let like = like_hash(hash, d.shop, if asked == 0 { d.amount } else { asked });
+            // The index has the newest of a chain only.
+            if self.decisions.get(d.like_before).is_some() {
+                self.like_index.replace(like, d.like_before, n);
+            } else {
+                self.like_index.insert(like, n);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Slot for Shop {
+    const WORDS: usize = 10;
+
+    fn vacant(&self) -> bool {
+        self.id.is_none()
+    }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        put_bytes(self.id.bytes(), w);
+        w.push(u64::from(self.programme.get()));
+        put_bytes(&self.name, w);
+        w.push(self.life as u64);
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        Some(Self {
+            id: tegata_model::ShopId::from_bytes(take_bytes(w, 0)).ok()?,
+            programme: ProgrammeId::new(u32::try_from(w[2]).ok()?),
+            name: take_bytes(w, 3),
+            life: life(w[9]).ok()?,
+        })
+    }
+}
+
+/// Bytes as words, little-endian.
+pub(crate) fn put_bytes(b: &[u8], w: &mut Vec<u64>) {
+    w.extend(b.chunks_exact(8).map(|c| u64::from_le_bytes(*c.first_chunk().expect("eight bytes"))));
+}
+
+/// `N` bytes from word `at` on.
+pub(crate) fn take_bytes<const N: usize>(w: &[u64], at: usize) -> [u8; N] {
+    let mut b = [0; N];
+    for (c, word) in b.chunks_exact_mut(8).zip(&w[at..]) {
+        c.copy_from_slice(&word.to_le_bytes());
+    }
+    b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::slab::Slab;
+
+    #[derive(Debug, Clone, Copy, Default, PartialEq)]
+    struct N(u64);
+    impl Slot for N {
+        const WORDS: usize = 1;
+
+        fn vacant(&self) -> bool {
+            self.0 == 0
+        }
+
+        fn put(&self, w: &mut Vec<u64>) {
+            w.push(self.0);
+        }
+
+        fn take(w: &[u64]) -> Option<Self> {
+            Some(Self(w[0]))
+        }
+    }
+
+    #[test]
+    fn a_copy_taken_while_the_table_changes_is_the_table_as_it_was() {
+        let mut slab = Slab::new();
+        let ids: Vec<u32> = (1..=1_000u64).map(|n| slab.insert(N(n))).collect();
+        slab.remove(ids[10]);
+        let before: Vec<N> = (1..=1_000).map(|n| *slab.get(n)).collect();
+        slab.start_copy();
+        let (mut again, mut undone, mut step) = (Slab::new(), Vec::new(), 0u64);
+        while let Some(slice) = slab.copy_next(37) {
+            slice.slots.into_iter().for_each(|s| again.restore(s));
+            undone.extend(slice.undo);
+            for k in 0..20 {
+                let n = ids[((step * 7_919 + k * 31) % 1_000) as usize];
+                if n != ids[10] {
+                    slab.get_mut(n).0 += 1_000_000;
+                }
+            }
+            slab.insert(N(5));
+            step += 1;
+            assert!(step < 1_000, "the copy ends");
+        }
+        assert!(undone.len() > 100, "slots changed before their turn");
+        assert!(undone.iter().all(|(n, old)| again.undo(*n, *old)));
+        again.restored();
+        assert_eq!((1..=1_000).map(|n| *again.get(n)).collect::<Vec<N>>(), before);
+        assert_eq!(again.used(), 999);
+        assert_eq!(again.insert(N(7)), ids[10]);
+    }
+
+    #[test]
+    fn words_are_slots_again() {
+        let d = crate::slots::Remembered { kind: 4, amount: 7, like_before: 9, flags: 3, ..Default::default() };
+        let mut w = Vec::new();
+        d.put(&mut w);
+        assert_eq!(w.len(), crate::slots::Remembered::WORDS);
+        assert_eq!(crate::slots::Remembered::take(&w), Some(d));
+    }
+}

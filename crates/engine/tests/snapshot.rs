@@ -1,0 +1,157 @@
+//! A snapshot taken while the engine goes on is the state as it was, and the rest of the log on top of it gives the
+//! state that the whole log gives.
+
+use tegata_engine::{Engine, Restorer};
+use tegata_model::{
+    AccountId, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
+    Purchase, ShopId, TerminalId, Timestamp, encode, mix,
+};
+
+const START_US: i64 = 1_700_000_000_000_000;
+const ACCOUNTS: u64 = 3_000;
+
+struct Log {
+    records: Vec<(Timestamp, Vec<u8>)>,
+    seed: u64,
+    debits: Vec<(AccountId, Key)>,
+}
+
+fn account(n: u64) -> AccountId {
+    AccountId::from_text(&format!("C{n}")).expect("an account")
+}
+
+fn yen(n: u64) -> Amount {
+    Amount::new(n).expect("an amount")
+}
+
+impl Log {
+    fn random(&mut self, below: u64) -> u64 {
+        self.seed = mix(self.seed.wrapping_add(1), 0x9E37_79B9);
+        self.seed % below
+    }
+
+    fn push(&mut self, account: AccountId, operation: Operation) -> Key {
+        let at = Timestamp::from_micros(START_US + self.records.len() as i64 * 700_000);
+        let key = Key::new(at, u128::from(mix(self.records.len() as u64, 5)) << 40);
+        let envelope =
+            Envelope { received_at: at, namespace: NamespaceId::new(1), account, key, ..Envelope::default() };
+        let mut record = Vec::new();
+        encode(&Command { envelope, operation }, &mut record);
+        self.records.push((at, record));
+        key
+    }
+
+    fn load(&mut self, account: AccountId, amount: u64, kind: LotKind) {
+        let (programme, amount) = (ProgrammeId::new(13), yen(amount));
+        self.push(account, Operation::Load { programme, amount, expires_at: Timestamp::ZERO, kind });
+    }
+
+    fn make(seed: u64, commands: u64) -> Self {
+        let mut log = Self { records: Vec::new(), seed, debits: Vec::new() };
+        log.push(AccountId::NONE, Operation::Programme(Programme::with_defaults(ProgrammeId::new(13))));
+        let shops: Vec<ShopId> = (0..9).map(|n| ShopId::from_text(&format!("S{n}")).expect("a shop")).collect();
+        for shop in &shops {
+            log.push(AccountId::NONE, Operation::Shop { shop: *shop, programme: ProgrammeId::NONE, name: [7; 48] });
+        }
+        for n in 0..ACCOUNTS {
+            log.load(account(n), 9_000, LotKind::Paid);
+        }
+        for _ in 0..commands {
+            let of = account(log.random(ACCOUNTS));
+            let purchase = Purchase {
+                shop: shops[log.random(9) as usize],
+                terminal: TerminalId::NONE,
+                amount: yen(1 + log.random(400)),
+                token: Position::ZERO,
+                partial: false,
+            };
+            let pick = log.random(100);
+            let earlier = (!log.debits.is_empty()).then(|| log.debits[log.seed as usize % log.debits.len()]);
+            match (pick, earlier) {
+                (0..50, _) | (_, None) => {
+                    let key = log.push(of, Operation::Debit(purchase));
+                    log.debits.push((of, key));
+                }
+                (50..60, _) => {
+                    let key = log.push(of, Operation::Hold { purchase, seconds: 600 });
+                    log.debits.push((of, key));
+                }
+                (60..70, Some((of, original))) => {
+                    log.push(of, Operation::Capture { original, amount: 0 });
+                }
+                (70..80, Some((of, original))) => {
+                    log.push(of, Operation::Reversal { original, remain: 0 });
+                }
+                (80..90, Some((of, original))) => {
+                    log.push(of, Operation::Refund { original, amount: yen(10) });
+                }
+                (_, Some(_)) => log.load(of, 50, LotKind::Promo),
+            }
+        }
+        log
+    }
+
+    fn apply(&self, engine: &mut Engine, range: std::ops::Range<usize>) {
+        for i in range {
+            let (at, record) = &self.records[i];
+            engine.apply(Position::new(i as u64 + 1), *at, record).expect("a record");
+        }
+    }
+}
+
+fn assert_equal(a: &Engine, b: &Engine, at: Timestamp) {
+    assert_eq!((a.applied(), a.digest(), a.sums()), (b.applied(), b.digest(), b.sums()));
+    assert_eq!(b.audit(), Ok(()));
+    for n in 0..ACCOUNTS {
+        assert_eq!(a.account(&account(n), at), b.account(&account(n), at));
+    }
+}
+
+#[test]
+fn snapshot_and_log_give_what_the_log_gives() {
+    for (seed, shards) in [(1, 1), (2, 3), (3, 8)] {
+        let log = Log::make(seed, 12_000);
+        let cut = 8_000;
+        let mut engine = Engine::new(shards);
+        log.apply(&mut engine, 0..cut);
+        let then = engine.clone();
+        let head = engine.start_snapshot();
+        let (mut pages, mut next) = (Vec::new(), cut);
+        while let Some(page) = engine.snapshot_page(100) {
+            pages.push(page);
+            let to = (next + 20).min(log.records.len());
+            log.apply(&mut engine, next..to);
+            next = to;
+        }
+        assert!(next > cut + 1_000, "the engine went on meanwhile");
+        assert!(pages.iter().map(|p| p.undo.len()).sum::<usize>() > 50, "slots changed before their turn");
+        log.apply(&mut engine, next..log.records.len());
+        let mut restorer = Restorer::new(&head).expect("a head");
+        pages.iter().for_each(|p| restorer.page(p).expect("a page"));
+        let mut again = restorer.finish().expect("an engine");
+        assert_equal(&then, &again, then.at());
+        log.apply(&mut again, cut..log.records.len());
+        assert_equal(&engine, &again, engine.at());
+    }
+}
+
+#[test]
+fn anything_else_is_refused() {
+    let log = Log::make(4, 500);
+    let mut engine = Engine::new(2);
+    log.apply(&mut engine, 0..log.records.len());
+    let head = engine.start_snapshot();
+    for n in 0..head.len() {
+        assert!(Restorer::new(&head[..n]).is_err(), "a head of {n} bytes");
+    }
+    let pages: Vec<_> = std::iter::from_fn(|| engine.snapshot_page(1_000)).collect();
+    let without = |skip: usize| {
+        let mut restorer = Restorer::new(&head).expect("a head");
+        pages.iter().enumerate().filter(|(i, _)| *i != skip).try_for_each(|(_, p)| restorer.page(p))?;
+        restorer.finish()
+    };
+    assert!(without(usize::MAX).is_ok());
+    for skip in 0..pages.len() {
+        assert!(without(skip).is_err(), "a snapshot without page {skip}");
+    }
+}

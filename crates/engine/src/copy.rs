@@ -42,14 +42,15 @@ impl<T: Copy> Copying<T> {
         }
     }
 
-    /// The next slots, at most `count`; nothing when all of them and everything saved went out.
+    /// The next slots, and what was saved, at most `count` of each; nothing when all of them and everything saved went out.
     pub(crate) fn next(&mut self, count: usize, slot: impl Fn(usize) -> T) -> Option<Slice<T>> {
         if self.next >= self.end && self.undo.is_empty() {
             return None;
         }
+        let undo = self.undo.drain(..self.undo.len().min(count)).collect();
         let first = self.next;
         self.next = first.saturating_add(count).min(self.end);
         let slots = (first..self.next).map(slot).collect();
-        Some(Slice { first: first as u32, slots, undo: std::mem::take(&mut self.undo) })
+        Some(Slice { first: first as u32, slots, undo })
     }
 }

@@ -132,6 +132,12 @@ pub enum ReadError<E> {
     Consumer(E),
 }
 
+impl<E> From<OpenError> for ReadError<E> {
+    fn from(e: OpenError) -> Self {
+        Self::Journal(e)
+    }
+}
+
 impl<E: core::fmt::Display> core::fmt::Display for ReadError<E> {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
         match self {

@@ -8,6 +8,8 @@
 //! - after a failed or short write nothing is written or believed again (fail-stop);
 //! - a folder that is damaged in a way that no crash explains is refused and left as it is.
 
+mod archive;
+mod blocks;
 mod buffers;
 mod device;
 mod error;
@@ -17,13 +19,17 @@ mod reader;
 mod recovery;
 mod scan;
 mod segments;
+mod snapshots;
 mod store;
 mod writer;
 
+pub use archive::archive_retired;
+pub use blocks::Trailer;
 pub use device::Doorbell;
 pub use error::{OpenError, ReadError, WriteError};
 pub use layout::{BATCH_HEADER_BYTES, BLOCK, Damage, MARGIN_BYTES, VERSION};
 pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
+pub use snapshots::{SnapshotWriter, prune_snapshots, read_snapshot, snapshot_trailer, snapshots};
 pub use writer::{BatchMeta, Writer};

@@ -1,8 +1,9 @@
 //! Reading the log in order, also beside a running writer: only what is vouched for as flushed is handed out.
 
+use crate::archive;
 use crate::error::{OpenError, ReadError};
-use crate::layout::{self, BLOCK, Damage, MARGIN_BYTES};
-use crate::scan::{Expected, Place, read_beacon, read_segment, segment_numbers};
+use crate::layout::{self, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
+use crate::scan::{Place, live_segments, read_beacon, read_segment};
 use crate::store::{segment_path, store_path};
 use std::path::Path;
 
@@ -31,6 +32,28 @@ pub struct Batch<'a> {
     pub chain: [u8; 32],
 }
 
+/// A snapshot of another log.
+fn foreign(dir: &Path, position: u64, vouched: u64) -> OpenError {
+    OpenError::Corrupt { file: dir.join("snapshots"), offset: 0, position, damage: Damage::Chain, vouched }
+}
+
+impl<'a> Batch<'a> {
+    fn new(h: &'a BatchHeader, body: &'a [u8], segment: u32, offset: u64) -> Self {
+        Self {
+            first_position: h.first_position,
+            count: h.count,
+            at_us: h.at_us,
+            margin: &h.margin,
+            body,
+            boot_epoch: h.boot_epoch,
+            segment,
+            offset,
+            disk_bytes: h.disk_bytes() as u64,
+            chain: h.chain(),
+        }
+    }
+}
+
 /// Reads a data folder without locking it. Batches with positions above `after` and up to `up_to` go to `each`; when
 /// `up_to` is not given, everything up to the highest position that the folder itself vouches for, and what is whole
 /// behind it, as a recovery would find it.
@@ -42,8 +65,11 @@ pub fn read_log<E>(
 ) -> Result<u64, ReadError<E>> {
     let store = read_store(dir).map_err(ReadError::Journal)?.0;
     match up_to {
-        Some(up_to) => walk(dir, &store, after, up_to, up_to, each),
-        None => walk(dir, &store, after, u64::MAX, vouched(dir, &store).map_err(ReadError::Journal)?, each),
+        Some(up_to) => walk(dir, &store, After { position: after, chain: None }, up_to, up_to, each),
+        None => {
+            let vouched = vouched(dir, &store).map_err(ReadError::Journal)?;
+            walk(dir, &store, After { position: after, chain: None }, u64::MAX, vouched, each)
+        }
     }
 }
 
@@ -61,11 +87,12 @@ pub fn read_store(dir: &Path) -> Result<([u8; 16], u32, u64), OpenError> {
 }
 
 fn vouched(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
-    let mut highest = read_beacon(dir, store)?.map_or(0, |b| b.flushed);
-    for number in segment_numbers(dir)? {
+    let start = archive::start(dir, store)?;
+    let mut highest = read_beacon(dir, store)?.map_or(0, |b| b.flushed).max(start.position);
+    for number in live_segments(dir, &start)? {
         let bytes = read_segment(dir, store, number)?;
         let mut offset = BLOCK;
-        while let Some(h) = bytes.get(offset..).and_then(|b| layout::BatchHeader::decode(b).ok()) {
+        while let Some(h) = bytes.get(offset..).and_then(|b| BatchHeader::decode(b).ok()) {
             highest = highest.max(h.flushed);
             offset += h.disk_bytes();
         }
@@ -73,19 +100,46 @@ fn vouched(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
     Ok(highest)
 }
 
+/// Where a reader begins: behind a position, at which the chain hash may be known.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct After<'a> {
+    pub(crate) position: u64,
+    pub(crate) chain: Option<&'a [u8; 32]>,
+}
+
+impl After<'_> {
+    /// False when the log has another chain hash at this position: it is not the log that the caller speaks of.
+    fn agrees(&self, position: u64, chain: &[u8; 32]) -> bool {
+        position != self.position || self.chain.is_none_or(|c| c == chain)
+    }
+}
+
 /// Hands out batches up to `up_to`, and returns the last position. Damage at or below `vouched` is an error; behind it
 /// the first batch that is not whole ends the log.
 pub(crate) fn walk<E>(
     dir: &Path,
     store: &[u8; 16],
-    after: u64,
+    from: After<'_>,
     up_to: u64,
     vouched: u64,
     each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
 ) -> Result<u64, ReadError<E>> {
-    let mut expected: Option<Expected> = None;
+    let start = archive::start(dir, store).map_err(ReadError::Journal)?;
+    let after = from.position;
     let mut last = after;
-    for segment in segment_numbers(dir).map_err(ReadError::Journal)? {
+    if !from.agrees(start.position, &start.chain) {
+        return Err(foreign(dir, after, vouched).into());
+    }
+    archive::walk::<ReadError<E>>(dir, store, after, &mut |h, body| {
+        if h.last_position() > after && h.last_position() <= up_to {
+            last = h.last_position();
+            let batch = Batch::new(h, body, h.segment, h.offset);
+            each(&batch).map_err(ReadError::Consumer)?;
+        }
+        Ok(())
+    })?;
+    let mut expected = start.expected(store);
+    for segment in live_segments(dir, &start).map_err(ReadError::Journal)? {
         let bytes = read_segment(dir, store, segment).map_err(ReadError::Journal)?;
         let mut offset = BLOCK as u64;
         while last < up_to && offset < bytes.len() as u64 {
@@ -104,20 +158,13 @@ pub(crate) fn walk<E>(
                 // The rest of a segment into which the next batch did not fit.
                 break;
             }
-            let next = expected.map_or(last + 1, |e| e.next);
+            let next = expected.next;
             let (h, body) = match layout::batch(rest) {
                 Ok(batch) => batch,
                 Err(_) if next > vouched => return Ok(last),
                 Err(d) => return Err(corrupt(d, next)),
             };
-            let e = expected.get_or_insert(Expected {
-                store: *store,
-                next: h.first_position,
-                chain: None,
-                at_us: 0,
-                boot_epoch: 0,
-            });
-            match e.follow(&h, at) {
+            match expected.follow(&h, at) {
                 Ok(()) => {}
                 Err(_) if next > vouched => return Ok(last),
                 Err(d) => return Err(corrupt(d, next)),
@@ -126,20 +173,12 @@ pub(crate) fn walk<E>(
             if h.last_position() > up_to {
                 return Ok(last);
             }
+            if h.last_position() == after && !from.agrees(after, &h.chain()) {
+                return Err(foreign(dir, after, vouched).into());
+            }
             if h.last_position() > after {
                 last = h.last_position();
-                let batch = Batch {
-                    first_position: h.first_position,
-                    count: h.count,
-                    at_us: h.at_us,
-                    margin: &h.margin,
-                    body,
-                    boot_epoch: h.boot_epoch,
-                    segment,
-                    offset: at.offset,
-                    disk_bytes: h.disk_bytes() as u64,
-                    chain: h.chain(),
-                };
+                let batch = Batch::new(&h, body, segment, at.offset);
                 each(&batch).map_err(ReadError::Consumer)?;
             }
         }

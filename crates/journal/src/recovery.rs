@@ -1,11 +1,13 @@
 //! Opening: lock, scan, decide, cut what a crash tore, and hand out the log for replay.
 
+use crate::archive;
 use crate::error::{OpenError, ReadError};
 use crate::layout::{BLOCK, Damage};
 use crate::options::Options;
-use crate::reader::{Batch, walk};
-use crate::scan::{Found, Start, scan};
+use crate::reader::{After, Batch, walk};
+use crate::scan::{Found, scan};
 use crate::segments::{Segment, create, reopen, zero};
+use crate::snapshots::{snapshot_trailer, snapshots};
 use crate::store::{Store, segment_path, sync_dir};
 use crate::writer::{Writer, WriterParts};
 use std::path::PathBuf;
@@ -65,7 +67,8 @@ pub struct Journal {
 /// and then nothing is changed.
 pub fn open(options: Options) -> Result<Journal, OpenError> {
     let store = Store::open(&options)?;
-    let found = scan(&store.dir, &store.id, options.window_bytes, Start::default())?;
+    let start = archive::start(&store.dir, &store.id)?;
+    let found = scan(&store.dir, &store.id, options.window_bytes, start, witness(&store))?;
     let clean_stop = found.torn.is_none() && found.beacon.is_some_and(|b| b.clean && b.flushed == found.last_position);
     let mut recovery = Recovery {
         created: store.created,
@@ -85,6 +88,13 @@ pub fn open(options: Options) -> Result<Journal, OpenError> {
     }
     settle(&store, &found, options.window_bytes)?;
     Ok(Journal { options, store, found, recovery })
+}
+
+/// A snapshot vouches for everything up to its position. One that cannot be read vouches for nothing.
+fn witness(store: &Store) -> u64 {
+    let newest = snapshots(&store.dir).unwrap_or_default();
+    let vouched = newest.iter().filter_map(|p| snapshot_trailer(&store.dir, &store.id, *p).ok());
+    vouched.map(|t| t.position).max().unwrap_or(0)
 }
 
 /// Keeps a copy of everything behind the end and writes zeros over it.
@@ -150,14 +160,16 @@ impl Journal {
         &self.recovery
     }
 
-    /// Hands every batch with a position above `after` to `each`, in log order; returns the last position.
+    /// Hands every batch with a position above `after` to `each`, in log order; returns the last position. With a
+    /// snapshot's position comes its chain hash, which must be the log's at that position.
     pub fn replay<E>(
         &mut self,
         after: u64,
+        chain: Option<&[u8; 32]>,
         each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
     ) -> Result<u64, ReadError<E>> {
         let last = self.found.last_position;
-        walk(&self.store.dir, &self.store.id, after, last, last, each)
+        walk(&self.store.dir, &self.store.id, After { position: after, chain }, last, last, each)
     }
 
     /// From here on the log is written. To be called on the thread that will write.

@@ -61,6 +61,17 @@ pub(crate) fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
     Ok(numbers)
 }
 
+/// The segments behind the archive. What is archived may still be there after a crash, and is not looked at.
+pub(crate) fn live_segments(dir: &Path, start: &Start) -> Result<Vec<u32>, OpenError> {
+    let mut numbers = segment_numbers(dir)?;
+    numbers.retain(|n| *n > start.segment);
+    let first = numbers.first().copied();
+    if first.unwrap_or(1) != start.segment + 1 {
+        return Err(OpenError::NotAStore { dir: segments_dir(dir), what: "a segment is missing" });
+    }
+    Ok(numbers)
+}
+
 /// All of a segment, its first block checked.
 pub(crate) fn read_segment(dir: &Path, store: &[u8; 16], number: u32) -> Result<Vec<u8>, OpenError> {
     let path = segment_path(dir, number);
@@ -99,6 +110,17 @@ pub(crate) struct Expected {
 }
 
 impl Expected {
+    /// Where the log goes on when everything so far, up to the end of `segment`, is archived.
+    pub(crate) fn start(&self, segment: u32) -> Start {
+        Start {
+            position: self.next - 1,
+            at_us: self.at_us,
+            chain: self.chain.unwrap_or_default(),
+            boot_epoch: self.boot_epoch,
+            segment,
+        }
+    }
+
     /// Checks a whole batch against its place, and moves on.
     pub(crate) fn follow(&mut self, h: &BatchHeader, at: Place) -> Result<(), Damage> {
         let placed = h.store == self.store && h.segment == at.segment && h.offset == at.offset;
@@ -118,29 +140,29 @@ impl Expected {
 }
 
 /// Reads all segments and says where the log ends, or why it must not be opened.
-pub(crate) fn scan(dir: &Path, store: &[u8; 16], window_bytes: u64, start: Start) -> Result<Found, OpenError> {
-    let segments = segment_numbers(dir)?;
+pub(crate) fn scan(
+    dir: &Path,
+    store: &[u8; 16],
+    window_bytes: u64,
+    start: Start,
+    witness: u64,
+) -> Result<Found, OpenError> {
+    let segments = live_segments(dir, &start)?;
     let beacon = read_beacon(dir, store)?;
     let mut found = Found {
-        end: Place { segment: segments.first().copied().unwrap_or(1), offset: BLOCK as u64 },
+        end: Place { segment: segments.first().copied().unwrap_or(start.segment + 1), offset: BLOCK as u64 },
         segments,
         last_position: start.position,
         last_at_us: start.at_us,
         chain: start.chain,
-        boot_epoch: 0,
+        boot_epoch: start.boot_epoch,
         batches: 0,
         bytes: 0,
-        vouched: beacon.map_or(0, |b| b.flushed),
+        vouched: beacon.map_or(0, |b| b.flushed).max(start.position).max(witness),
         beacon,
         torn: None,
     };
-    let mut expected = Expected {
-        store: *store,
-        next: start.position + 1,
-        chain: Some(start.chain),
-        at_us: start.at_us,
-        boot_epoch: 0,
-    };
+    let mut expected = start.expected(store);
     let mut damage: Option<(Damage, PathBuf, u64)> = None;
     // Bytes of data behind the first damage, counted along the log.
     let mut behind = 0u64;
@@ -207,11 +229,28 @@ pub(crate) fn scan(dir: &Path, store: &[u8; 16], window_bytes: u64, start: Start
 }
 
 /// Where the segments begin: after the archive, or at the very start.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Start {
+    /// The last position of the archive.
     pub(crate) position: u64,
     pub(crate) at_us: i64,
     pub(crate) chain: [u8; 32],
+    pub(crate) boot_epoch: u32,
+    /// The last archived segment.
+    pub(crate) segment: u32,
+}
+
+impl Start {
+    /// What must follow.
+    pub(crate) fn expected(&self, store: &[u8; 16]) -> Expected {
+        Expected {
+            store: *store,
+            next: self.position + 1,
+            chain: Some(self.chain),
+            at_us: self.at_us,
+            boot_epoch: self.boot_epoch,
+        }
+    }
 }
 
 /// Headers behind a damage still say what was flushed when they were built.

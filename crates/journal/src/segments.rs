@@ -15,6 +15,8 @@ use std::time::Duration;
 
 /// Segments that are kept ready.
 const READY: usize = 2;
+/// Names of files that were set aside begin with this.
+const SPARE: &str = "spare-";
 /// Bytes of zeros written at once.
 const ZERO_BYTES: usize = 1 << 20;
 /// How long to wait before trying again when a segment could not be made (a full disk, most likely).
@@ -32,8 +34,13 @@ pub(crate) fn create(dir: &Path, store: &[u8; 16], number: u32, bytes: u64, dire
     let path = segment_path(dir, number);
     let draft = path.with_extension("tmp");
     let flags = if direct { libc::O_DIRECT } else { 0 };
+    // A segment that was set aside has its blocks on the disk already.
+    if let Some(aside) = spare(dir)? {
+        std::fs::rename(aside, &draft)?;
+    }
     let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(true).custom_flags(flags).open(&draft)?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(&draft)?;
+    file.set_len(bytes)?;
     let mut zeros = Buffers::new(1, ZERO_BYTES);
     let zeros = zeros.get_mut(0);
     let mut at = 0;
@@ -48,6 +55,32 @@ pub(crate) fn create(dir: &Path, store: &[u8; 16], number: u32, bytes: u64, dire
     std::fs::rename(&draft, &path)?;
     sync_dir(&segments_dir(dir))?;
     Ok(Segment { number, file })
+}
+
+/// Takes an archived segment's file out of the log, to be used again; what is not needed is removed.
+pub(crate) fn set_aside(dir: &Path, number: u32) -> io::Result<()> {
+    let path = segment_path(dir, number);
+    if spares(dir)?.len() < READY {
+        std::fs::rename(&path, segments_dir(dir).join(format!("{SPARE}{number}.tmp")))?;
+    } else {
+        std::fs::remove_file(&path)?;
+    }
+    sync_dir(&segments_dir(dir))
+}
+
+fn spares(dir: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut all = Vec::new();
+    for entry in std::fs::read_dir(segments_dir(dir))? {
+        let path = entry?.path();
+        if path.file_name().and_then(|n| n.to_str()).is_some_and(|n| n.starts_with(SPARE)) {
+            all.push(path);
+        }
+    }
+    Ok(all)
+}
+
+fn spare(dir: &Path) -> io::Result<Option<PathBuf>> {
+    Ok(spares(dir)?.pop())
 }
 
 /// Opens a segment that is there.

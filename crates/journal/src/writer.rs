@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 
 /// Writes that measure the latency of the disk at the start.
 const PROBES: usize = 16;
+/// Batches whose chain hash is remembered: more than can be in flight or not yet applied.
+const RECENT_BATCHES: usize = 512;
 
 /// What a batch says of itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,9 @@ pub struct Writer {
     last_at_us: i64,
     flushed: u64,
     chain: [u8; 32],
+    /// Last position, logged time and chain hash of the latest batches.
+    recent: VecDeque<(u64, i64, [u8; 32])>,
+    appended_bytes: u64,
     boot_epoch: u32,
     beacon: File,
     beacon_buffer: Buffers,
@@ -127,6 +132,8 @@ impl Writer {
             last_at_us: i64::MIN,
             flushed: p.last_position,
             chain: p.chain,
+            recent: VecDeque::with_capacity(RECENT_BATCHES),
+            appended_bytes: 0,
             boot_epoch: p.boot_epoch,
             beacon,
             beacon_buffer: Buffers::new(1, BLOCK),
@@ -205,6 +212,11 @@ impl Writer {
         self.chain = header.chain();
         self.last_position = header.last_position();
         self.last_at_us = meta.at_us;
+        if self.recent.len() == RECENT_BATCHES {
+            self.recent.pop_front();
+        }
+        self.recent.push_back((self.last_position, meta.at_us, self.chain));
+        self.appended_bytes += bytes as u64;
         self.offset += bytes as u64;
         self.bytes_in_flight += bytes as u64;
         let last_position = self.last_position;
@@ -236,6 +248,25 @@ impl Writer {
         };
         header.encode(bytes);
         header
+    }
+
+    /// Logged time and chain hash at `position`, if a batch of the latest ended there.
+    #[must_use]
+    pub fn chain_at(&self, position: u64) -> Option<(i64, [u8; 32])> {
+        let i = self.recent.binary_search_by_key(&position, |(last, _, _)| *last).ok()?;
+        self.recent.get(i).map(|(_, at, chain)| (*at, *chain))
+    }
+
+    /// Bytes appended since the writer was started, padding included.
+    #[must_use]
+    pub fn appended_bytes(&self) -> u64 {
+        self.appended_bytes
+    }
+
+    /// Counts the starts of the store.
+    #[must_use]
+    pub fn boot_epoch(&self) -> u32 {
+        self.boot_epoch
     }
 
     /// Batches in flight.

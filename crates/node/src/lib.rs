@@ -20,5 +20,5 @@ pub use batch::Sealed;
 pub use delivery::{Delivery, NeverSent};
 pub use margin::Margin;
 pub use message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
-pub use node::{Limits, Node};
+pub use node::{Limits, Node, SnapshotWish};
 pub use replay::{Replay, ReplayError};

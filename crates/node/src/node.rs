@@ -58,6 +58,17 @@ const IN_FLIGHT_SLOTS: usize = 1 << 14;
 /// Told to whoever is refused for load, in ms.
 const RETRY_AFTER_MS: u32 = 250;
 
+/// Whether a snapshot is wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotWish {
+    /// No.
+    None,
+    /// An operator asked for one.
+    Wanted,
+    /// One is being taken.
+    Running,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Node {
@@ -83,6 +94,7 @@ pub struct Node {
     replayed: u64,
     halted: bool,
     full: Option<Code>,
+    snapshot: SnapshotWish,
 }
 
 impl Node {
@@ -114,6 +126,7 @@ impl Node {
             replayed: 0,
             halted: false,
             full: None,
+            snapshot: SnapshotWish::None,
         };
         node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });
         // From here on the record says it.
@@ -388,7 +401,7 @@ impl Node {
     }
 
     /// The last position up to which every decision is delivered or logged as undelivered.
-    fn delivered_to(&mut self) -> u64 {
+    pub fn delivered_to(&mut self) -> u64 {
         let applied = self.engine.applied().get();
         let mut to = applied;
         for (report, answered) in self.reports.iter().zip(&self.answered_to) {
@@ -432,6 +445,22 @@ impl Node {
                 rest = &rest[len..];
             }
         }
+    }
+
+    /// Whether a snapshot is wanted, or is being taken.
+    #[must_use]
+    pub fn snapshot_wish(&self) -> SnapshotWish {
+        self.snapshot
+    }
+
+    /// Says where a snapshot is.
+    pub fn set_snapshot_wish(&mut self, wish: SnapshotWish) {
+        self.snapshot = wish;
+    }
+
+    /// The engine, to take a snapshot of. Nothing else may change it from outside.
+    pub fn engine_to_copy(&mut self) -> &mut Engine {
+        &mut self.engine
     }
 
     /// The engine, to read.
@@ -492,7 +521,13 @@ impl Node {
                 Reply::Shops(shops, next)
             }
             Question::Server => Reply::Server(self.facts()),
-            Question::Snapshot => Reply::Snapshot { started: false, position: self.engine.applied() },
+            Question::Snapshot => {
+                let started = self.snapshot == SnapshotWish::None;
+                if started {
+                    self.snapshot = SnapshotWish::Wanted;
+                }
+                Reply::Snapshot { started, position: self.engine.applied() }
+            }
         }
     }
 }

@@ -74,12 +74,12 @@ pub struct Replay {
 }
 
 impl Replay {
-    /// Starts from a state: an empty engine, or a snapshot.
+    /// Starts from a state: an empty engine, or a snapshot with what was known to be delivered then.
     #[must_use]
-    pub fn new(engine: Engine) -> Self {
+    pub fn new(engine: Engine, delivered_to: u64) -> Self {
         let mut digests = VecDeque::with_capacity(DIGESTS_KEPT);
         digests.push_back((engine.applied().get(), engine.digest()));
-        Self { engine, digests, delivered_to: 0, records: 0, verified: 0 }
+        Self { engine, digests, delivered_to, records: 0, verified: 0 }
     }
 
     /// Applies one batch; `each` sees every record with its position and what became of it.

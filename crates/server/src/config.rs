@@ -41,6 +41,8 @@ pub struct Config {
     pub warm_bytes: usize,
     /// Bytes of a journal segment; fixed when the data folder is created.
     pub segment_bytes: u64,
+    /// A snapshot is taken when the log has grown by so many bytes; 0: only when an operator asks for one.
+    pub snapshot_bytes: u64,
     /// How the journal is written: auto, uring, pwritev2, buffered.
     pub journal_io: JournalIo,
     /// Accept a data folder that is in memory only.
@@ -104,6 +106,7 @@ impl Default for Config {
             decisions_max: 100_000_000,
             warm_bytes: 64 << 20,
             segment_bytes: 64 << 20,
+            snapshot_bytes: 1 << 30,
             journal_io: JournalIo::Auto,
             allow_volatile: false,
             insecure: false,

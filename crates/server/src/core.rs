@@ -5,12 +5,13 @@
 use crate::Shared;
 use crate::clock;
 use crate::handover::{CoreBell, CoreSide};
+use crate::snapshot::{Beginning, Taking};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tegata_journal::{BatchMeta, WriteError, Writer};
-use tegata_node::Node;
+use tegata_node::{Node, SnapshotWish};
 use tegata_sync::Mark;
 use tokio::io::unix::AsyncFd;
 
@@ -18,6 +19,8 @@ use tokio::io::unix::AsyncFd;
 const QUIET: Duration = Duration::from_millis(20);
 /// How often the core looks up when nothing happens at all.
 const IDLE: Duration = Duration::from_secs(1);
+/// How long the core rests when the snapshot's writer has enough to do.
+const SNAPSHOT_REST: Duration = Duration::from_millis(2);
 /// Records that are applied before their answers are handed out.
 const APPLY_AT_ONCE: usize = 128;
 /// Turns between two looks at the tables' sizes.
@@ -32,6 +35,11 @@ pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) turns: u64,
     pub(crate) quiet_since: Instant,
+    pub(crate) taking: Option<Taking>,
+    /// Bytes of the log that were replayed behind the last snapshot.
+    pub(crate) since_snapshot: u64,
+    /// Bytes of the log at which the next snapshot is due.
+    pub(crate) snapshot_due: u64,
 }
 
 impl Core {
@@ -118,6 +126,7 @@ impl Core {
         busy |= self.apply_durable()?;
         busy |= self.seal()?;
         busy |= self.hand_out();
+        busy |= self.take_snapshot();
         self.turns += 1;
         if self.turns.is_multiple_of(FACTS_EVERY) {
             self.publish();
@@ -173,6 +182,43 @@ impl Core {
         Ok(busy)
     }
 
+    /// Begins a snapshot where one is wanted or due, or hands out a page of the one that is being taken.
+    fn take_snapshot(&mut self) -> bool {
+        if let Some(taking) = &mut self.taking {
+            if !taking.is_over() {
+                return taking.step(self.node.engine_to_copy());
+            }
+            self.taking = None;
+            self.node.set_snapshot_wish(SnapshotWish::None);
+        }
+        let grown = self.journal.appended_bytes() + self.since_snapshot;
+        let every = self.shared.config.snapshot_bytes;
+        let due = every > 0 && grown >= self.snapshot_due.max(every);
+        if !due && self.node.snapshot_wish() != SnapshotWish::Wanted {
+            return false;
+        }
+        // Only between two batches is the state that of a position with a chain hash.
+        let position = self.node.engine().applied().get();
+        let Some((at_us, chain)) = self.journal.chain_at(position) else { return false };
+        self.snapshot_due = grown + every;
+        let delivered_to = self.node.delivered_to();
+        let engine = self.node.engine_to_copy();
+        let beginning = Beginning {
+            dir: self.shared.config.data.clone(),
+            store: self.shared.store_id,
+            digest: engine.digest(),
+            head: engine.start_snapshot(),
+            position,
+            at_us,
+            boot_epoch: self.journal.boot_epoch(),
+            chain,
+            delivered_to,
+        };
+        self.taking = Taking::start(beginning).ok();
+        self.node.set_snapshot_wish(SnapshotWish::Running);
+        true
+    }
+
     /// Hands the answers over to the threads of connections.
     fn hand_out(&mut self) -> bool {
         let mut busy = false;
@@ -210,7 +256,11 @@ impl Core {
     }
 
     fn rest_time(&self) -> Duration {
-        if self.is_quiet() && !self.journal.beacon_is_due() { IDLE } else { QUIET }
+        match (&self.taking, self.is_quiet() && !self.journal.beacon_is_due()) {
+            (Some(_), _) => SNAPSHOT_REST,
+            (None, true) => IDLE,
+            (None, false) => QUIET,
+        }
     }
 
     /// Is awake again. When nothing has come for a while, the beacon repeats the flushed position.

@@ -88,7 +88,7 @@ pub fn read(
     up_to: u64,
     give: &mut dyn FnMut(HistoryBody) -> Result<(), HistoryError>,
 ) -> Result<u64, HistoryError> {
-    let mut replay = Replay::new(Engine::new(1));
+    let mut replay = Replay::new(Engine::new(1), 0);
     let mut body = HistoryBody::default();
     let mut bytes = 0;
     let mut left = if query.limit == 0 { u64::MAX } else { u64::from(query.limit) };

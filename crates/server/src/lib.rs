@@ -21,10 +21,12 @@ mod io;
 mod replies;
 mod serve;
 mod sessions;
+mod snapshot;
 
 pub use config::{Config, ConfigError, JournalIo};
 pub use serve::{Banner, Running, ServeError, start};
 pub use sessions::{Session, Sessions};
+pub use snapshot::{Loaded, SnapshotError, load as load_snapshot};
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};

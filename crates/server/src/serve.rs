@@ -5,9 +5,10 @@ use crate::connection::Door;
 use crate::core::Core;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
+use crate::snapshot::{Loaded, load as load_snapshot};
 use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, http, io};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
@@ -42,6 +43,10 @@ pub struct Banner {
     pub flush_us: u64,
     /// From the start of recovery to being ready, ms.
     pub ready_ms: u64,
+    /// The position of the snapshot that was loaded; 0: none.
+    pub snapshot: u64,
+    /// Snapshots that could not be used, and why.
+    pub skipped: Vec<String>,
     /// Records replayed.
     pub replayed: u64,
 }
@@ -133,6 +138,19 @@ fn fresh_id() -> [u8; 16] {
     id
 }
 
+/// The newest snapshot that can be used, and why those before it cannot. Without any, the whole log is replayed.
+fn newest_snapshot(dir: &Path, recovery: &Recovery) -> (Option<Loaded>, Vec<String>) {
+    let mut skipped = Vec::new();
+    for position in tegata_journal::snapshots(dir).unwrap_or_default() {
+        match load_snapshot(dir, &recovery.store_id, position) {
+            Ok(loaded) if position <= recovery.last_position => return (Some(loaded), skipped),
+            Ok(_) => skipped.push(format!("snapshot {position}: the log ends at {}", recovery.last_position)),
+            Err(e) => skipped.push(format!("snapshot {position}: {e}")),
+        }
+    }
+    (None, skipped)
+}
+
 /// Recovers the data folder, opens the doors and serves, on threads of its own.
 pub fn start(config: Config) -> Result<Running, ServeError> {
     let began = Instant::now();
@@ -142,9 +160,18 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let mut replay = Replay::new(Engine::new(recovery.shards));
+    let (loaded, skipped) = newest_snapshot(&config.data, &recovery);
+    let (after, chain) = loaded.as_ref().map_or((0, None), |l| (l.trailer.position, Some(l.trailer.chain)));
+    let mut replay = match loaded {
+        Some(loaded) => Replay::new(loaded.engine, loaded.delivered_to),
+        None => Replay::new(Engine::new(recovery.shards), 0),
+    };
+    let mut since_snapshot = 0;
     journal
-        .replay(0, &mut |b| replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {}))
+        .replay(after, chain.as_ref(), &mut |b| {
+            since_snapshot += b.disk_bytes;
+            replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
+        })
         .map_err(ServeError::Replay)?;
     let replayed = replay.records();
     let (engine, delivered_to) = replay.finish();
@@ -177,7 +204,18 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
             }
             let Ok(Parts { mut sides, shared, bell, here }) = parts.recv() else { return journal.close() };
             let (turns, quiet_since) = (0, Instant::now());
-            let core = |sides| Core { node, journal, sides, bell, shared, turns, quiet_since };
+            let core = |sides| Core {
+                node,
+                journal,
+                sides,
+                bell,
+                shared,
+                turns,
+                quiet_since,
+                taking: None,
+                since_snapshot,
+                snapshot_due: 0,
+            };
             match here {
                 None => core(sides).run(),
                 Some(door) => io::run(door, Some(core(std::mem::take(&mut sides)))),
@@ -219,6 +257,8 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         flush_method,
         flush_us,
         ready_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
+        snapshot: after,
+        skipped,
         replayed,
     };
     let mut operators = Some(operators);

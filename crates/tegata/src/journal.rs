@@ -3,11 +3,14 @@
 use crate::exit::Exit;
 use crate::output::{Failure, Report, table};
 use crate::parse;
+use crate::talk::{Reach, expected};
 use serde_json::json;
 use std::path::PathBuf;
+use tegata_client::{Ask, Call, Role};
 use tegata_engine::Engine;
-use tegata_journal::{OpenError, ReadError, read_log, read_store};
+use tegata_journal::{OpenError, ReadError, read_log, read_store, snapshot_trailer, snapshots};
 use tegata_node::{Replay, ReplayError};
+use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE};
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Folder {
@@ -37,6 +40,90 @@ pub(crate) enum JournalCommand {
         #[command(flatten)]
         folder: Folder,
     },
+}
+
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum SnapshotCommand {
+    /// Ask a running server to take one.
+    Take {
+        #[command(flatten)]
+        reach: Reach,
+    },
+    /// List the snapshots in a data folder.
+    List {
+        #[command(flatten)]
+        folder: Folder,
+    },
+    /// Read every snapshot in a data folder, and check that each is whole, is consistent and has its digest.
+    Verify {
+        #[command(flatten)]
+        folder: Folder,
+    },
+}
+
+impl SnapshotCommand {
+    pub(crate) fn run(self) -> Result<Report, Failure> {
+        match self {
+            Self::Take { reach } => take(&reach),
+            Self::List { folder } => {
+                let (store, ..) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
+                let mut all = Vec::new();
+                for position in positions(&folder)? {
+                    let t =
+                        snapshot_trailer(&folder.data, &store, position).map_err(|e| Failure::new(exit_of(&e), e))?;
+                    all.push((position, t.at_us));
+                }
+                let rows = all.iter().map(|(p, at)| vec![p.to_string(), parse::japan(*at)]);
+                let text = table(&["position", "time (Japan)"], &rows.collect::<Vec<_>>());
+                let json = all.iter().map(|(p, at)| json!({ "position": p, "at": parse::utc(*at) }));
+                Ok(Report::done(text, json.collect::<Vec<_>>().into()))
+            }
+            Self::Verify { folder } => {
+                let (store, ..) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
+                let (mut text, mut all) = (String::new(), Vec::new());
+                for position in positions(&folder)? {
+                    let damaged = |e: String| Failure::new(Exit::Damaged, format!("snapshot {position}: {e}"));
+                    let loaded = tegata_server::load_snapshot(&folder.data, &store, position)
+                        .map_err(|e| damaged(e.to_string()))?;
+                    loaded.engine.audit().map_err(damaged)?;
+                    let (accounts, decisions) = loaded.engine.counts();
+                    let digest = format!("{:032x}", loaded.engine.digest());
+                    text += &format!(
+                        "whole: position {position}  {accounts} accounts  {decisions} decisions  digest {digest}\n"
+                    );
+                    all.push(json!({
+                        "position": position, "accounts": accounts, "decisions": decisions, "digest": digest,
+                    }));
+                }
+                Ok(Report::done(text, all.into()))
+            }
+        }
+    }
+
+    pub(crate) fn json(&self) -> bool {
+        match self {
+            Self::Take { reach } => reach.json,
+            Self::List { folder } | Self::Verify { folder } => folder.json,
+        }
+    }
+}
+
+fn positions(folder: &Folder) -> Result<Vec<u64>, Failure> {
+    snapshots(&folder.data).map_err(|e| Failure::new(Exit::Usage, format!("{}: {e}", folder.data.display())))
+}
+
+fn take(reach: &Reach) -> Result<Report, Failure> {
+    let mut found = None;
+    reach.ask(Role::Operator, Call::of(Ask::Question(KIND_SNAPSHOT_TAKE)), &mut |body| {
+        if let AnswerBody::Snapshot(s) = body {
+            found = Some(s);
+        }
+        Ok(())
+    })?;
+    let s = expected(found)?;
+    let words = if s.started { "begins at or after" } else { "is being taken already; the log is at" };
+    let text = format!("a snapshot {words} position {}", s.position);
+    Ok(Report::done(text, json!({ "started": s.started, "position": s.position })))
 }
 
 /// Which exit code a journal's complaint has.
@@ -94,7 +181,7 @@ impl JournalCommand {
             }
             Self::Verify { folder } => {
                 let (_, shards, _) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
-                let mut replay = Replay::new(Engine::new(shards));
+                let mut replay = Replay::new(Engine::new(shards), 0);
                 let (mut batches, mut bytes, mut chain) = (0u64, 0u64, [0u8; 32]);
                 let last = read_log(&folder.data, 0, None, &mut |b| {
                     (batches, bytes, chain) = (batches + 1, bytes + b.disk_bytes, b.chain);

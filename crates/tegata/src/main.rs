@@ -96,6 +96,9 @@ enum Command {
     /// The journal in a data folder.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Snapshots: the state as of a position, so that a start need not replay the whole log.
+    #[command(subcommand)]
+    Snapshot(journal::SnapshotCommand),
     /// What a code means.
     Explain(explain::Explain),
     /// Print completions for a shell.
@@ -144,6 +147,7 @@ fn main() -> ExitCode {
         Command::Extend(c) => say!(c, run),
         Command::Server(c) => say!(c, run),
         Command::Journal(c) => say!(c, run),
+        Command::Snapshot(c) => say!(c, run),
         Command::Explain(c) => say!(c, run),
         Command::Completions { shell } => {
             clap_complete::generate(shell, &mut Args::command(), "tegata", &mut std::io::stdout());

@@ -141,7 +141,7 @@ fn print(b: &Banner, json: bool) {
     if json {
         let banner = serde_json::json!({
             "version": env!("CARGO_PKG_VERSION"), "addr": b.listen, "operate": b.operate, "http": b.http, "data": b.data,
-            "position": r.last_position, "replayed": b.replayed, "state": state, "flush": b.flush_method,
+            "position": r.last_position, "snapshot": b.snapshot, "skipped_snapshots": b.skipped, "replayed": b.replayed, "state": state, "flush": b.flush_method,
             "flush_us": b.flush_us, "durable": !r.volatile, "ready_ms": b.ready_ms,
         });
         println!("{banner}");
@@ -151,7 +151,11 @@ fn print(b: &Banner, json: bool) {
         println!("NOT DURABLE: {} is in memory only", b.data.display());
     }
     println!("tegata {}  data {}  {state}", env!("CARGO_PKG_VERSION"), b.data.display());
-    println!("position {}  replayed {}  flush {} {} µs", r.last_position, b.replayed, b.flush_method, b.flush_us);
+    let from = if b.snapshot == 0 { String::new() } else { format!(" behind snapshot {}", b.snapshot) };
+    println!("position {}  replayed {}{from}  flush {} {} µs", r.last_position, b.replayed, b.flush_method, b.flush_us);
+    for why in &b.skipped {
+        println!("not used: {why}");
+    }
     if let Some(torn) = &r.torn {
         println!("cut at {} byte {}; a copy is at {}", torn.file.display(), torn.offset, torn.kept_at.display());
     }

@@ -3,5 +3,6 @@
 mod folders;
 mod office;
 mod payments;
+mod snapshots;
 mod stage;
 mod watching;

@@ -1,0 +1,210 @@
+//! Retired segments: everything in them is in a snapshot. They are archived without their padding, compressed, read
+//! back and held against the chain, and only then used again for new segments.
+
+use crate::blocks::{BlocksReader, BlocksWriter, PAYLOAD_BYTES_MAX, Trailer};
+use crate::error::OpenError;
+use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
+use crate::scan::{Expected, Place, Start, read_segment, segment_numbers};
+use crate::segments::set_aside;
+use crate::store::{segment_path, sync_dir};
+use std::path::{Path, PathBuf};
+
+const MAGIC: [u8; 8] = *b"TGTARCHV";
+/// Bytes of batches that are compressed together; at least one batch.
+const CHUNK_BYTES: usize = 1 << 20;
+
+fn folder(dir: &Path) -> PathBuf {
+    dir.join("archive")
+}
+
+fn path(dir: &Path, segment: u32) -> PathBuf {
+    folder(dir).join(format!("{segment:010}.arc"))
+}
+
+/// Numbers of the archived segments, ascending. One that is missing is damage.
+pub(crate) fn archived(dir: &Path) -> Result<Vec<u32>, OpenError> {
+    let folder = folder(dir);
+    let mut numbers = Vec::new();
+    let entries = match std::fs::read_dir(&folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(numbers),
+        Err(e) => return Err(OpenError::io("reading", &folder)(e)),
+    };
+    for entry in entries {
+        let path = entry.map_err(OpenError::io("reading", &folder))?.path();
+        if path.extension().is_some_and(|x| x == "arc") {
+            numbers.extend(path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u32>().ok()));
+        }
+    }
+    numbers.sort_unstable();
+    if numbers.iter().zip(1u32..).any(|(n, expected)| *n != expected) {
+        return Err(OpenError::NotAStore { dir: folder, what: "an archived segment is missing" });
+    }
+    Ok(numbers)
+}
+
+/// Where the log goes on behind the archive.
+pub(crate) fn start(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
+    let Some(last) = archived(dir)?.last().copied() else { return Ok(Start::default()) };
+    let reader = BlocksReader::open(&path(dir, last), MAGIC, store)?;
+    let t = *reader.trailer();
+    if t.segment != last {
+        return Err(reader.damaged(Damage::Misplaced));
+    }
+    Ok(Start { position: t.position, at_us: t.at_us, chain: t.chain, boot_epoch: t.boot_epoch, segment: last })
+}
+
+/// Hands the batches of the archived segments with positions above `after` to `each`, and checks that they follow
+/// each other. What is archived completely below `after` is not read.
+pub(crate) fn walk<E: From<OpenError>>(
+    dir: &Path,
+    store: &[u8; 16],
+    after: u64,
+    each: &mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>,
+) -> Result<(), E> {
+    let mut before = Start::default();
+    for segment in archived(dir)? {
+        let mut reader = BlocksReader::open(&path(dir, segment), MAGIC, store)?;
+        let t = *reader.trailer();
+        if t.position > after {
+            let end = read(&mut reader, store, before, each)?;
+            if (end.next - 1, end.chain) != (t.position, Some(t.chain)) {
+                return Err(reader.damaged(Damage::Chain).into());
+            }
+        }
+        before = Start { position: t.position, at_us: t.at_us, chain: t.chain, boot_epoch: t.boot_epoch, segment };
+    }
+    Ok(())
+}
+
+fn read<E: From<OpenError>>(
+    reader: &mut BlocksReader,
+    store: &[u8; 16],
+    before: Start,
+    each: &mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>,
+) -> Result<Expected, E> {
+    let mut expected = before.expected(store);
+    let mut raw = Vec::new();
+    loop {
+        let Some(block) = reader.next()? else { return Ok(expected) };
+        let unpacked = unpack(block, &mut raw);
+        unpacked.map_err(|d| reader.damaged(d))?;
+        let mut rest = &raw[..];
+        while !rest.is_empty() {
+            let (h, body) = split(rest).map_err(|d| reader.damaged(d))?;
+            expected.follow(&h, Place { segment: h.segment, offset: h.offset }).map_err(|d| reader.damaged(d))?;
+            each(&h, body)?;
+            rest = &rest[BATCH_HEADER_BYTES + body.len()..];
+        }
+    }
+}
+
+/// A block is `u32 bytes | LZ4 block`.
+fn unpack(block: &[u8], raw: &mut Vec<u8>) -> Result<(), Damage> {
+    let (len, packed) = block.split_first_chunk().ok_or(Damage::Length)?;
+    let len = u32::from_le_bytes(*len) as usize;
+    if len > PAYLOAD_BYTES_MAX {
+        return Err(Damage::Length);
+    }
+    raw.resize(len, 0);
+    match lz4_flex::block::decompress_into(packed, raw) {
+        Ok(n) if n == len => Ok(()),
+        _ => Err(Damage::Length),
+    }
+}
+
+fn pack(raw: &[u8]) -> Vec<u8> {
+    let mut block = (raw.len() as u32).to_le_bytes().to_vec();
+    block.extend_from_slice(&lz4_flex::block::compress(raw));
+    block
+}
+
+/// A batch without its padding.
+fn split(b: &[u8]) -> Result<(BatchHeader, &[u8]), Damage> {
+    let h = BatchHeader::decode(b)?;
+    let body = b.get(BATCH_HEADER_BYTES..BATCH_HEADER_BYTES + h.body_bytes as usize).ok_or(Damage::Length)?;
+    if *blake3::hash(body).as_bytes() == h.body_hash { Ok((h, body)) } else { Err(Damage::BodyHash) }
+}
+
+/// Archives every segment whose positions are all at or below `position`; returns how many. What an earlier call has
+/// archived is set aside for new segments: a reader of the log that began before this call still finds its files. To be
+/// called by one thread at a time, beside a running writer.
+pub fn archive_retired(dir: &Path, store: &[u8; 16], position: u64) -> Result<u32, OpenError> {
+    let mut before = start(dir, store)?;
+    let mut done = 0;
+    for number in segment_numbers(dir)?.into_iter().filter(|n| *n <= before.segment) {
+        set_aside(dir, number).map_err(OpenError::io("setting aside", segment_path(dir, number)))?;
+    }
+    loop {
+        let number = before.segment + 1;
+        let next = segment_path(dir, number + 1);
+        // The next segment's first batch tells where this one ended.
+        match first_position(&next) {
+            Ok(Some(first)) if first <= position + 1 => {}
+            Ok(_) => return Ok(done),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(done),
+            Err(e) => return Err(OpenError::io("reading", next)(e)),
+        }
+        before = archive(dir, store, number, before)?;
+        done += 1;
+    }
+}
+
+fn first_position(segment: &Path) -> std::io::Result<Option<u64>> {
+    use std::os::unix::fs::FileExt;
+    let mut b = [0; BATCH_HEADER_BYTES];
+    std::fs::File::open(segment)?.read_exact_at(&mut b, BLOCK as u64)?;
+    Ok(BatchHeader::decode(&b).ok().map(|h| h.first_position))
+}
+
+fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<Start, OpenError> {
+    let file = segment_path(dir, number);
+    let bytes = read_segment(dir, store, number)?;
+    let target = path(dir, number);
+    let write = |e| OpenError::io("archiving to", &target)(e);
+    if !folder(dir).exists() {
+        std::fs::create_dir_all(folder(dir)).and_then(|()| sync_dir(dir)).map_err(write)?;
+    }
+    let mut out = BlocksWriter::create(&target, MAGIC, store).map_err(write)?;
+    let mut expected = before.expected(store);
+    let (mut offset, mut raw) = (BLOCK, Vec::with_capacity(2 * CHUNK_BYTES));
+    while let Some(rest) = bytes.get(offset..).filter(|r| r.len() >= BLOCK && r[..8] != [0; 8]) {
+        let position = expected.next;
+        let corrupt = |damage| OpenError::Corrupt {
+            file: file.clone(),
+            offset: offset as u64,
+            position,
+            damage,
+            vouched: u64::MAX,
+        };
+        let (h, body) = layout::batch(rest).map_err(corrupt)?;
+        raw.extend_from_slice(&rest[..BATCH_HEADER_BYTES + body.len()]);
+        let place = Place { segment: number, offset: offset as u64 };
+        expected.follow(&h, place).map_err(corrupt)?;
+        offset += h.disk_bytes();
+        if raw.len() >= CHUNK_BYTES {
+            out.block(&pack(&raw)).map_err(write)?;
+            raw.clear();
+        }
+    }
+    if !raw.is_empty() {
+        out.block(&pack(&raw)).map_err(write)?;
+    }
+    let end = expected.start(number);
+    let trailer = Trailer {
+        position: end.position,
+        at_us: end.at_us,
+        boot_epoch: end.boot_epoch,
+        segment: number,
+        chain: end.chain,
+        margin: [0; MARGIN_BYTES],
+    };
+    out.finish(&trailer).map_err(write)?;
+    // What was written is what will be read: only then may the segment go.
+    let mut reader = BlocksReader::open(&target, MAGIC, store)?;
+    let again = read::<OpenError>(&mut reader, store, before, &mut |_, _| Ok(()))?;
+    if again.start(number) != end {
+        return Err(reader.damaged(Damage::Chain));
+    }
+    Ok(end)
+}

@@ -1,0 +1,92 @@
+//! Snapshots: the owner's blocks as of one position. The newest valid one and the log behind it give the state.
+
+use crate::blocks::{BlocksReader, BlocksWriter, Trailer};
+use crate::error::{OpenError, ReadError};
+use crate::store::sync_dir;
+use std::io;
+use std::path::{Path, PathBuf};
+
+const MAGIC: [u8; 8] = *b"TGTSNAPS";
+
+fn folder(dir: &Path) -> PathBuf {
+    dir.join("snapshots")
+}
+
+fn path(dir: &Path, position: u64) -> PathBuf {
+    folder(dir).join(format!("{position:020}.snap"))
+}
+
+/// A snapshot that is being written. Dropped before its end, it leaves nothing.
+#[derive(Debug)]
+pub struct SnapshotWriter {
+    blocks: BlocksWriter,
+}
+
+impl SnapshotWriter {
+    /// Begins the snapshot as of `position` in a data folder.
+    pub fn create(dir: &Path, store: &[u8; 16], position: u64) -> io::Result<Self> {
+        let folder = folder(dir);
+        if !folder.exists() {
+            std::fs::create_dir_all(&folder)?;
+            sync_dir(dir)?;
+        }
+        Ok(Self { blocks: BlocksWriter::create(&path(dir, position), MAGIC, store)? })
+    }
+
+    /// Appends a block of 1 byte to 8 MiB.
+    pub fn block(&mut self, payload: &[u8]) -> io::Result<()> {
+        self.blocks.block(payload)
+    }
+
+    /// Ends it: flushed, then named.
+    pub fn finish(self, trailer: &Trailer) -> io::Result<()> {
+        self.blocks.finish(trailer)
+    }
+}
+
+/// Positions of the snapshots in a data folder, newest first.
+pub fn snapshots(dir: &Path) -> io::Result<Vec<u64>> {
+    let entries = match std::fs::read_dir(folder(dir)) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut positions = Vec::new();
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|x| x == "snap") {
+            positions.extend(path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u64>().ok()));
+        }
+    }
+    positions.sort_unstable_by(|a, b| b.cmp(a));
+    Ok(positions)
+}
+
+/// What the end of a snapshot says, without reading the rest.
+pub fn snapshot_trailer(dir: &Path, store: &[u8; 16], position: u64) -> Result<Trailer, OpenError> {
+    Ok(*BlocksReader::open(&path(dir, position), MAGIC, store)?.trailer())
+}
+
+/// Reads a snapshot: every block goes to `each`.
+pub fn read_snapshot<E>(
+    dir: &Path,
+    store: &[u8; 16],
+    position: u64,
+    each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
+) -> Result<Trailer, ReadError<E>> {
+    let mut reader = BlocksReader::open(&path(dir, position), MAGIC, store).map_err(ReadError::Journal)?;
+    while let Some(block) = reader.next().map_err(ReadError::Journal)? {
+        each(block).map_err(ReadError::Consumer)?;
+    }
+    Ok(*reader.trailer())
+}
+
+/// Removes all but the newest `keep` snapshots, and returns the position of the oldest that is kept; nothing when
+/// there are fewer.
+pub fn prune_snapshots(dir: &Path, keep: usize) -> io::Result<Option<u64>> {
+    let all = snapshots(dir)?;
+    for position in all.iter().skip(keep) {
+        std::fs::remove_file(path(dir, *position))?;
+    }
+    Ok(all.get(keep.saturating_sub(1)).copied())
+}

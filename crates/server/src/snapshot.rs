@@ -1,0 +1,208 @@
+//! Snapshots beside the running engine: the core hands out pages between its turns, and a thread of its own writes them.
+//! When one is whole, older ones go, and segments that only they needed are archived.
+//!
+//! ```text
+//! core: head, page, page, … ──bounded channel──▶ writer: rkyv block, checksum, flush, name ─▶ prune ─▶ archive
+//! ```
+
+use rkyv::rancor;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::JoinHandle;
+use tegata_engine::{Engine, Page, RestoreError, Restorer};
+use tegata_journal::{
+    MARGIN_BYTES, ReadError, SnapshotWriter, Trailer, archive_retired, prune_snapshots, read_snapshot,
+};
+
+/// Slots of a page: it is copied in well under a tenth of a millisecond.
+const PAGE_SLOTS: usize = 2_048;
+/// Pages that wait for the disk; then the copying waits, and payments go on.
+const PAGES_WAITING: usize = 4;
+/// Snapshots that are kept.
+const KEEP: usize = 2;
+
+/// A page as it is written. `docs/formats/journal.md` has its fields.
+#[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
+struct Block {
+    shard: u32,
+    table: u32,
+    first: u32,
+    words: Vec<u64>,
+    undo: Vec<u32>,
+    undo_words: Vec<u64>,
+}
+
+/// Bytes of a trailer that are ours: `0 u64 delivered to | 8 u128 digest | 24 zero`.
+fn margin(delivered_to: u64, digest: u128) -> [u8; MARGIN_BYTES] {
+    let mut b = [0; MARGIN_BYTES];
+    b[..8].copy_from_slice(&delivered_to.to_le_bytes());
+    b[8..24].copy_from_slice(&digest.to_le_bytes());
+    b
+}
+
+/// Why a snapshot cannot be used.
+#[derive(Debug)]
+pub enum SnapshotError {
+    /// The file.
+    File(ReadError<RestoreError>),
+    /// Its pages give another digest than it says.
+    Digest,
+    /// It has no head.
+    Empty,
+}
+
+impl core::fmt::Display for SnapshotError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::File(e) => e.fmt(f),
+            Self::Digest => f.write_str("the snapshot's digest is not that of its pages"),
+            Self::Empty => f.write_str("the snapshot has no head"),
+        }
+    }
+}
+
+impl std::error::Error for SnapshotError {}
+
+/// A state from a snapshot.
+#[derive(Debug)]
+pub struct Loaded {
+    /// The engine as of the trailer's position.
+    pub engine: Engine,
+    /// The last position that was known to be delivered then.
+    pub delivered_to: u64,
+    /// What the file says at its end.
+    pub trailer: Trailer,
+}
+
+/// Reads the snapshot as of `position`, and checks everything that it says of itself.
+pub fn load(dir: &Path, store: &[u8; 16], position: u64) -> Result<Loaded, SnapshotError> {
+    let mut restorer: Option<Restorer> = None;
+    let trailer = read_snapshot(dir, store, position, &mut |block| {
+        let Some(restorer) = &mut restorer else {
+            restorer = Some(Restorer::new(block)?);
+            return Ok(());
+        };
+        let block = rkyv::access::<ArchivedBlock, rancor::Error>(block).map_err(|_| RestoreError::Slot)?;
+        restorer.page(&Page {
+            shard: block.shard.to_native(),
+            table: block.table.to_native(),
+            first: block.first.to_native(),
+            words: block.words.iter().map(|w| w.to_native()).collect(),
+            undo: block.undo.iter().map(|n| n.to_native()).collect(),
+            undo_words: block.undo_words.iter().map(|w| w.to_native()).collect(),
+        })
+    })
+    .map_err(SnapshotError::File)?;
+    let engine = restorer.ok_or(SnapshotError::Empty)?.finish();
+    let engine = engine.map_err(|e| SnapshotError::File(ReadError::Consumer(e)))?;
+    let delivered_to = trailer.margin.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
+    if margin(delivered_to, engine.digest()) != trailer.margin || engine.applied().get() != trailer.position {
+        return Err(SnapshotError::Digest);
+    }
+    Ok(Loaded { engine, delivered_to, trailer })
+}
+
+/// What a snapshot begins with.
+pub(crate) struct Beginning {
+    pub(crate) dir: PathBuf,
+    pub(crate) store: [u8; 16],
+    pub(crate) head: Vec<u8>,
+    pub(crate) position: u64,
+    pub(crate) at_us: i64,
+    pub(crate) boot_epoch: u32,
+    pub(crate) chain: [u8; 32],
+    pub(crate) delivered_to: u64,
+    pub(crate) digest: u128,
+}
+
+/// A snapshot that is being taken.
+#[derive(Debug)]
+pub(crate) struct Taking {
+    /// Nothing once all pages are handed out.
+    pages: Option<SyncSender<Piece>>,
+    waiting: Option<Piece>,
+    writer: JoinHandle<()>,
+}
+
+#[derive(Debug)]
+enum Piece {
+    Page(Page),
+    End,
+}
+
+impl Taking {
+    /// Starts the writer.
+    pub(crate) fn start(b: Beginning) -> std::io::Result<Self> {
+        let (pages, pieces) = sync_channel(PAGES_WAITING);
+        let write = move || {
+            if let Err(e) = write(&b, &pieces) {
+                eprintln!("tegata: the snapshot at position {} was not taken: {e}", b.position);
+            }
+        };
+        let writer = std::thread::Builder::new().name("snapshot".into()).spawn(write)?;
+        Ok(Self { pages: Some(pages), waiting: None, writer })
+    }
+
+    /// Hands out one page, if the writer has room. True when it did.
+    pub(crate) fn step(&mut self, engine: &mut Engine) -> bool {
+        let Some(pages) = &self.pages else { return false };
+        let piece =
+            self.waiting.take().unwrap_or_else(|| engine.snapshot_page(PAGE_SLOTS).map_or(Piece::End, Piece::Page));
+        let last = matches!(piece, Piece::End);
+        match pages.try_send(piece) {
+            Ok(()) if last => {
+                self.pages = None;
+                true
+            }
+            Ok(()) => true,
+            Err(TrySendError::Full(piece)) => {
+                self.waiting = Some(piece);
+                false
+            }
+            Err(TrySendError::Disconnected(_)) => {
+                self.pages = None;
+                false
+            }
+        }
+    }
+
+    /// True when the writer has ended and the next snapshot may begin. What is left of a failed one is not copied on.
+    pub(crate) fn is_over(&self) -> bool {
+        self.writer.is_finished()
+    }
+}
+
+fn write(b: &Beginning, pieces: &Receiver<Piece>) -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = SnapshotWriter::create(&b.dir, &b.store, b.position)?;
+    out.block(&b.head)?;
+    loop {
+        match pieces.recv() {
+            Ok(Piece::Page(p)) => {
+                let block = Block {
+                    shard: p.shard,
+                    table: p.table,
+                    first: p.first,
+                    words: p.words,
+                    undo: p.undo,
+                    undo_words: p.undo_words,
+                };
+                out.block(&rkyv::to_bytes::<rancor::Error>(&block)?)?;
+            }
+            Ok(Piece::End) => break,
+            // The server ended meanwhile: nothing is left of it.
+            Err(_) => return Ok(()),
+        }
+    }
+    out.finish(&Trailer {
+        position: b.position,
+        at_us: b.at_us,
+        boot_epoch: b.boot_epoch,
+        segment: 0,
+        chain: b.chain,
+        margin: margin(b.delivered_to, b.digest),
+    })?;
+    if let Some(oldest) = prune_snapshots(&b.dir, KEEP)? {
+        archive_retired(&b.dir, &b.store, oldest)?;
+    }
+    Ok(())
+}

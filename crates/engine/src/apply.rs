@@ -112,7 +112,8 @@ impl Rules {
     /// True when a decision under a key made at `created` may still be known at `at`.
     #[inline]
     pub(crate) fn remembers(&self, created: Timestamp, at: Timestamp) -> bool {
-        at <= created.plus_seconds(u64::from(self.settings.horizon_s) + u64::from(self.settings.skew_s))
+        created >= self.keys_from
+            && at <= created.plus_seconds(u64::from(self.settings.horizon_s) + u64::from(self.settings.skew_s))
     }
 
     /// What the time in a key says when nothing is stored under it.
@@ -122,7 +123,7 @@ impl Rules {
         if created > at.plus_seconds(u64::from(self.settings.skew_s)) {
             return Err(Code::KeyClock);
         }
-        if created.plus_seconds(u64::from(self.settings.horizon_s)) < at {
+        if created < self.keys_from || created.plus_seconds(u64::from(self.settings.horizon_s)) < at {
             return Err(Code::KeyTooOld);
         }
         Ok(created)
@@ -263,7 +264,9 @@ impl Engine {
         match op {
             Operation::Undelivered(list) => self.flag_all(list.as_slice(), flag::UNDELIVERED, flag::DELIVERED),
             Operation::Delivered(list) => self.flag_all(list.as_slice(), flag::DELIVERED, flag::UNDELIVERED),
-            Operation::Epoch { delivered_to, settings } => self.rules.restart(*delivered_to, *settings, c.position),
+            Operation::Epoch { delivered_to, settings } => {
+                self.rules.restart(*delivered_to, *settings, c.position, c.at)
+            }
             Operation::Mark(mark) => self.rules.mark(*mark, c.at),
             _ => return false,
         }

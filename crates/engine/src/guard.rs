@@ -87,7 +87,7 @@ impl Shard {
                 break;
             }
             let other_terminal = terminal != 0 && d.terminal != 0 && terminal != d.terminal;
-            if !other_terminal && self.stands(d, c) {
+            if !other_terminal && self.stands(d, c) && !rules.forgets(d, c.at) {
                 if rules.in_doubt(d, c.at) && rules.doubt_lasts(d, programme.doubt_window_s, c.at) {
                     return Suspicion::Ask(n);
                 }

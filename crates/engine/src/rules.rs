@@ -84,6 +84,8 @@ pub struct Rules {
     pub degraded_last: Option<(Timestamp, Timestamp)>,
     /// While the clock is suspect: the last time that was trusted.
     pub trusted_until: Option<Timestamp>,
+    /// Keys made before this instant were out of some earlier horizon: no longer horizon brings them back.
+    pub keys_from: Timestamp,
 }
 
 impl Default for Rules {
@@ -105,6 +107,7 @@ impl Rules {
             degraded_since: None,
             degraded_last: None,
             trusted_until: None,
+            keys_from: Timestamp::from_micros(i64::MIN),
         }
     }
 
@@ -230,7 +233,10 @@ impl Rules {
     }
 
     /// A node started.
-    pub fn restart(&mut self, delivered_to: Position, settings: Settings, position: Position) {
+    pub fn restart(&mut self, delivered_to: Position, settings: Settings, position: Position, at: Timestamp) {
+        let old = self.settings;
+        let period_us = (u64::from(old.horizon_s) + u64::from(old.skew_s)) * 1_000_000;
+        self.keys_from = self.keys_from.max(at.minus_micros(period_us));
         self.settings = settings;
         if self.restarts.len() >= RESTARTS_MAX {
             let first = self.restarts.remove(0);
@@ -251,6 +257,15 @@ impl Rules {
             Mark::ClockSuspect => self.trusted_until = self.trusted_until.or(Some(at)),
             Mark::ClockTrusted => self.trusted_until = None,
         }
+    }
+
+    /// True when `d` may be gone: nobody may use its key any more, and its own time is past whatever skew the key had.
+    /// What is asked of an old decision must be asked after this, so that the answer does not depend on when the
+    /// memory was given back.
+    pub fn forgets(&self, d: &Remembered, at: Timestamp) -> bool {
+        let keep = u64::from(self.settings.horizon_s) + 2 * u64::from(self.settings.skew_s);
+        (d.at < self.keys_from || d.at.plus_seconds(keep) < at)
+            && !d.key.created_at().is_some_and(|created| self.remembers(created, at))
     }
 
     /// True when nobody has shown that the caller of `d` knows its answer.

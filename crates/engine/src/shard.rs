@@ -131,10 +131,9 @@ impl Shard {
     /// Forgets up to `count` decisions whose keys nobody may use any more. Which ones are forgotten by the rules is
     /// decided by logged time at every lookup; this only gives the memory back.
     pub(crate) fn forget(&mut self, rules: &Rules, at: Timestamp, count: usize) {
-        let keep = u64::from(rules.settings.horizon_s) + 2 * u64::from(rules.settings.skew_s);
         for _ in 0..count {
             let Some((n, d)) = self.decisions.oldest() else { return };
-            if self.decisions.is_copying() || d.at.plus_seconds(keep) >= at {
+            if self.decisions.is_copying() || !rules.forgets(d, at) {
                 return;
             }
             let d = *d;

@@ -144,6 +144,7 @@ impl Engine {
         for restart in &r.restarts {
             w.u64(restart.from.get()).u64(restart.to.get());
         }
+        w.i64(r.keys_from.micros());
         let (from, until) = r.degraded_last.unzip();
         for instant in [r.degraded_since, from, until, r.trusted_until] {
             w.u64(u64::from(instant.is_some())).i64(instant.map_or(0, Timestamp::micros));
@@ -364,6 +365,7 @@ fn rules(r: &mut Reader<'_>) -> Result<(Rules, u32), RestoreError> {
     for _ in 0..restarts {
         rules.restarts.push(Restart { from: Position::new(r.u64()?), to: Position::new(r.u64()?) });
     }
+    rules.keys_from = Timestamp::from_micros(r.i64()?);
     let mut instant = || -> Result<Option<Timestamp>, Short> {
         let (given, us) = (r.u64()?, r.i64()?);
         Ok((given != 0).then_some(Timestamp::from_micros(us)))

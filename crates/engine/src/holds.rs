@@ -47,7 +47,8 @@ impl Shard {
         match d.state {
             State::Open => {}
             State::Captured | State::PartlyReturned if confirm => {
-                return Verdict { amount: held, ..refused(self, Code::Approved) };
+                let v = Verdict { amount: held, ..refused(self, Code::Approved) };
+                return self.with_original(v, n);
             }
             State::Captured | State::PartlyReturned => return refused(self, Code::HoldCaptured),
             State::Reversed => return refused(self, Code::AlreadyReversed),

@@ -30,13 +30,14 @@ impl Engine {
             return Verdict::of(Code::OriginalKind);
         }
         let n = match shard.original(rules, c, original) {
-            Ok(n) => shard.resolve(n),
+            Ok(n) => n,
             Err(Code::OriginalUnknown) => {
                 shard.fence_original(c, original);
                 return Verdict::of(Code::Approved);
             }
             Err(code) => return Verdict::of(code),
         };
+        let Some(n) = shard.resolve(rules, n, c.at) else { return Verdict::of(Code::OriginalTooOld) };
         let account = shard.account(c.account_hash, &c.envelope.account);
         if let Some(a) = account {
             shard.settle_holds(a, c.at);
@@ -88,17 +89,19 @@ impl Engine {
 }
 
 impl Shard {
-    /// A capture or a confirmation stands for its hold.
-    fn resolve(&self, n: u32) -> u32 {
-        match self.decisions.get(n) {
+    /// A capture or a confirmation stands for its hold; nothing when the hold is out of the horizon.
+    fn resolve(&self, rules: &Rules, n: u32, at: Timestamp) -> Option<u32> {
+        let hold = match self.decisions.get(n) {
             Some(d) if matches!(d.kind, kind::CAPTURE | kind::CONFIRM) && d.detail != 0 => {
-                match self.details.get(d.detail).original {
-                    0 => n,
-                    hold => hold,
-                }
+                self.details.get(d.detail).original
             }
-            _ => n,
+            _ => 0,
+        };
+        if hold == 0 {
+            return Some(n);
         }
+        let created = self.decisions.get(hold)?.key.created_at()?;
+        rules.remembers(created, at).then_some(hold)
     }
 
     /// A tombstone under a key that was never seen: should it still arrive, it is declined.
@@ -207,9 +210,10 @@ impl Shard {
     /// New credit for an earlier debit: to the lots it came from, last-consumed first.
     pub(crate) fn refund(&mut self, rules: &Rules, c: &Context, key: &Key, amount: u64) -> Verdict {
         let n = match self.original(rules, c, key) {
-            Ok(n) => self.resolve(n),
+            Ok(n) => n,
             Err(code) => return Verdict::of(code),
         };
+        let Some(n) = self.resolve(rules, n, c.at) else { return Verdict::of(Code::OriginalTooOld) };
         let account = self.account(c.account_hash, &c.envelope.account);
         let (Some(account), Some(d)) = (account, self.decisions.get(n).copied()) else {
             return Verdict::of(Code::OriginalUnknown);

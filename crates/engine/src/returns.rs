@@ -65,6 +65,7 @@ impl Engine {
         let other = usize::from(detail.other_shard);
         let mut due = detail.taken.saturating_sub(remain).saturating_sub(detail.returned);
         let parts: Vec<(u32, Allocation)> = shard.allocations_of(d.detail).collect();
+        self.shards[other].settle_holds(detail.other, at);
         let mut sum = 0;
         for (slot, x) in parts.into_iter().rev() {
             let wallet = &mut self.shards[other];

@@ -116,6 +116,12 @@ impl Rules {
             && at <= created.plus_seconds(u64::from(self.settings.horizon_s) + u64::from(self.settings.skew_s))
     }
 
+    /// The last instant at which a decision under `key` is known.
+    pub(crate) fn known_until(&self, key: &Key) -> Timestamp {
+        let period = u64::from(self.settings.horizon_s) + u64::from(self.settings.skew_s);
+        key.created_at().map_or(Timestamp::ZERO, |created| created.plus_seconds(period))
+    }
+
     /// What the time in a key says when nothing is stored under it.
     #[inline]
     pub(crate) fn key_time(&self, key: &Key, at: Timestamp) -> Result<Timestamp, Code> {

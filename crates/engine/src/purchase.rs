@@ -167,11 +167,12 @@ impl Shard {
     fn open_hold(&mut self, rules: &Rules, c: &Context, account: u32, programme: u32, seconds: u32, detail: u32) {
         let p = &rules.programme_at(programme).rules;
         let wanted = if seconds == 0 { p.hold_default_s } else { seconds };
-        // A hold never outlives the memory of its key.
+        // A hold never outlives the memory of its key, which may have been made long before.
         let lives = wanted.min(p.hold_max_s).min(rules.settings.horizon_s);
+        let known_until = rules.known_until(&c.envelope.key);
         let next_hold = self.accounts.get(account).holds;
         let d = self.details.get_mut(detail);
-        d.dies_at = c.at.plus_seconds(u64::from(lives)).micros();
+        d.dies_at = c.at.plus_seconds(u64::from(lives)).min(known_until).micros();
         d.next_hold = next_hold;
         self.accounts.get_mut(account).holds = detail;
     }

@@ -1,0 +1,74 @@
+//! The second press: every earlier purchase of the account is looked at, newest first.
+
+use super::{Entry, Now, Outcome, Reference};
+use tegata_model::{Code, GuardMode, Position, ProgrammeId, Purchase, State, Timestamp};
+
+impl Reference {
+    /// The answer when the guard asks; otherwise the position of the purchase that it flags, or zero.
+    pub fn guard(&self, now: &Now, p: &Purchase, home: ProgrammeId) -> Result<Position, Outcome> {
+        let rules = &self.programmes[&home].0;
+        let mut flag = Position::ZERO;
+        let account = now.envelope.account;
+        for entry in self.entries.iter().rev().filter(|e| e.account == account && e.decision.position > p.token) {
+            if !alike(entry, p) || !stands(entry) || self.forgets(entry, now.at) {
+                continue;
+            }
+            let age_below = |seconds: u32| now.at < entry.decision.at.plus_seconds(u64::from(seconds));
+            let first = self.in_doubt(entry, now.at) && self.doubt_lasts(entry, rules.doubt_window_s, now.at);
+            let second = age_below(rules.guard_window_s);
+            if first || second && rules.guard_mode == GuardMode::Ask {
+                let d = entry.decision;
+                return Err(Outcome {
+                    amount: d.amount.get(),
+                    balance: d.balance.get(),
+                    related: d.position,
+                    ..Outcome::of(Code::SuspectedDuplicate)
+                });
+            }
+            if second && flag == Position::ZERO {
+                flag = entry.decision.position;
+            }
+        }
+        Ok(flag)
+    }
+
+    /// The guard reaches back as far as the engine is bound to remember, whichever of the key and its decision is younger.
+    fn forgets(&self, entry: &Entry, at: Timestamp) -> bool {
+        let period = u64::from(self.settings.horizon_s) + 2 * u64::from(self.settings.skew_s);
+        let made = entry.decision.at;
+        let old = at > made.plus_seconds(period) || Some(made) < self.keys_from;
+        old && !self.remembers(&entry.key, at)
+    }
+
+    /// Nobody has shown that the caller knows.
+    fn in_doubt(&self, entry: &Entry, at: Timestamp) -> bool {
+        let in_flight = at < entry.decision.at.plus_seconds(u64::from(self.settings.ack_s));
+        let position = entry.decision.position;
+        let lost = self.restarts.iter().any(|(from, to)| *from < position && position < *to);
+        match entry.delivered {
+            Some(delivered) => !delivered,
+            None => in_flight || lost,
+        }
+    }
+
+    /// Thirty minutes, or until ten minutes after the core was back to normal.
+    fn doubt_lasts(&self, entry: &Entry, window_s: u32, at: Timestamp) -> bool {
+        let made = entry.decision.at;
+        let until = made.plus_seconds(u64::from(window_s));
+        let degraded = self.degraded_since.is_some_and(|since| since <= until);
+        let recovered =
+            self.degraded_last.is_some_and(|(since, to)| since <= until && made <= to && at < to.plus_seconds(600));
+        at < until || degraded || recovered
+    }
+}
+
+/// Same shop and amount, and not two different terminals.
+fn alike(entry: &Entry, p: &Purchase) -> bool {
+    let Some(other) = entry.purchase() else { return false };
+    let two_terminals = !other.terminal.is_none() && !p.terminal.is_none() && other.terminal != p.terminal;
+    entry.approved() && other.shop == p.shop && other.amount == p.amount && !two_terminals
+}
+
+fn stands(entry: &Entry) -> bool {
+    !matches!(entry.state, State::Voided | State::Reversed | State::Fenced)
+}

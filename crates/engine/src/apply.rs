@@ -247,6 +247,7 @@ impl Engine {
         let c = Context::new(command.envelope, position, at);
         let op = &command.operation;
         if self.note(op, &c) {
+            self.shards[self.touched].taken.clear();
             let decision = Decision { position, ..Decision::refusal(Code::Approved, at) };
             return Applied { decision, effect: Effect::Noted, flagged: false };
         }

@@ -5,3 +5,4 @@ mod histories;
 mod history;
 mod reference;
 mod shards;
+mod tables;

@@ -1,0 +1,104 @@
+//! The Python client of `docs/clients` against a real server and against the golden frames: whoever writes a client
+//! from `docs/protocol.md` has an example that is known to run.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+/// A server in a process of its own. It ends with this value, by its process id.
+struct Server {
+    child: Child,
+    banner: serde_json::Value,
+}
+
+impl Server {
+    fn start(data: &Path) -> Self {
+        let mut child = Command::new(env!("CARGO_BIN_EXE_tegata"))
+            .args(["serve", "--listen", "127.0.0.1:0", "--operate", "127.0.0.1:0", "--json", "--data"])
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server starts");
+        let out = child.stdout.take().expect("its output is piped");
+        // Made before the banner is read, so that the process ends also when there is none.
+        let mut server = Self { child, banner: serde_json::Value::Null };
+        let mut line = String::new();
+        BufReader::new(out).read_line(&mut line).expect("its output is text");
+        server.banner = serde_json::from_str(&line).unwrap_or_else(|e| panic!("banner {line:?}: {e}"));
+        server
+    }
+
+    fn address(&self, name: &str) -> &str {
+        self.banner[name].as_str().unwrap_or_else(|| panic!("the banner has no {name}: {}", self.banner))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn project() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../..")
+}
+
+fn vectors() -> PathBuf {
+    project().join("crates/wire/tests/vectors")
+}
+
+/// Runs the client. A missing python3 fails the test: a check that is skipped proves nothing.
+fn client(args: &[&str]) -> Output {
+    let script = project().join("docs/clients/tegata.py");
+    let out = Command::new("python3").arg("-B").arg(script).args(args).output();
+    out.unwrap_or_else(|e| panic!("python3 (3.11 or newer) is needed for this test and does not run: {e}"))
+}
+
+fn text(out: &Output) -> String {
+    format!("{}\n{}{}", out.status, String::from_utf8_lossy(&out.stdout), String::from_utf8_lossy(&out.stderr))
+}
+
+#[test]
+fn the_exercise_passes_against_a_real_server() {
+    // Beside the build, not in the system's temporary folder: that may be in memory, where no server keeps money.
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    let server = Server::start(&folder.path().join("data"));
+    let out = client(&["--gateway", server.address("addr"), "--operate", server.address("operate")]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+    assert!(text(&out).contains("goodbye: closed"), "the exercise came to its end: {}", text(&out));
+    // Once more, against a server with a history: every id is fresh.
+    let out = client(&["--gateway", server.address("addr"), "--operate", server.address("operate")]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+}
+
+#[test]
+fn the_exercise_fails_against_a_server_that_is_not_there() {
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    let free = free.to_string();
+    let out = client(&["--gateway", &free, "--operate", &free]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
+    assert!(text(&out).contains("DEVIATION"), "{}", text(&out));
+}
+
+#[test]
+fn the_golden_frames_are_read_and_written_alike() {
+    let out = client(&["--vectors", vectors().to_str().expect("the path is text")]);
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+}
+
+#[test]
+fn a_golden_frame_that_differs_is_seen() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for entry in std::fs::read_dir(vectors()).expect("the vectors are there").flatten() {
+        std::fs::copy(entry.path(), folder.path().join(entry.file_name())).expect("a file is copied");
+    }
+    let file = folder.path().join("answers.txt");
+    let kept = std::fs::read_to_string(&file).expect("the answers are text");
+    let changed = kept.replacen("dc05", "dd05", 1);
+    assert_ne!(kept, changed, "an amount of 1,500 yen is in the first answer");
+    std::fs::write(&file, changed).expect("the copy is writable");
+    let out = client(&["--vectors", folder.path().to_str().expect("the path is text")]);
+    assert_eq!(out.status.code(), Some(1), "{}", text(&out));
+    assert!(text(&out).contains("the checksum does not hold"), "{}", text(&out));
+}

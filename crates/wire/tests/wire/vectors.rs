@@ -48,6 +48,22 @@ fn the_vectors_are_what_is_encoded() {
 }
 
 #[test]
+fn the_specification_prints_the_exchange() {
+    let file = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../../docs/protocol.md");
+    let page = std::fs::read_to_string(file).expect("the specification is there");
+    let rows = page.lines().filter_map(|l| l.strip_prefix("> ").or_else(|| l.strip_prefix("< ")));
+    let printed: String = rows.collect();
+    let mut sent = String::new();
+    for s in exchange::samples() {
+        s.frame.iter().for_each(|b| {
+            let _ = write!(sent, "{b:02x}");
+        });
+        assert!(page.contains(s.name), "{} is not named", s.name);
+    }
+    assert_eq!(printed, sent, "frame by frame, in order");
+}
+
+#[test]
 fn names_are_unique() {
     for (name, _, samples) in files() {
         let mut names: Vec<_> = samples.iter().map(|s| s.name).collect();

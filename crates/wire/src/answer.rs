@@ -46,15 +46,15 @@ pub struct Answer {
 }
 
 /// Decodes a whole answer frame. The checksum is the caller's to look at. A refusal of any kind of request is a
-/// decision body, also that of a hello or a ping: the flag is looked at before the kind, or 48 bytes of a refusal
+/// decision body, also that of a hello, a ping or a goodbye: the flag is looked at before the kind, or 48 bytes of a refusal
 /// would be read as something else. Bytes after the fields that are known here are left to later versions.
 pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
     let (header, body) = answer_header(frame)?;
     let mut r = Reader::new(body);
     let body = match header.kind {
         0..=KIND_COMMAND_MAX | KIND_STATUS => AnswerBody::Decision(DecisionBody::decode(body)?),
-        KIND_GOODBYE => AnswerBody::Goodbye(Goodbye::decode(body)?),
         _ if header.flags & FLAG_REFUSED != 0 => AnswerBody::Decision(DecisionBody::decode(body)?),
+        KIND_GOODBYE => AnswerBody::Goodbye(Goodbye::decode(body)?),
         KIND_HELLO => AnswerBody::Hello(HelloAnswer::decode(body)?),
         KIND_PING => AnswerBody::Pong(r.i64()?),
         KIND_BALANCE => AnswerBody::Balance(BalanceBody::get(&mut r)?),

@@ -183,6 +183,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
         ("digest-refused", "not served on this port", d(KIND_DIGEST, FLAG_REFUSED, 0, 29, not_here)),
         ("hello-refused", "malformed: 17 namespaces", d(KIND_HELLO, FLAG_REFUSED, 0, 1, malformed)),
         ("ping-refused", "malformed: a body where none belongs", d(KIND_PING, FLAG_REFUSED, 0, 9, malformed)),
+        ("goodbye-refused", "malformed: a goodbye with a body", d(KIND_GOODBYE, FLAG_REFUSED, 0, 10, malformed)),
     ]
 }
 

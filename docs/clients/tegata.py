@@ -28,6 +28,7 @@ import random
 import socket
 import struct
 import sys
+import threading
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -909,6 +910,50 @@ def check_vectors(folder: Path) -> None:
 # --- the exercise ----------------------------------------------------------------------------------------------------
 
 
+class BadLine:
+    """A relay on this machine that loses answers: what comes after the answer to a hello is cut off, on the first
+    `cuts` connections. The requests get through."""
+
+    def __init__(self, target: tuple[str, int], cuts: int):
+        self.target, self.cuts, self.taken = target, cuts, 0
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self) -> None:
+        self.listener.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                near, _ = self.listener.accept()
+                far = socket.create_connection(self.target)
+            except OSError:
+                return
+            self.taken += 1
+            threading.Thread(target=self._carry, args=(near, far, None), daemon=True).start()
+            limit = 1 if self.taken <= self.cuts else None
+            threading.Thread(target=self._carry, args=(far, near, limit), daemon=True).start()
+
+    @staticmethod
+    def _carry(source: socket.socket, sink: socket.socket, limit: int | None) -> None:
+        """Carries bytes, at most `limit` pieces of them: a client with one request in flight gets an answer a piece."""
+        try:
+            while chunk := source.recv(65_536):
+                if limit is not None:
+                    if limit == 0:
+                        break
+                    limit -= 1
+                sink.sendall(chunk)
+        except OSError:
+            pass
+        for s in (source, sink):
+            try:
+                s.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+
+
 class Exercise:
     """Everything that docs/protocol.md promises and one client can see, against a server with any history."""
 
@@ -929,7 +974,8 @@ class Exercise:
         """Every step, in order."""
         yield from (self.greet, self.register, self.pay, self.repeat, self.conflict, self.second_press, self.no_funds)
         yield from (self.fence_undecided, self.fence_decided, self.reversal_first, self.refund, self.reverse)
-        yield from (self.holds, self.confirmation, self.partial, self.charge, self.resolve, self.late, self.borders)
+        yield from (self.holds, self.confirmation, self.partial, self.charge, self.resolve, self.lost_once)
+        yield from (self.lost_always, self.nobody_there, self.late, self.borders)
         yield from (self.reinstate, self.balances, self.history, self.reports, self.half_close, self.damage)
         yield from (self.strange_version, self.goodbye)
 
@@ -1119,6 +1165,38 @@ class Exercise:
         again = self.till.debit(self.wallet, self.shop, 333, lost, terminal="T1")
         expect("and it stays", (again.code, again.position, again.replayed), (r.code, r.position, True))
         return f"an unsent key is fenced, a lost answer is {r.name}"
+
+    def lost_once(self):
+        line, key = BadLine(self.address, cuts=1), new_key()
+        till = Client(*line.address, gateway=self.GATEWAY, namespace=self.NAMESPACE)
+        r = till.debit(self.wallet, self.shop, 120, key)
+        self.approved("debit over a bad line", r, 120)
+        expect("the second answer is the stored one", (r.replayed, line.taken), (True, 2))
+        self.left[self.wallet] -= 120
+        till.close()
+        line.close()
+        return "the first answer is lost, the same key gets it again"
+
+    def lost_always(self):
+        line, key = BadLine(self.address, cuts=1_000_000), new_key()
+        till = Client(*line.address, gateway=self.GATEWAY, namespace=self.NAMESPACE)
+        r = till.debit(self.wallet, self.shop, 130, key, deadline_ms=300)
+        expect("no answer is no decline", (r.outcome, r.position, r.fence_first), (Outcome.UNKNOWN, 0, True))
+        till.close()
+        line.close()
+        found = self.till.resolve(self.wallet, key)
+        # FENCED only where the machine is so slow that no attempt came in time: then nothing was taken.
+        expect("over a good line", found.outcome in (Outcome.APPROVED, Outcome.FENCED), True)
+        self.left[self.wallet] -= 130 if found.outcome is Outcome.APPROVED else 0
+        return f"unknown after {line.taken} attempts, then resolved: {found.name}"
+
+    def nobody_there(self):
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            address = listener.getsockname()
+        till = Client(*address, gateway=self.GATEWAY, namespace=self.NAMESPACE)
+        r = till.debit(self.wallet, self.shop, 140, new_key(), deadline_ms=200)
+        expect("nothing was sent", (r.outcome, r.fence_first), (Outcome.NOT_EXECUTED, False))
+        return "not executed without a connection"
 
     def late(self):
         r = self.till.debit(self.coupon, self.shop, 111, new_key(), deadline_ms=1_000, age_ms=2_000)

@@ -976,8 +976,8 @@ class Exercise:
         yield from (self.fence_undecided, self.fence_decided, self.reversal_first, self.refund, self.reverse)
         yield from (self.holds, self.confirmation, self.partial, self.charge, self.resolve, self.lost_once)
         yield from (self.lost_always, self.nobody_there, self.late, self.borders)
-        yield from (self.reinstate, self.balances, self.history, self.reports, self.half_close, self.damage)
-        yield from (self.strange_version, self.goodbye)
+        yield from (self.reinstate, self.balances, self.history, self.reports, self.half_close, self.future)
+        yield from (self.damage, self.strange_version, self.goodbye)
 
     def run(self) -> None:
         for number, step in enumerate(self.steps(), 1):
@@ -1038,6 +1038,8 @@ class Exercise:
         expect("over another gateway", other.debit(self.coupon, self.shop, 1_500, self.first.key).raw, self.first.raw)
         other.close()
         self.till.acknowledge(self.first)
+        pong = self.till.connect().ask(Kind.PING, timeout_s=5.0)
+        expect("the acknowledgement is taken", (pong.kind, self.till.connect().acked), (Kind.PING, self.first.number))
         return "the same body, marked replayed, over two gateways"
 
     def conflict(self):
@@ -1292,6 +1294,12 @@ class Exercise:
         except NotAnswered as e:
             expect("the end", str(e), "the server closed the connection")
         return "what is in flight is answered, then the end"
+
+    def future(self):
+        c = self.connect()
+        c.acked = 1
+        c.send(Kind.ACK)
+        return "an answer that was never given is acknowledged: " + self.ends(c, 3)
 
     def damage(self):
         c = self.connect()

@@ -93,6 +93,9 @@ macro_rules! text_id {
                     wide[i] = b[i];
                     i += 1;
                 }
+                if $used < $bytes && b[$used % $bytes] != 0 {
+                    return Err(IdError::TooLong { got: $bytes, max: $used });
+                }
                 if is_good(u128::from_le_bytes(wide)) {
                     return Ok(Self(b));
                 }

@@ -24,7 +24,8 @@ pub enum GuardMode {
     Flag = 1,
 }
 
-/// A programme's rules. Numbers are bounds, inclusive; 0 means the default where one is named.
+/// A programme's rules. Numbers are bounds, inclusive, and taken as they are; [`Programme::with_defaults`] names the
+/// defaults.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Programme {
     /// Its id; 0 is invalid.

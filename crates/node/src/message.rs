@@ -65,8 +65,10 @@ pub enum Reply {
         /// The account.
         account: Option<AccountView>,
     },
-    /// A plan that was remembered.
-    Plan(Plan),
+    /// The plan of an extension, remembered.
+    Extension(Plan),
+    /// The plan of a reinstatement, remembered.
+    Reinstatement(Plan),
     /// Position, digest, sums.
     Digest {
         /// As of.

@@ -93,6 +93,7 @@ pub struct Node {
     answers: [u64; 6],
     replayed: u64,
     halted: bool,
+    draining: bool,
     full: Option<Code>,
     snapshot: SnapshotWish,
 }
@@ -125,6 +126,7 @@ impl Node {
             answers: [0; 6],
             replayed: 0,
             halted: false,
+            draining: false,
             full: None,
             snapshot: SnapshotWish::None,
         };
@@ -226,6 +228,9 @@ impl Node {
         if self.halted {
             return Some(Code::Halted);
         }
+        if self.draining {
+            return Some(Code::Draining);
+        }
         if !envelope.deadline.is_zero() && self.now > envelope.deadline {
             return Some(Code::DeadlinePassed);
         }
@@ -252,7 +257,8 @@ impl Node {
         let Some(out) = self.out.get_mut(usize::from(ticket.thread)) else { return };
         self.answers[applied.decision.code.class() as usize] += 1;
         self.replayed += u64::from(applied.effect == Effect::Replayed);
-        let busy = matches!(applied.decision.code, Code::Overloaded | Code::MemoryLimit | Code::DiskFull);
+        let busy =
+            matches!(applied.decision.code, Code::Overloaded | Code::MemoryLimit | Code::DiskFull | Code::Draining);
         out.answers.push(Answer {
             waiter: ticket.waiter,
             kind,
@@ -429,21 +435,32 @@ impl Node {
         !self.open.is_empty() || !self.waiting.is_empty()
     }
 
+    /// The server is stopping: new commands are refused, known keys still get their answers.
+    pub fn drain(&mut self) {
+        self.draining = true;
+    }
+
     /// The journal failed: nothing is admitted any more, and whatever is in flight is unknown (D10).
     pub fn halt(&mut self) {
         self.halted = true;
-        let unknown = Applied {
-            decision: Decision::refusal(Code::Unknown, self.now),
-            effect: Effect::NotRecorded,
-            flagged: false,
-        };
-        for batch in self.sealed.drain(..).collect::<Vec<_>>() {
-            let mut rest = &batch.body[..];
-            for ticket in &batch.tickets {
-                let len = record_len(rest).expect("admitted records are whole");
-                self.give(*ticket, rest[0], &unknown);
-                rest = &rest[len..];
-            }
+        for batch in std::mem::take(&mut self.sealed) {
+            self.refuse_all(&batch.body[batch.applied_bytes..], &batch.tickets[batch.applied..], Code::Unknown);
+        }
+        // What never went to the journal can have taken nothing.
+        let open = std::mem::take(&mut self.open);
+        self.refuse_all(&open.body, &open.tickets, Code::Halted);
+        for (thread, bundle, at, index) in std::mem::take(&mut self.waiting) {
+            let tickets: Vec<Ticket> = bundle.waiters[index..].iter().map(|w| Ticket { waiter: *w, thread }).collect();
+            self.refuse_all(&bundle.records[at..], &tickets, Code::Halted);
+        }
+    }
+
+    fn refuse_all(&mut self, records: &[u8], tickets: &[Ticket], code: Code) {
+        let mut rest = records;
+        for ticket in tickets {
+            let len = record_len(rest).expect("what was taken in is whole records");
+            self.refuse(*ticket, rest, code, false);
+            rest = &rest[len..];
         }
     }
 
@@ -505,10 +522,10 @@ impl Node {
                 let rule = Extension { as_of, ..*rule };
                 let plan = self.engine.plan_extension(&rule, self.now);
                 self.plans.extension(&plan, rule);
-                Reply::Plan(plan)
+                Reply::Extension(plan)
             }
             Question::PlanReinstatement { account, operation } => {
-                Reply::Plan(self.plans.reinstatement(&self.engine, *account, operation).unwrap_or_default())
+                Reply::Reinstatement(self.plans.reinstatement(&self.engine, *account, operation).unwrap_or_default())
             }
             Question::Digest => Reply::Digest {
                 position: self.engine.applied(),

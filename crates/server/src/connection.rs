@@ -21,6 +21,14 @@ pub(crate) enum Door {
 }
 
 impl Door {
+    /// The role that a caller has here.
+    pub(crate) fn role(self) -> u8 {
+        match self {
+            Self::Gateway => 1,
+            Self::Operator => 2,
+        }
+    }
+
     /// Whether a kind of frame is served here. `docs/protocol.md` has the table.
     pub(crate) fn serves(self, kind: u8) -> bool {
         match self {
@@ -41,7 +49,7 @@ pub(crate) struct Connection {
     pub(crate) namespaces: RefCell<Vec<NamespaceId>>,
     pub(crate) greeted: Cell<bool>,
     pub(crate) in_flight: Cell<u32>,
-    pub(crate) credits: u32,
+    pub(crate) credits: Cell<u32>,
     pub(crate) delivery: RefCell<Delivery>,
     pub(crate) out: RefCell<Vec<u8>>,
     /// Told when an answer went out, while somebody waits for that: a reader that stopped at its credits.
@@ -78,7 +86,7 @@ impl Connection {
             namespaces: RefCell::new(Vec::new()),
             greeted: Cell::new(false),
             in_flight: Cell::new(0),
-            credits,
+            credits: Cell::new(credits),
             delivery: RefCell::new(Delivery::default()),
             out: RefCell::new(Vec::with_capacity(4_096)),
             progress: Notify::new(),

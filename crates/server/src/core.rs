@@ -122,6 +122,9 @@ impl Core {
 
     /// A little of everything that is to be done. False when there was nothing.
     fn turn(&mut self) -> Result<bool, WriteError> {
+        if self.shared.is_stopping() {
+            self.node.drain();
+        }
         let mut busy = self.take_in();
         busy |= self.apply_durable()?;
         busy |= self.seal()?;

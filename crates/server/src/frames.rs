@@ -36,10 +36,11 @@ pub(crate) fn take(
         return Ok(Taken::Refused(Code::OperationUnknown));
     }
     let waiter = Waiter { connection: c.id, request: header.request_id };
+    let has_key = header.kind <= wire::KIND_COMMAND_MAX || header.kind == wire::KIND_STATUS;
+    if has_key && !c.may_use(NamespaceId::new(header.namespace)) {
+        return Ok(Taken::Refused(Code::NamespaceNotAllowed));
+    }
     if header.kind <= wire::KIND_COMMAND_MAX {
-        if !c.may_use(NamespaceId::new(header.namespace)) {
-            return Ok(Taken::Refused(Code::NamespaceNotAllowed));
-        }
         wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.records)?;
         bundle.waiters.push(waiter);
         c.taken();

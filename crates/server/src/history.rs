@@ -49,7 +49,11 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
     };
     let worker = std::thread::Builder::new().name("history".into()).spawn(work);
     tokio::task::spawn_local(async move {
-        let Ok(worker) = worker else { return refuse(&c, request) };
+        let Ok(worker) = worker else {
+            refuse(&c, request);
+            c.answered();
+            return c.flush();
+        };
         while let Some(body) = frames.recv().await {
             wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_MORE, request, &body);
             c.flush();

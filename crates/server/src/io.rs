@@ -30,6 +30,8 @@ use tokio::sync::Notify;
 const READ_BYTES: usize = 64 << 10;
 /// A bundle of so many bytes is sent at once; a smaller one when every task that is ready has had its turn.
 const SEND_BYTES: usize = 12 << 10;
+/// How long a caller that was told that the server stops is still read.
+const DRAIN_READ: Duration = Duration::from_secs(1);
 /// How often deliveries are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -75,6 +77,7 @@ pub(crate) fn run(door: Doorway, core: Option<Core>) -> Result<(), WriteError> {
         last_report: Cell::new(Report::default()),
         shared: door.shared,
     });
+    let last = Rc::clone(&hub);
     let serving = serve(hub, door.listeners);
     local.block_on(&runtime, async {
         match core {
@@ -86,7 +89,10 @@ pub(crate) fn run(door: Doorway, core: Option<Core>) -> Result<(), WriteError> {
                 let serving = tokio::task::spawn_local(serving);
                 let result = core.run_here().await;
                 // The last answers go out before the thread ends.
-                tokio::task::yield_now().await;
+                last.give_answers();
+                if result.is_err() {
+                    last.say_failed();
+                }
                 serving.abort();
                 result
             }
@@ -115,6 +121,9 @@ async fn serve(hub: Rc<Hub>, listeners: Vec<(Door, std::net::TcpListener)>) {
         }
         if hub.shared.stopped() {
             hub.give_answers();
+            if hub.shared.failed.load(Ordering::Acquire) {
+                hub.say_failed();
+            }
             return;
         }
     }
@@ -176,6 +185,11 @@ impl Hub {
         self.shared.sessions.open(self.thread, &c);
         tokio::task::spawn_local(drain_backlog(Rc::clone(&c)));
         tokio::task::spawn_local(read(Rc::clone(self), c, half));
+    }
+
+    /// The journal failed: whoever is still there is told, after everything that could be answered.
+    fn say_failed(&self) {
+        self.connections.borrow().values().for_each(|c| say_goodbye(c, CloseReason::Failed));
     }
 
     fn close(&self, c: &Connection) {
@@ -335,20 +349,30 @@ fn say_goodbye(c: &Connection, reason: CloseReason) {
 async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf) -> End {
     let mut buffer = vec![0u8; READ_BYTES];
     let mut filled = 0;
+    // Since when the caller knows that the server stops.
+    let mut told: Option<tokio::time::Instant> = None;
     loop {
         // A caller that is at its credits is read no further: TCP tells it to wait.
-        while c.in_flight.get() >= c.credits && !c.broken.get() {
+        while c.in_flight.get() >= c.credits.get() && !c.broken.get() {
             c.progress().await;
         }
+        let over = told.map_or_else(|| tokio::time::Instant::now() + DRAIN_READ * 3_600, |at| at + DRAIN_READ);
         let got = tokio::select! {
             biased;
-            () = c.end.notified() => None,
+            () = c.end.notified(), if told.is_none() => None,
+            () = tokio::time::sleep_until(over), if told.is_some() => return End::Left,
             got = read_some(&mut read, &mut buffer[filled..]) => Some(got),
         };
         match got {
             None if c.broken.get() => return End::Broken,
             None if c.idle.get() => return End::Told(CloseReason::Idle),
-            None if hub.shared.is_stopping() => return drained(c).await,
+            None if hub.shared.is_stopping() => {
+                // Commands that are on their way already are refused, known keys answered, until the caller has read
+                // this and ends.
+                wire::encode_goodbye(&mut c.out.borrow_mut(), CloseReason::Draining, 1_000);
+                c.flush();
+                told = Some(tokio::time::Instant::now());
+            }
             None => continue,
             Some(Ok(0)) => return End::Left,
             Some(Ok(n)) => filled += n,
@@ -370,13 +394,6 @@ async fn read_some(read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Resu
         Pin::new(&mut *read).poll_read(context, &mut buffer).map_ok(|()| buffer.filled().len())
     })
     .await
-}
-
-/// The server is stopping: the caller is told, and what it has in flight is answered.
-async fn drained(c: &Rc<Connection>) -> End {
-    wire::encode_goodbye(&mut c.out.borrow_mut(), CloseReason::Draining, 1_000);
-    c.flush();
-    End::Left
 }
 
 impl Hub {
@@ -457,8 +474,13 @@ impl Hub {
             Ok(wire::Request::Ack(_)) => Ok(!self.bundle.borrow().delivered.is_empty()),
             Ok(wire::Request::Goodbye(_)) => Err(End::Left),
             Ok(wire::Request::History(_, query)) => {
-                if !c.greeted.get() || c.door != Door::Operator {
-                    frames::put_refusal(h, Code::OperationUnknown, at, &mut c.out.borrow_mut());
+                let why = match (c.greeted.get(), c.door) {
+                    (false, _) => Some(Code::Unauthenticated),
+                    (true, Door::Gateway) => Some(Code::OperationUnknown),
+                    (true, Door::Operator) => None,
+                };
+                if let Some(code) = why {
+                    frames::put_refusal(h, code, at, &mut c.out.borrow_mut());
                     return Ok(false);
                 }
                 c.taken();
@@ -473,12 +495,21 @@ impl Hub {
     }
 
     fn greet(&self, c: &Connection, h: &wire::RequestHeader, hello: &wire::Hello, at: Timestamp) -> Result<(), End> {
+        // No method of authentication exists yet: whoever asks for one must not believe that it was checked.
+        let who = hello.auth_method == 0 && hello.auth == [0; 32] && hello.gateway != 0;
+        if !who || hello.role != c.door.role() {
+            frames::put_refusal(h, Code::Unauthenticated, at, &mut c.out.borrow_mut());
+            return Err(End::Told(CloseReason::ProtocolError));
+        }
+        if hello.credits > 0 {
+            c.credits.set(hello.credits.min(self.shared.config.credits));
+        }
         let common = hello.version_min <= u16::from(wire::VERSION) && u16::from(wire::VERSION) <= hello.version_max;
         let answer = wire::HelloAnswer {
             version: u16::from(wire::VERSION),
             code: if common { 0 } else { u16::from(Code::VersionUnknown.number()) },
             frame_bytes_max: wire::FRAME_BYTES_MAX as u32,
-            credits: c.credits,
+            credits: c.credits.get(),
             idle_limit_ms: self.shared.config.idle_ms,
             server_time: at.micros(),
             position: self.shared.positions.get(tegata_sync::Mark::Applied),

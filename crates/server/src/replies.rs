@@ -46,10 +46,8 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             };
             wire::encode_answer(out, wire::KIND_BALANCE, 0, request, &body);
         }
-        Reply::Plan(p) => {
-            let body = PlanBody { code: 0, count: p.count, sum: p.sum, digest: p.digest, position: p.position.get() };
-            wire::encode_answer(out, wire::KIND_PLAN_EXTEND, 0, request, &body);
-        }
+        Reply::Extension(p) => wire::encode_answer(out, wire::KIND_PLAN_EXTEND, 0, request, &plan(p)),
+        Reply::Reinstatement(p) => wire::encode_answer(out, wire::KIND_PLAN_REINSTATE, 0, request, &plan(p)),
         Reply::Digest { position, digest, sums } => {
             let programmes = sums.iter().map(|(id, s)| SumsBody {
                 programme: id.get(),
@@ -80,6 +78,10 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             wire::encode_answer(out, wire::KIND_SNAPSHOT_TAKE, 0, request, &body);
         }
     }
+}
+
+fn plan(p: &tegata_engine::Plan) -> PlanBody {
+    PlanBody { code: 0, count: p.count, sum: p.sum, digest: p.digest, position: p.position.get() }
 }
 
 fn lot(l: &tegata_engine::LotView) -> LotBody {

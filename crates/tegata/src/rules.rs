@@ -151,6 +151,12 @@ impl RulesFile {
             return Err("id: must be 1 or more".to_owned());
         }
         let r = &self.rules;
+        if r.hold_default_s == 0 || r.hold_default_s > r.hold_max_s || r.hold_max_s > 604_800 {
+            return Err("hold_default_s, hold_max_s: 1 to 604800 s, and the default is not above the most".to_owned());
+        }
+        if r.validity_days == 0 || !(-720..=840).contains(&r.zone_minutes) {
+            return Err("validity_days: 1 or more; zone_minutes: -720 to 840".to_owned());
+        }
         Ok(Programme {
             id: ProgrammeId::new(self.id),
             name: parse::words(&self.name).map_err(|e| format!("name: {e}"))?,

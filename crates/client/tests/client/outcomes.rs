@@ -151,3 +151,28 @@ async fn nobody_listening_is_not_executed() {
     let outcome = till.decide(&Attempt { deadline: Duration::from_millis(200), ..debit("C1", 500, 0) }).await;
     assert!(matches!(outcome, Outcome::NotExecuted { retry_after: None, .. }), "{outcome:?}");
 }
+
+#[tokio::test]
+async fn a_stopping_server_leaves_nothing_unknown() {
+    let mut stage = Stage::open().await;
+    stage.coupon("C1", 900_000).await;
+    let server = stage.server.take().expect("it runs");
+    approved(stage.till.decide(&debit("C1", 1, 0)).await);
+    let stopped = tokio::task::spawn_blocking(move || server.stop());
+    let mut refused = 0;
+    for yen in 2..100_000 {
+        let pay = Attempt { deadline: Duration::from_millis(300), ..debit("C1", yen, 0) };
+        match stage.till.decide(&pay).await {
+            Outcome::Approved(_) => {}
+            Outcome::NotExecuted { .. } => {
+                refused += 1;
+                if refused == 3 {
+                    break;
+                }
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+    assert_eq!(refused, 3, "it stopped meanwhile");
+    stopped.await.expect("it ends").expect("in order");
+}

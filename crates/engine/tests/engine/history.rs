@@ -64,6 +64,8 @@ pub struct History {
     /// Coupons so far; only the last few are in use.
     coupons: u64,
     sent: Vec<Command>,
+    /// Instants at which something ends: time likes to stop there exactly.
+    edges: Vec<Timestamp>,
     /// Keys that a reversal named before anything was sent under them.
     early: Vec<Envelope>,
     /// What the guard asked about, with the token.
@@ -110,6 +112,7 @@ impl History {
             drizzle: seed % 6 == 5,
             coupons: 0,
             sent: Vec::new(),
+            edges: Vec::new(),
             early: Vec::new(),
             asked: Vec::new(),
         }
@@ -130,6 +133,7 @@ impl History {
             self.sent.remove(n);
         }
         self.sent.push(command);
+        self.note_edge(&command.operation);
         (Position::new(self.position), self.at, command)
     }
 
@@ -147,7 +151,31 @@ impl History {
         }
     }
 
+    fn note_edge(&mut self, operation: &Operation) {
+        let edge = match operation {
+            Operation::Issue { expires_at, .. } | Operation::Load { expires_at, .. } => *expires_at,
+            Operation::Hold { seconds, .. } | Operation::DebitConfirmed { seconds, .. } => {
+                self.at.plus_seconds(u64::from(*seconds))
+            }
+            Operation::Debit(_) => self.at.plus_seconds(self.random.pick(&[5, 20, 120, 1_800])),
+            Operation::Extend { extension, .. } => extension.expires_at,
+            _ => return,
+        };
+        if self.edges.len() == 24 {
+            self.edges.remove(0);
+        }
+        self.edges.push(edge);
+    }
+
     fn pass_time(&mut self) {
+        let soon = self.at.micros()..=self.at.plus_seconds(4_000).micros();
+        let coming = self.edges.iter().filter(|t| soon.contains(&t.micros())).min();
+        if let Some(edge) = coming.copied()
+            && self.random.percent(3)
+        {
+            self.at = edge;
+            return;
+        }
         let most = match self.random.below(1_000) {
             0..800 => 1,
             800..930 => 20,

@@ -205,6 +205,24 @@ fn a_restart_with_other_settings_never_makes_a_key_new_again() {
 }
 
 #[test]
+fn what_is_forgotten_gives_its_memory_back() {
+    let mut core = core();
+    core.epoch(Settings { ack_s: 0, horizon_s: 60, skew_s: 1, rules: 1 });
+    let mut largest = 0;
+    for n in 0..6_000 {
+        core.wait(1);
+        let key = core.ok("C1", debit("S1", 1 + n % 3));
+        core.ok("C1", Operation::Refund { original: key, amount: yen(1 + n % 3) });
+        let sizes = core.engine.sizes();
+        assert!(sizes.decisions <= 2 * 63 + 20, "{sizes:?} after {n} s");
+        if n < 1_000 {
+            largest = sizes.decision_bytes;
+        }
+        assert!(sizes.decision_bytes <= largest, "{sizes:?} after {n} s, {largest} before");
+    }
+}
+
+#[test]
 fn a_fence_decides_never() {
     let mut core = core();
     let late = core.next_key();

@@ -20,6 +20,12 @@ pub struct ServerProcess {
     pub addr: SocketAddr,
     /// Where operators connect.
     pub operate: SocketAddr,
+    /// Records that its start replayed.
+    pub replayed: u64,
+    /// The position of the snapshot that its start loaded; 0: none.
+    pub snapshot: u64,
+    /// How long its start took.
+    pub ready_ms: u64,
 }
 
 impl ServerProcess {
@@ -35,12 +41,14 @@ impl ServerProcess {
         let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let mut lines = BufReader::new(out).lines();
         let ready = lines.next().transpose()?.unwrap_or_default();
-        let field = |name: &str| {
-            let value = ready.split(' ').find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
-            value.and_then(|v| v.parse().ok())
-        };
-        match (field("addr"), field("operate")) {
-            (Some(addr), Some(operate)) => Ok(Self { child, addr, operate }),
+        let field = |name: &str| ready.split(' ').find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
+        let addr = |name| field(name).and_then(|v| v.parse().ok());
+        let number = |name| field(name).and_then(|v| v.parse().ok()).unwrap_or(0);
+        match (addr("addr"), addr("operate")) {
+            (Some(addr), Some(operate)) => {
+                let (replayed, snapshot, ready_ms) = (number("replayed"), number("snapshot"), number("ready_ms"));
+                Ok(Self { child, addr, operate, replayed, snapshot, ready_ms })
+            }
             _ => {
                 let _ = child.kill();
                 let _ = child.wait();
@@ -64,6 +72,14 @@ impl ServerProcess {
         let mut next = || fields.next()?.parse::<f64>().ok();
         // The kernel counts in hundredths of a second (USER_HZ).
         Some((next()? / 100.0, next()? / 100.0))
+    }
+
+    /// Bytes of memory it holds.
+    #[must_use]
+    pub fn resident_bytes(&self) -> Option<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
+        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
+        Some(line.trim().split(' ').next()?.parse::<u64>().ok()? << 10)
     }
 
     /// kill -9, and waits until it is gone.
@@ -118,6 +134,7 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
             Some(("shards", v)) => config.shards = v.parse().unwrap_or(config.shards),
             Some(("io_threads", v)) => config.io_threads = v.parse().unwrap_or(config.io_threads),
             Some(("warm_bytes", v)) => config.warm_bytes = v.parse().unwrap_or(config.warm_bytes),
+            Some(("snapshot_bytes", v)) => config.snapshot_bytes = v.parse().unwrap_or(config.snapshot_bytes),
             Some(("segment_bytes", v)) => config.segment_bytes = v.parse().unwrap_or(config.segment_bytes),
             _ => {
                 eprintln!("unknown setting {setting}");
@@ -136,7 +153,10 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
         }
     };
     let banner = running.banner();
-    println!("ready addr={} operate={} replayed={}", banner.listen, banner.operate, banner.replayed);
+    println!(
+        "ready addr={} operate={} replayed={} snapshot={} ready_ms={}",
+        banner.listen, banner.operate, banner.replayed, banner.snapshot, banner.ready_ms
+    );
     // The parent holds the other end: when it closes or dies, this ends.
     let _ = io::stdin().read_to_end(&mut Vec::new());
     match running.stop() {

@@ -106,7 +106,7 @@ impl Default for Config {
             decisions_max: 100_000_000,
             warm_bytes: 64 << 20,
             segment_bytes: 64 << 20,
-            snapshot_bytes: 1 << 30,
+            snapshot_bytes: 2 << 30,
             journal_io: JournalIo::Auto,
             allow_volatile: false,
             insecure: false,

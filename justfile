@@ -1,9 +1,13 @@
-# The core's tests, the demo and the debit rate; each line works without just.
+# Every recipe works without just: each line is a cargo command.
 test:
     cargo test --workspace
 demo:
     cargo run --release -- demo
 lint:
-    cargo clippy --workspace --all-targets
+    cargo clippy --workspace --all-targets -- -D warnings
+loom: && shuttle
+    cargo loom
+shuttle:
+    cargo shuttle
 bench:
     cargo run --release -p tegata-bench --bin debits -- --connections 64 --depth 16 --seconds 5 --json

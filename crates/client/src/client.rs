@@ -227,6 +227,7 @@ impl Tally {
 }
 
 /// What one answer, or its absence, says about an attempt.
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment, and most of them are the large one")]
 enum Heard {
     Final(Outcome),
     Suspected(Decided),

@@ -21,6 +21,7 @@ pub struct Decided {
 /// What became of an attempt.
 #[must_use = "money may have moved: look at the outcome"]
 #[derive(Debug, Clone, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "a box would only make the rare variant harder to take apart")]
 pub enum Outcome {
     /// Paid, durably; show it.
     Approved(Decided),

@@ -10,6 +10,9 @@ use crate::store::{segment_path, sync_dir};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"TGTARCHV";
+/// Gets every batch in log order, without its padding.
+type EachBatch<'a, E> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>;
+
 /// Bytes of batches that are compressed together; at least one batch.
 const CHUNK_BYTES: usize = 1 << 20;
 
@@ -60,7 +63,7 @@ pub(crate) fn walk<E: From<OpenError>>(
     dir: &Path,
     store: &[u8; 16],
     after: u64,
-    each: &mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>,
+    each: EachBatch<'_, E>,
 ) -> Result<(), E> {
     let mut before = Start::default();
     for segment in archived(dir)? {
@@ -81,7 +84,7 @@ fn read<E: From<OpenError>>(
     reader: &mut BlocksReader,
     store: &[u8; 16],
     before: Start,
-    each: &mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>,
+    each: EachBatch<'_, E>,
 ) -> Result<Expected, E> {
     let mut expected = before.expected(store);
     let mut raw = Vec::new();

@@ -8,6 +8,9 @@
 //! - after a failed or short write nothing is written or believed again (fail-stop);
 //! - a folder that is damaged in a way that no crash explains is refused and left as it is.
 
+#[cfg(not(target_os = "linux"))]
+compile_error!("Tegata runs on Linux only: its journal needs O_DIRECT, RWF_DSYNC and flock as Linux has them.");
+
 mod archive;
 mod blocks;
 mod buffers;

@@ -1,0 +1,253 @@
+//! What a crash leaves is cut, told and kept; what no crash explains is refused and left as it is. Every sector of the
+//! last batch is torn once, and every field of the vouched ones damaged.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use tegata_journal::{BATCH_HEADER_BYTES, BatchMeta, IoChoice, OpenError, Options, Recovery, Writer, open};
+
+const BATCH_MAX: usize = 16 << 10;
+const SEGMENT: u64 = 64 << 10;
+const BATCHES: u64 = 12;
+const SECTOR: usize = 512;
+
+type Log = Vec<(u64, Vec<u8>)>;
+
+fn options(dir: &Path, io: IoChoice) -> Options {
+    let mut o = Options::new(dir);
+    (o.segment_bytes, o.batch_bytes_max, o.window_bytes) = (SEGMENT, BATCH_MAX, 32 << 10);
+    (o.io, o.store_id, o.allow_volatile, o.shards) = (io, [9; 16], true, 3);
+    o
+}
+
+fn body(position: u64) -> Vec<u8> {
+    let len = 600 + (position as usize * 2_311) % 9_000;
+    (0..len).map(|i| (position as usize * 31 + i) as u8 | 1).collect()
+}
+
+/// Appends batches of one record each, and waits for every one.
+fn append(writer: &mut Writer, positions: std::ops::RangeInclusive<u64>) {
+    for position in positions {
+        while !writer.has_room() {
+            writer.wait(Some(Duration::from_millis(20))).expect("the disk works");
+            writer.reap().expect("the disk works");
+        }
+        let meta = BatchMeta { first_position: position, count: 1, at_us: 1_000 + position as i64, margin: [5; 64] };
+        writer.append(&meta, &[&body(position)]).expect("the disk works");
+        while writer.reap().expect("the disk works") < position {
+            writer.wait(Some(Duration::from_millis(20))).expect("the disk works");
+        }
+    }
+}
+
+fn read(dir: &Path) -> Result<(Recovery, Log), OpenError> {
+    let mut journal = open(options(dir, IoChoice::Auto))?;
+    let mut log = Log::new();
+    journal
+        .replay::<std::convert::Infallible>(0, None, &mut |b| {
+            log.push((b.first_position, b.body.to_vec()));
+            Ok(())
+        })
+        .expect("what was opened is read");
+    Ok((journal.recovery().clone(), log))
+}
+
+fn expected(last: u64) -> Log {
+    (1..=last).map(|p| (p, body(p))).collect()
+}
+
+/// A log of [`BATCHES`] batches whose last is not vouched for: the writer was dropped, as by a crash.
+fn crashed(dir: &Path, io: IoChoice) {
+    let mut writer = open(options(dir, io)).expect("a new folder").into_writer().expect("a writer");
+    append(&mut writer, 1..=BATCHES);
+}
+
+fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut all = BTreeMap::new();
+    let mut folders = vec![dir.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in std::fs::read_dir(folder).expect("a folder") {
+            let path = entry.expect("an entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_none_or(|x| x != "tmp") {
+                all.insert(path.strip_prefix(dir).expect("inside").to_owned(), std::fs::read(&path).expect("a file"));
+            }
+        }
+    }
+    all
+}
+
+fn restore(dir: &Path, all: &BTreeMap<PathBuf, Vec<u8>>) {
+    let _ = std::fs::remove_dir_all(dir);
+    for (name, bytes) in all {
+        let path = dir.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("made");
+        std::fs::write(path, bytes).expect("written");
+    }
+}
+
+/// Segment and offset of every batch.
+fn places(all: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<(PathBuf, usize, usize)> {
+    let mut places = Vec::new();
+    for (name, bytes) in all.iter().filter(|(n, _)| n.extension().is_some_and(|x| x == "seg")) {
+        let mut at = 4_096;
+        while bytes.get(at..at + 8).is_some_and(|m| m == b"TGTBATCH") {
+            let len = u32::from_le_bytes(*bytes[at + 60..].first_chunk().expect("four bytes")) as usize;
+            let disk = (BATCH_HEADER_BYTES + len).next_multiple_of(4_096);
+            places.push((name.clone(), at, disk));
+            at += disk;
+        }
+    }
+    places
+}
+
+#[test]
+fn what_was_flushed_comes_back_by_every_way_of_writing() {
+    let mut bytes = Vec::new();
+    for io in [IoChoice::Uring, IoChoice::Pwritev2, IoChoice::Buffered] {
+        let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder");
+        let mut writer = open(options(folder.path(), io)).expect("a new folder").into_writer().expect("a writer");
+        append(&mut writer, 1..=40);
+        writer.close().expect("an orderly stop");
+        let (recovery, log) = read(folder.path()).expect("a sound log");
+        assert!(recovery.clean_stop && recovery.torn.is_none());
+        assert!(log == expected(40), "{io:?}");
+        let all = files(folder.path());
+        let batches: Vec<Vec<u8>> =
+            places(&all).iter().map(|(name, at, len)| all[name][*at..at + len].to_vec()).collect();
+        assert!(batches.len() == 40 && places(&all).last().expect("batches").0 != places(&all)[0].0);
+        bytes.push(batches);
+    }
+    assert!(bytes[0] == bytes[1] && bytes[1] == bytes[2], "the same bytes, however they are written");
+}
+
+#[test]
+fn every_torn_sector_of_the_last_batch_is_cut() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    crashed(&dir, IoChoice::Auto);
+    let all = files(&dir);
+    let (name, at, disk) = places(&all).pop().expect("batches");
+    let mut torn = 0;
+    for sector in (at..at + disk).step_by(SECTOR) {
+        for zero in [true, false] {
+            let mut damaged = all.clone();
+            let bytes = &mut damaged.get_mut(&name).expect("the segment")[sector..sector + SECTOR];
+            if zero && bytes.iter().all(|b| *b == 0) {
+                continue;
+            }
+            bytes.fill(if zero { 0 } else { 0xA5 });
+            restore(&dir, &damaged);
+            let (recovery, log) = read(&dir).unwrap_or_else(|e| panic!("sector {sector}: {e}"));
+            assert!(log == expected(BATCHES - 1), "sector {sector}");
+            let whole_batch_gone = recovery.torn.is_none();
+            if let Some(tail) = recovery.torn {
+                assert_eq!((tail.position, tail.offset), (BATCHES, at as u64));
+                assert!(tail.kept_at.exists(), "a copy is kept");
+            }
+            assert!(!whole_batch_gone || zero, "damage that leaves bytes is told");
+            torn += 1;
+            let (again, log) = read(&dir).expect("a log that was cut is sound");
+            assert!(again.torn.is_none() && log == expected(BATCHES - 1));
+        }
+    }
+    assert!(torn > 5, "{torn} sectors were torn");
+    let mut writer = open(options(&dir, IoChoice::Auto)).expect("sound").into_writer().expect("a writer");
+    append(&mut writer, BATCHES..=BATCHES + 3);
+    drop(writer);
+    assert!(read(&dir).expect("sound").1 == expected(BATCHES + 3), "the log goes on behind the cut");
+}
+
+fn refused(dir: &Path, damaged: &BTreeMap<PathBuf, Vec<u8>>, what: &str) -> OpenError {
+    restore(dir, damaged);
+    let before = files(dir);
+    let Err(e) = read(dir) else { panic!("{what}: it was opened") };
+    assert!(files(dir) == before, "{what}: a refused folder was changed");
+    e
+}
+
+#[test]
+fn damage_that_was_vouched_for_is_refused_and_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    crashed(&dir, IoChoice::Auto);
+    let all = files(&dir);
+    let places = places(&all);
+    assert_eq!(places.len() as u64, BATCHES);
+    let mut tried = 0;
+    for (i, (name, at, disk)) in places.iter().enumerate().take(BATCHES as usize - 1) {
+        // Every eighth byte of the header, and bytes all over the body and its padding.
+        let header = (0..BATCH_HEADER_BYTES).step_by(8);
+        for offset in header.chain((BATCH_HEADER_BYTES..*disk).step_by(1_009)) {
+            let mut damaged = all.clone();
+            damaged.get_mut(name).expect("the segment")[at + offset] ^= 0x10;
+            match refused(&dir, &damaged, &format!("batch {i}, byte {offset}")) {
+                OpenError::Corrupt { file, offset: told, position, vouched, .. } => {
+                    assert!(file.ends_with(name), "{} is named", file.display());
+                    assert_eq!((told, position), (*at as u64, i as u64 + 1));
+                    assert!(vouched >= position);
+                }
+                other => panic!("batch {i}, byte {offset}: {other}"),
+            }
+            tried += 1;
+        }
+    }
+    assert!(tried > 300, "{tried}");
+}
+
+#[test]
+fn files_in_the_wrong_place_are_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    crashed(&dir, IoChoice::Auto);
+    let all = files(&dir);
+    let mut segments: Vec<PathBuf> = places(&all).into_iter().map(|(n, ..)| n).collect();
+    segments.dedup();
+    let (first, second) = (segments[0].clone(), segments[1].clone());
+    let change = |work: &dyn Fn(&mut BTreeMap<PathBuf, Vec<u8>>)| {
+        let mut changed = all.clone();
+        work(&mut changed);
+        changed
+    };
+    let missing = change(&|a| {
+        a.remove(&first);
+    });
+    refused(&dir, &missing, "the first segment is missing");
+    let swapped = change(&|a| {
+        let (one, two) = (a[&first].clone(), a[&second].clone());
+        a.insert(first.clone(), two);
+        a.insert(second.clone(), one);
+    });
+    refused(&dir, &swapped, "two segments are swapped");
+    let truncated = change(&|a| a.get_mut(&first).expect("it is there").truncate(20_000));
+    refused(&dir, &truncated, "a segment is truncated");
+    let copied = change(&|a| {
+        // A whole batch of this log, once more behind itself.
+        let (name, at, disk) = places(a)[0].clone();
+        let batch = a[&name][at..at + disk].to_vec();
+        let bytes = a.get_mut(&name).expect("it is there");
+        bytes[at + disk..at + 2 * disk].copy_from_slice(&batch);
+    });
+    refused(&dir, &copied, "a batch lies where another belongs");
+    let other = tempfile::tempdir().expect("a folder");
+    let mut foreign = options(&other.path().join("data"), IoChoice::Auto);
+    foreign.store_id = [4; 16];
+    let mut writer = open(foreign).expect("a new folder").into_writer().expect("a writer");
+    append(&mut writer, 1..=BATCHES);
+    drop(writer);
+    let theirs = files(&other.path().join("data"));
+    let mixed = change(&|a| {
+        a.insert(first.clone(), theirs[&first].clone());
+    });
+    refused(&dir, &mixed, "a segment of another store");
+}
+
+#[test]
+fn a_folder_is_held_by_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let held = open(options(folder.path(), IoChoice::Auto)).expect("a new folder");
+    assert!(matches!(open(options(folder.path(), IoChoice::Auto)), Err(OpenError::InUse { .. })));
+    drop(held);
+    assert!(open(options(folder.path(), IoChoice::Auto)).is_ok());
+}

@@ -213,7 +213,7 @@ fn journal(c: &mut Criterion) {
     group.sample_size(20).measurement_time(Duration::from_secs(3));
     for (name, io) in [("io_uring", IoChoice::Uring), ("pwritev2", IoChoice::Pwritev2)] {
         for kib in [4usize, 64, 256] {
-            let folder = tempfile::tempdir_in(".").expect("a folder on the disk");
+            let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a folder on the disk");
             let mut options = Options::new(folder.path().join("data"));
             (options.io, options.store_id) = (io, [1; 16]);
             let Ok(journal) = tegata_journal::open(options) else { continue };

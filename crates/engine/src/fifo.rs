@@ -164,24 +164,7 @@ impl<T: Slot> Fifo<T> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[derive(Debug, Clone, Copy, Default, PartialEq)]
-    struct N(u64);
-    impl Slot for N {
-        const WORDS: usize = 1;
-
-        fn vacant(&self) -> bool {
-            self.0 == 0
-        }
-
-        fn put(&self, w: &mut Vec<u64>) {
-            w.push(self.0);
-        }
-
-        fn take(w: &[u64]) -> Option<Self> {
-            Some(Self(w[0]))
-        }
-    }
+    use crate::slab::tests::N;
 
     #[test]
     fn numbers_survive_forgetting_and_wrapping() {

@@ -139,11 +139,12 @@ impl<T: Slot> Slab<T> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
+    /// A slot for tests of tables.
     #[derive(Debug, Clone, Copy, Default, PartialEq)]
-    struct N(u64);
+    pub(crate) struct N(pub(crate) u64);
     impl Slot for N {
         const WORDS: usize = 1;
 

@@ -472,24 +472,7 @@ pub(crate) fn take_bytes<const N: usize>(w: &[u64], at: usize) -> [u8; N] {
 mod tests {
     use super::*;
     use crate::slab::Slab;
-
-    #[derive(Debug, Clone, Copy, Default, PartialEq)]
-    struct N(u64);
-    impl Slot for N {
-        const WORDS: usize = 1;
-
-        fn vacant(&self) -> bool {
-            self.0 == 0
-        }
-
-        fn put(&self, w: &mut Vec<u64>) {
-            w.push(self.0);
-        }
-
-        fn take(w: &[u64]) -> Option<Self> {
-            Some(Self(w[0]))
-        }
-    }
+    use crate::slab::tests::N;
 
     #[test]
     fn a_copy_taken_while_the_table_changes_is_the_table_as_it_was() {

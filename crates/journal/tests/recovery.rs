@@ -12,6 +12,7 @@ const BATCHES: u64 = 12;
 const SECTOR: usize = 512;
 
 type Log = Vec<(u64, Vec<u8>)>;
+type Files = BTreeMap<PathBuf, Vec<u8>>;
 
 fn options(dir: &Path, io: IoChoice) -> Options {
     let mut o = Options::new(dir);
@@ -62,7 +63,7 @@ fn crashed(dir: &Path, io: IoChoice) {
     append(&mut writer, 1..=BATCHES);
 }
 
-fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+fn files(dir: &Path) -> Files {
     let mut all = BTreeMap::new();
     let mut folders = vec![dir.to_owned()];
     while let Some(folder) = folders.pop() {
@@ -78,7 +79,7 @@ fn files(dir: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     all
 }
 
-fn restore(dir: &Path, all: &BTreeMap<PathBuf, Vec<u8>>) {
+fn restore(dir: &Path, all: &Files) {
     let _ = std::fs::remove_dir_all(dir);
     for (name, bytes) in all {
         let path = dir.join(name);
@@ -88,7 +89,7 @@ fn restore(dir: &Path, all: &BTreeMap<PathBuf, Vec<u8>>) {
 }
 
 /// Segment and offset of every batch.
-fn places(all: &BTreeMap<PathBuf, Vec<u8>>) -> Vec<(PathBuf, usize, usize)> {
+fn places(all: &Files) -> Vec<(PathBuf, usize, usize)> {
     let mut places = Vec::new();
     for (name, bytes) in all.iter().filter(|(n, _)| n.extension().is_some_and(|x| x == "seg")) {
         let mut at = 4_096;
@@ -159,7 +160,7 @@ fn every_torn_sector_of_the_last_batch_is_cut() {
     assert!(read(&dir).expect("sound").1 == expected(BATCHES + 3), "the log goes on behind the cut");
 }
 
-fn refused(dir: &Path, damaged: &BTreeMap<PathBuf, Vec<u8>>, what: &str) -> OpenError {
+fn refused(dir: &Path, damaged: &Files, what: &str) -> OpenError {
     restore(dir, damaged);
     let before = files(dir);
     let Err(e) = read(dir) else { panic!("{what}: it was opened") };
@@ -205,7 +206,7 @@ fn files_in_the_wrong_place_are_refused() {
     let mut segments: Vec<PathBuf> = places(&all).into_iter().map(|(n, ..)| n).collect();
     segments.dedup();
     let (first, second) = (segments[0].clone(), segments[1].clone());
-    let change = |work: &dyn Fn(&mut BTreeMap<PathBuf, Vec<u8>>)| {
+    let change = |work: &dyn Fn(&mut Files)| {
         let mut changed = all.clone();
         work(&mut changed);
         changed

@@ -3,7 +3,7 @@
 use crate::exit::Exit;
 use crate::output::{Failure, Report, table};
 use crate::parse;
-use crate::rules::yen;
+use crate::rules::{life, yen};
 use crate::talk::{Reach, expected};
 use serde_json::json;
 use tegata_client::{Ask, Call, Role};
@@ -61,14 +61,6 @@ pub(crate) enum ServerCommand {
         #[command(flatten)]
         reach: Reach,
     },
-}
-
-fn life(n: u8) -> &'static str {
-    match n {
-        0 => "active",
-        1 => "suspended",
-        _ => "closed",
-    }
 }
 
 impl Balance {

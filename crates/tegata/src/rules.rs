@@ -184,7 +184,7 @@ impl RulesFile {
     }
 }
 
-fn life(n: u8) -> &'static str {
+pub(crate) fn life(n: u8) -> &'static str {
     match n {
         0 => "active",
         1 => "suspended",

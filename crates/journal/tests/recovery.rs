@@ -252,3 +252,23 @@ fn a_folder_is_held_by_one() {
     drop(held);
     assert!(open(options(folder.path(), IoChoice::Auto)).is_ok());
 }
+
+/// A segment of format version 1 with three batches, without the zeros behind them.
+const GOLDEN: &[u8] = include_bytes!("golden/v1.seg");
+
+#[test]
+fn version_1_is_written_and_read_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    let mut writer = open(options(&dir, IoChoice::Auto)).expect("a new folder").into_writer().expect("a writer");
+    append(&mut writer, 1..=3);
+    drop(writer);
+    let mut all = files(&dir);
+    let name = places(&all)[0].0.clone();
+    let segment = all.get_mut(&name).expect("the segment");
+    let used = segment.iter().rposition(|b| *b != 0).expect("bytes") + 1;
+    assert!(segment[..used] == *GOLDEN, "what is written has changed: that is a new format version");
+    segment[..GOLDEN.len()].copy_from_slice(GOLDEN);
+    restore(&dir, &all);
+    assert!(read(&dir).expect("a sound log").1 == expected(3));
+}

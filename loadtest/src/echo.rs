@@ -13,6 +13,8 @@ use tegata_wire::{self as wire, DecisionBody, HelloAnswer, Scan};
 const LISTENER: u64 = u64::MAX;
 const JOURNAL: u64 = u64::MAX - 1;
 const STDIN: u64 = u64::MAX - 2;
+/// Bytes read from a caller at once.
+const READ_BYTES: usize = 64 << 10;
 /// As the server's: a batch is sealed when nothing is in flight, or when so much has gathered.
 const SEAL_BYTES: usize = 48 << 10;
 const IN_FLIGHT_MAX: usize = 4;
@@ -20,6 +22,7 @@ const IN_FLIGHT_MAX: usize = 4;
 struct Caller {
     stream: TcpStream,
     input: Vec<u8>,
+    filled: usize,
     output: Vec<u8>,
 }
 
@@ -63,7 +66,7 @@ pub fn serve_echo(data: &Path) -> io::Result<()> {
                         stream.set_nonblocking(true)?;
                         stream.set_nodelay(true)?;
                         add(&stream, callers.len() as u64)?;
-                        callers.push(Caller { stream, input: Vec::new(), output: Vec::new() });
+                        callers.push(Caller { stream, input: vec![0; READ_BYTES], filled: 0, output: Vec::new() });
                     }
                 }
                 n => take(&mut callers, n as usize, &mut open, &mut body)?,
@@ -94,17 +97,16 @@ fn seal(w: &mut Writer, position: &mut u64, waiting: Vec<(usize, u64)>, body: &[
 
 fn take(callers: &mut [Caller], n: usize, open: &mut Vec<(usize, u64)>, body: &mut Vec<u8>) -> io::Result<()> {
     let c = &mut callers[n];
-    let mut chunk = [0; 65_536];
-    match c.stream.read(&mut chunk) {
+    match c.stream.read(&mut c.input[c.filled..]) {
         Ok(0) => {
             let _ = c.stream.shutdown(std::net::Shutdown::Both);
             return Ok(());
         }
-        Ok(n) => c.input.extend_from_slice(&chunk[..n]),
+        Ok(n) => c.filled += n,
         Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(()),
         Err(_) => return Ok(()),
     }
-    let mut rest = &c.input[..];
+    let mut rest = &c.input[..c.filled];
     while let Scan::Frame { frame, rest: tail } = wire::scan(rest, wire::FRAME_BYTES_MAX) {
         wire::check_crc(frame).map_err(io::Error::other)?;
         let header = wire::request_header(frame).map_err(io::Error::other)?;
@@ -118,7 +120,8 @@ fn take(callers: &mut [Caller], n: usize, open: &mut Vec<(usize, u64)>, body: &m
         rest = tail;
     }
     let left = rest.len();
-    c.input.drain(..c.input.len() - left);
+    c.input.copy_within(c.filled - left..c.filled, 0);
+    c.filled = left;
     flush(c);
     Ok(())
 }

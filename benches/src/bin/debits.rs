@@ -36,6 +36,9 @@ struct Args {
     /// Partitions of the server's state.
     #[arg(long, default_value_t = 8)]
     shards: u32,
+    /// Threads of the server that serve connections; default: what the server chooses on this machine.
+    #[arg(long)]
+    io_threads: Option<usize>,
     /// Memory that the server has ready before the run, as one that has been up for a while has.
     #[arg(long, default_value_t = 1_500_000_000)]
     warm_bytes: usize,
@@ -102,11 +105,9 @@ fn against_own(
     plan: &dyn Fn(SocketAddr) -> Plan,
     purchases: &mut Purchases,
 ) -> Result<(Outcome, f64), LinkError> {
-    let server = ServerProcess::start(
-        CHILD_SERVE,
-        data,
-        &[format!("shards={}", args.shards), format!("warm_bytes={}", args.warm_bytes)],
-    )?;
+    let mut settings = vec![format!("shards={}", args.shards), format!("warm_bytes={}", args.warm_bytes)];
+    settings.extend(args.io_threads.map(|n| format!("io_threads={n}")));
+    let server = ServerProcess::start(CHILD_SERVE, data, &settings)?;
     let balance = tegata_model::Amount::new(999_999_999).expect("in range");
     seed(server.operate, args.coupons, SHOPS, balance)?;
     let before = server.cpu_seconds();

@@ -3,12 +3,13 @@
 
 use crate::Engine;
 use crate::funds::Taken;
+use crate::hint::Hint;
 use crate::rules::Rules;
 use crate::shard::{Shard, account_hash, key_hash};
 use crate::slots::{Remembered, flag};
 use tegata_model::{
-    Approval, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position, RecordError, State, Timestamp,
-    Yen, decode, decode_purchase,
+    Approval, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position, PurchaseRecord, RecordError, State,
+    Timestamp, Yen, decode, decode_purchase,
 };
 
 /// A receipt is never logged as more than this before its batch (FIELD, lots and expiry).
@@ -25,6 +26,7 @@ pub(crate) struct Context {
     pub(crate) envelope: Envelope,
     pub(crate) account_hash: u64,
     pub(crate) key_hash: u64,
+    pub(crate) shard: usize,
 }
 
 /// What an operation came to, before it is stored.
@@ -93,11 +95,10 @@ impl Applied {
 
 impl Context {
     #[inline]
-    fn new(envelope: Envelope, position: Position, at: Timestamp) -> Self {
+    fn new(envelope: Envelope, position: Position, at: Timestamp, hint: &Hint) -> Self {
         let received = envelope.received_at.min(at).max(at.minus_micros(RECEIPT_AGE_MAX_US));
-        let account_hash = account_hash(&envelope.account);
-        let key_hash = key_hash(account_hash, envelope.namespace, &envelope.key);
-        Self { at, received, position, envelope, account_hash, key_hash }
+        let (account_hash, key_hash, shard) = (hint.account, hint.key, hint.shard as usize);
+        Self { at, received, position, envelope, account_hash, key_hash, shard }
     }
 }
 
@@ -216,54 +217,64 @@ impl Shard {
 impl Engine {
     /// Applies the record at `position`, sealed at `at`. Bytes that are not a record change nothing.
     pub fn apply(&mut self, position: Position, at: Timestamp, record: &[u8]) -> Result<Applied, RecordError> {
+        self.apply_hinted(position, at, record, &self.hint(record))
+    }
+
+    /// [`Engine::apply`] for whoever has the record's hint already. A shop may have been registered since.
+    pub fn apply_hinted(
+        &mut self,
+        position: Position,
+        at: Timestamp,
+        record: &[u8],
+        hint: &Hint,
+    ) -> Result<Applied, RecordError> {
+        debug_assert!(hint.is_for(&self.hint(record)), "the hint was made from this record");
         assert!(position > self.applied, "positions only grow");
         assert!(at >= self.at, "logged time never goes back");
         self.applied = position;
         self.at = at;
         if let Some((envelope, purchase)) = decode_purchase(record)? {
-            let c = Context::new(envelope, position, at);
-            return Ok(self.apply_purchase(&c, &purchase));
+            let c = Context::new(envelope, position, at, hint);
+            return Ok(self.apply_purchase(&c, &purchase, hint.shop));
         }
         let command = decode(record)?;
-        Ok(self.apply_command(&command, position, at))
+        let c = Context::new(command.envelope, position, at, hint);
+        Ok(self.apply_command(&command, &c))
     }
 
     #[inline]
-    fn apply_purchase(&mut self, c: &Context, purchase: &tegata_model::PurchaseRecord) -> Applied {
+    fn apply_purchase(&mut self, c: &Context, purchase: &PurchaseRecord, shop: u32) -> Applied {
         let fingerprint = purchase.fingerprint(&c.envelope.account);
-        let i = self.shard_of_hash(c.account_hash);
-        self.touched = i;
-        let (rules, shard) = (&self.rules, &mut self.shards[i]);
+        self.touched = c.shard;
+        let (rules, shard) = (&self.rules, &mut self.shards[c.shard]);
         shard.taken.clear();
         shard.forget(rules, c.at, FORGET_PER_COMMAND);
         match shard.check_key(rules, c) {
             KeyCheck::Known(n) => shard.repeat(n, fingerprint, false),
             KeyCheck::Refused(code) => Applied::refused(code, c.at),
-            KeyCheck::New => shard.purchase(rules, c, purchase, fingerprint),
+            KeyCheck::New => shard.purchase(rules, c, purchase, fingerprint, shop),
         }
     }
 
-    fn apply_command(&mut self, command: &Command, position: Position, at: Timestamp) -> Applied {
-        let c = Context::new(command.envelope, position, at);
+    fn apply_command(&mut self, command: &Command, c: &Context) -> Applied {
         let op = &command.operation;
-        if self.note(op, &c) {
+        if self.note(op, c) {
             self.shards[self.touched].taken.clear();
-            let decision = Decision { position, ..Decision::refusal(Code::Approved, at) };
+            let decision = Decision { position: c.position, ..Decision::refusal(Code::Approved, c.at) };
             return Applied { decision, effect: Effect::Noted, flagged: false };
         }
         let fingerprint = command.fingerprint().0;
-        let i = self.shard_of_hash(c.account_hash);
-        self.touched = i;
-        let shard = &mut self.shards[i];
+        self.touched = c.shard;
+        let shard = &mut self.shards[c.shard];
         shard.taken.clear();
-        shard.forget(&self.rules, at, FORGET_PER_COMMAND);
-        match shard.check_key(&self.rules, &c) {
+        shard.forget(&self.rules, c.at, FORGET_PER_COMMAND);
+        match shard.check_key(&self.rules, c) {
             KeyCheck::Known(n) => return shard.repeat(n, fingerprint, matches!(op, Operation::Fence)),
-            KeyCheck::Refused(code) => return Applied::refused(code, at),
+            KeyCheck::Refused(code) => return Applied::refused(code, c.at),
             KeyCheck::New => {}
         }
-        let verdict = self.execute(op, &c);
-        self.shards[i].conclude(&c, op.kind(), fingerprint, &verdict).0
+        let verdict = self.execute(op, c);
+        self.shards[c.shard].conclude(c, op.kind(), fingerprint, &verdict).0
     }
 
     /// Commands of the node itself. True when it was one.
@@ -289,8 +300,7 @@ impl Engine {
     }
 
     fn execute(&mut self, op: &Operation, c: &Context) -> Verdict {
-        let i = self.shard_of_hash(c.account_hash);
-        let (rules, shard) = (&mut self.rules, &mut self.shards[i]);
+        let (rules, shard) = (&mut self.rules, &mut self.shards[c.shard]);
         match op {
             Operation::Issue { programme, amount, expires_at, valid_from, stay_end_day, kind } => {
                 let life = crate::operate::LotTerms {
@@ -374,14 +384,13 @@ impl Engine {
     pub fn known(
         &self,
         envelope: &Envelope,
+        hint: &Hint,
         fingerprint: impl FnOnce() -> u64,
         fence: bool,
         at: Timestamp,
     ) -> Option<Applied> {
-        let hash = account_hash(&envelope.account);
-        let shard = &self.shards[self.shard_of_hash(hash)];
-        let key = key_hash(hash, envelope.namespace, &envelope.key);
-        let n = shard.decision(key, envelope.namespace, &envelope.account, &envelope.key)?;
+        let shard = &self.shards[hint.shard as usize];
+        let n = shard.decision(hint.key, envelope.namespace, &envelope.account, &envelope.key)?;
         if !envelope.key.created_at().is_some_and(|created| self.rules.remembers(created, at)) {
             return None;
         }

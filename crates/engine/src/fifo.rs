@@ -9,6 +9,9 @@ use std::collections::VecDeque;
 
 /// Slots of a chunk: as many slots of 96 bytes as fit into 2 MiB.
 const CHUNK: usize = 21_845;
+/// Slots that are cleared in one go ahead of use. Memory that is written to in order streams; slots filled one by one,
+/// now here and now in another shard, would each wait for their line.
+const AHEAD: usize = 64;
 
 /// A queue of slots, addressed by number.
 #[derive(Debug, Clone)]
@@ -42,7 +45,11 @@ impl<T: Slot> Fifo<T> {
         if at / CHUNK == self.chunks.len() {
             self.chunks.push_back(Vec::with_capacity(CHUNK));
         }
-        self.chunks[at / CHUNK].push(value);
+        let (chunk, i) = (&mut self.chunks[at / CHUNK], at % CHUNK);
+        if i == chunk.len() {
+            chunk.resize((i + AHEAD).min(CHUNK), T::default());
+        }
+        chunk[i] = value;
         self.len += 1;
         self.base.wrapping_add(at as u32)
     }
@@ -134,7 +141,7 @@ impl<T: Slot> Fifo<T> {
     /// Every slot with its number, oldest first.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (u32, &T)> {
         let first = self.first();
-        let slots = self.chunks.iter().flatten().skip(self.gone).zip(0u32..);
+        let slots = self.chunks.iter().flatten().skip(self.gone).take(self.len).zip(0u32..);
         slots.map(move |(s, i)| (first.wrapping_add(i), s)).filter(|(n, s)| *n != 0 && !s.vacant())
     }
 

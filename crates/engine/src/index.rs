@@ -5,6 +5,8 @@
 //! is bits 12 … 27 of the hash: it saves most looks at slots that do not match, and it holds the bit that a split
 //! needs, so that splitting never touches a slot.
 
+use std::hint::black_box;
+
 /// log2 of the buckets that an empty index has.
 const LEVEL_MIN: u32 = 12;
 /// log2 of the most buckets; the tag's last bit decides the last split.
@@ -15,6 +17,10 @@ const WIDTH: usize = 10;
 const LOAD: usize = 6;
 const CHUNK_SHIFT: u32 = 15;
 const CHUNK_MASK: usize = (1 << CHUNK_SHIFT) - 1;
+/// Buckets that are made, and buckets about to be split that are loaded, in one go: splits walk through the table in
+/// order, but so rarely that the processor does not see it and would wait for memory at each.
+const AHEAD: usize = 16;
+const _: () = assert!((1 << CHUNK_SHIFT) % AHEAD == 0 && (1 << LEVEL_MIN) % AHEAD == 0, "never across two chunks");
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -39,6 +45,16 @@ impl Bucket {
     #[inline]
     fn next(&self) -> u32 {
         self.meta >> 4
+    }
+
+    /// A bit for each reference in use whose tag is `tag`. All tags are compared, without a branch to guess wrong.
+    #[inline]
+    fn matching(&self, tag: u16) -> u32 {
+        let mut bits = 0;
+        for i in 0..WIDTH {
+            bits |= u32::from(self.tags[i] == tag) << i;
+        }
+        bits & ((1 << self.count()) - 1)
     }
 
     fn push(&mut self, tag: u16, slot: u32) -> bool {
@@ -95,7 +111,9 @@ impl Index {
     fn address(&self, hash: u64) -> usize {
         let mask = (1usize << self.level) - 1;
         let a = hash as usize & mask;
-        if a < self.split { hash as usize & (mask << 1 | 1) } else { a }
+        // Without a branch: which side of the split a hash falls on cannot be guessed.
+        let is_split = usize::from(a < self.split);
+        a | hash as usize & (is_split << self.level)
     }
 
     #[inline]
@@ -108,23 +126,24 @@ impl Index {
         &mut self.chunks[a >> CHUNK_SHIFT][a & CHUNK_MASK]
     }
 
-    /// Loads the bucket of `hash` and returns a word of it. Many of these in a row overlap their waits for memory.
+    /// A word of the bucket of `hash`, not loaded yet: many of these loaded in a row overlap their waits for memory.
     #[inline]
-    pub fn touch(&self, hash: u64) -> u32 {
-        self.bucket(self.address(hash)).meta
+    pub fn word(&self, hash: u64) -> &u32 {
+        &self.bucket(self.address(hash)).meta
+    }
+
+    /// A word of the overflow bucket of `hash`, if it has one; its bucket is loaded already.
+    #[inline]
+    pub fn overflow_word(&self, hash: u64) -> &u32 {
+        &self.overflow[self.bucket(self.address(hash)).next() as usize].meta
     }
 
     /// The first reference whose tag is that of `hash`, without a look at its slot; 0 when there is none.
     #[inline]
     pub fn guess(&self, hash: u64) -> u32 {
         let bucket = self.bucket(self.address(hash));
-        let t = tag(hash);
-        for i in 0..bucket.count() {
-            if bucket.tags[i] == t {
-                return bucket.refs[i];
-            }
-        }
-        0
+        let first = bucket.matching(tag(hash)).trailing_zeros() as usize;
+        bucket.refs.get(first).copied().unwrap_or(0)
     }
 
     /// The reference under `hash` that `is_it` confirms.
@@ -133,10 +152,13 @@ impl Index {
         let t = tag(hash);
         let mut bucket = self.bucket(self.address(hash));
         loop {
-            for i in 0..bucket.count() {
-                if bucket.tags[i] == t && is_it(bucket.refs[i]) {
-                    return Some(bucket.refs[i]);
+            let mut matching = bucket.matching(t);
+            while matching != 0 {
+                let slot = bucket.refs[matching.trailing_zeros() as usize % WIDTH];
+                if is_it(slot) {
+                    return Some(slot);
                 }
+                matching &= matching - 1;
             }
             match bucket.next() {
                 0 => return None,
@@ -181,7 +203,13 @@ impl Index {
         if to >> CHUNK_SHIFT == self.chunks.len() {
             self.chunks.push(Vec::with_capacity(1 << CHUNK_SHIFT));
         }
-        self.chunks[to >> CHUNK_SHIFT].push(Bucket::EMPTY);
+        if from.is_multiple_of(AHEAD) {
+            let chunk = &mut self.chunks[to >> CHUNK_SHIFT];
+            chunk.resize(chunk.len() + AHEAD, Bucket::EMPTY);
+            let soon = &self.chunks[from >> CHUNK_SHIFT][from & CHUNK_MASK..][..AHEAD];
+            black_box(soon.iter().fold(0, |sum, b| sum ^ b.meta));
+            black_box(soon.iter().fold(0, |sum, b| sum ^ self.overflow[b.next() as usize].meta));
+        }
         let bit = self.level - LEVEL_MIN;
         let mut old = std::mem::replace(self.bucket_mut(from), Bucket::EMPTY);
         loop {

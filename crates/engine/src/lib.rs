@@ -17,6 +17,7 @@ mod digest;
 mod fifo;
 mod funds;
 mod guard;
+mod hint;
 mod holds;
 mod index;
 mod operate;
@@ -28,16 +29,15 @@ mod slab;
 mod slots;
 mod snapshot;
 mod sums;
-mod touch;
 mod view;
 
 pub use apply::{Applied, Effect};
 pub use funds::Taken;
+pub use hint::{Hint, TOUCH_MAX};
 pub use operate::end_of_day;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 pub use snapshot::{Page, RestoreError, Restorer};
 pub use sums::{ShopSums, Sums};
-pub use touch::TOUCH_MAX;
 pub use view::{AccountView, LotView, Plan, Sizes};
 
 use shard::Shard;

@@ -14,15 +14,20 @@ const KIND_DEBIT: u16 = 4;
 impl Shard {
     /// Decides a purchase under a key that is new.
     #[inline]
-    pub(crate) fn purchase(&mut self, rules: &Rules, c: &Context, r: &PurchaseRecord, fingerprint: u64) -> Applied {
+    pub(crate) fn purchase(
+        &mut self,
+        rules: &Rules,
+        c: &Context,
+        r: &PurchaseRecord,
+        fingerprint: u64,
+        shop: u32,
+    ) -> Applied {
         let p = &r.purchase;
-        let like = match rules.shop(&p.shop) {
-            Some(shop) => (shop, like_hash(c.account_hash, shop, p.amount.get())),
-            None => (0, 0),
-        };
-        let newest = if like.0 == 0 { None } else { self.newest_like(like.1, c, like.0, p.amount.get()) };
-        let mut v = self.decide_purchase(rules, c, r, like.0, newest);
-        v.shop = like.0;
+        let shop = if shop == 0 { rules.shop(&p.shop).unwrap_or(0) } else { shop };
+        let like = like_hash(c.account_hash, shop, p.amount.get());
+        let newest = if shop == 0 { None } else { self.newest_like(like, c, shop, p.amount.get()) };
+        let mut v = self.decide_purchase(rules, c, r, shop, newest);
+        v.shop = shop;
         v.terminal = terminal_hash(&p.terminal);
         let approved = matches!(v.code, Code::Approved | Code::PartiallyApproved);
         if approved {
@@ -33,8 +38,8 @@ impl Shard {
         let (applied, n) = self.conclude(c, r.kind, fingerprint, &v);
         if approved {
             match newest {
-                Some(old) => self.like_index.replace(like.1, old, n),
-                None => self.like_index.insert(like.1, n),
+                Some(old) => self.like_index.replace(like, old, n),
+                None => self.like_index.insert(like, n),
             }
         }
         applied
@@ -67,6 +72,7 @@ impl Shard {
             return declined(self, Code::ShopUnknown);
         }
         let here = rules.shops.get(shop);
+        assert!(here.id == p.shop, "the slot is that of the shop that the record names");
         if here.life != Life::Active {
             return declined(self, Code::ShopSuspended);
         }

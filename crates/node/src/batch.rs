@@ -1,6 +1,7 @@
 //! Batches on their way: one that is open, and those that were sealed and are not durable yet.
 
 use crate::message::Waiter;
+use tegata_engine::Hint;
 use tegata_model::{Position, Timestamp};
 
 /// Who waits for a record, and on which thread of connections. `NOBODY` for the node's own commands.
@@ -21,6 +22,8 @@ pub(crate) struct Batch {
     pub(crate) at: Timestamp,
     pub(crate) body: Vec<u8>,
     pub(crate) tickets: Vec<Ticket>,
+    /// Where each record's data lies.
+    pub(crate) hints: Vec<Hint>,
     /// Records that are applied already, and their bytes.
     pub(crate) applied: usize,
     pub(crate) applied_bytes: usize,
@@ -29,9 +32,10 @@ pub(crate) struct Batch {
 impl Batch {
     /// Adds a record.
     #[inline]
-    pub(crate) fn push(&mut self, record: &[u8], ticket: Ticket) {
+    pub(crate) fn push(&mut self, record: &[u8], ticket: Ticket, hint: Hint) {
         self.body.extend_from_slice(record);
         self.tickets.push(ticket);
+        self.hints.push(hint);
     }
 
     /// The position of its last record.
@@ -46,6 +50,7 @@ impl Batch {
     pub(crate) fn clear(&mut self) {
         self.body.clear();
         self.tickets.clear();
+        self.hints.clear();
         self.applied = 0;
         self.applied_bytes = 0;
     }

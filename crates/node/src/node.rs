@@ -14,7 +14,7 @@ use crate::margin::Margin;
 use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts};
 use crate::plans::Plans;
 use std::collections::VecDeque;
-use tegata_engine::{Applied, Effect, Engine, TOUCH_MAX};
+use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
 use tegata_model::{
     Code, Command, Decision, Envelope, Extension, Mark, Operation, Position, Positions, RECORD_BYTES_MAX, Settings,
     Timestamp, decode, decode_envelope, encode, mix, record_len,
@@ -183,18 +183,25 @@ impl Node {
 
     /// Admits records from byte `at` on, while there is room; returns where it stopped.
     fn admit_all(&mut self, thread: u16, bundle: &Inbound, mut at: usize, mut index: usize) -> (usize, usize) {
-        while let Some(waiter) = bundle.waiters.get(index) {
-            let rest = &bundle.records[at..];
-            if index.is_multiple_of(TOUCH_MAX) {
-                self.engine.touch(rest);
+        for group in bundle.waiters[index..].chunks(TOUCH_MAX) {
+            let mut hints = [Hint::default(); TOUCH_MAX];
+            let mut ahead = &bundle.records[at..];
+            for hint in &mut hints[..group.len()] {
+                let (record, tail) = ahead.split_at(whole_record(ahead));
+                *hint = self.engine.hint(record);
+                ahead = tail;
             }
-            let len = record_len(rest).expect("the thread of connections wrote whole records");
-            if self.waiting_bytes <= self.limits.waiting_bytes_max && self.open_room() < len {
-                break;
+            self.engine.touch_keys(&hints[..group.len()]);
+            for (waiter, hint) in group.iter().zip(&hints) {
+                let rest = &bundle.records[at..];
+                let len = whole_record(rest);
+                if self.waiting_bytes <= self.limits.waiting_bytes_max && self.open_room() < len {
+                    return (at, index);
+                }
+                self.admit(Ticket { waiter: *waiter, thread }, &rest[..len], hint);
+                at += len;
+                index += 1;
             }
-            self.admit(Ticket { waiter: *waiter, thread }, &rest[..len]);
-            at += len;
-            index += 1;
         }
         (at, index)
     }
@@ -202,14 +209,14 @@ impl Node {
     /// One record: a known key is answered from memory; what may not or cannot be done is refused; the rest gets its
     /// place in the order.
     #[inline]
-    fn admit(&mut self, ticket: Ticket, record: &[u8]) {
+    fn admit(&mut self, ticket: Ticket, record: &[u8], hint: &Hint) {
         let Ok(envelope) = decode_envelope(record) else {
             return self.refuse(ticket, record, Code::Malformed, false);
         };
         let kind = u16::from_le_bytes([record[0], record[1]]);
         let print = || decode(record).map_or(0, |c| c.fingerprint().0);
         let is_fence = kind == Operation::Fence.kind();
-        if let Some(known) = self.engine.known(&envelope, print, is_fence, self.now) {
+        if let Some(known) = self.engine.known(&envelope, hint, print, is_fence, self.now) {
             self.give(ticket, kind as u8, &known);
             return;
         }
@@ -218,7 +225,7 @@ impl Node {
             return self.refuse(ticket, record, code, maybe);
         }
         self.in_flight[in_flight_slot(envelope.key.bytes())] += 1;
-        self.open.push(record, ticket);
+        self.open.push(record, ticket, *hint);
         self.next = self.next.next();
     }
 
@@ -274,7 +281,8 @@ impl Node {
         let envelope = Envelope { received_at: self.now, ..Envelope::default() };
         let mut record = Vec::with_capacity(RECORD_BYTES_MAX);
         encode(&Command { envelope, operation }, &mut record);
-        self.open.push(&record, Ticket::NOBODY);
+        let hint = self.engine.hint(&record);
+        self.open.push(&record, Ticket::NOBODY, hint);
         self.next = self.next.next();
     }
 
@@ -340,10 +348,13 @@ impl Node {
         while batch.applied < end {
             let position = Position::new(batch.first.get() + batch.applied as u64);
             let rest = &batch.body[batch.applied_bytes..];
-            let len = record_len(rest).expect("admitted records are whole");
+            if batch.applied.is_multiple_of(TOUCH_MAX) {
+                self.engine.touch(&batch.hints[batch.applied..]);
+            }
+            let len = whole_record(rest);
             let record = &rest[..len];
-            let ticket = batch.tickets[batch.applied];
-            let applied = self.engine.apply(position, batch.at, record).expect("admitted records decode");
+            let (ticket, hint) = (batch.tickets[batch.applied], &batch.hints[batch.applied]);
+            let applied = self.engine.apply_hinted(position, batch.at, record, hint).expect("admitted records decode");
             if ticket != Ticket::NOBODY {
                 self.settle(ticket, record, position, &applied);
             }
@@ -547,6 +558,12 @@ impl Node {
             }
         }
     }
+}
+
+/// Length of the first record in `bytes`, which hold whole records only: whoever wrote them checked each.
+#[inline]
+fn whole_record(bytes: &[u8]) -> usize {
+    record_len(bytes).expect("whole records")
 }
 
 /// Where the key is in a record.

@@ -3,7 +3,7 @@
 
 use crate::margin::Margin;
 use std::collections::VecDeque;
-use tegata_engine::{Applied, Engine};
+use tegata_engine::{Applied, Engine, Hint, TOUCH_MAX};
 use tegata_model::{Position, RecordError, Timestamp, record_len};
 
 /// Batch ends whose digests are kept for a later margin to name. More batches are never in flight.
@@ -102,11 +102,22 @@ impl Replay {
         self.delivered_to = self.delivered_to.max(m.delivered_to);
         let (mut rest, mut position, mut got) = (body, start, 0);
         while !rest.is_empty() {
-            let bad = |error| ReplayError::Record { position, error };
-            let (record, tail) = rest.split_at(record_len(rest).map_err(bad)?);
-            let applied = self.engine.apply(position, at, record).map_err(bad)?;
-            each(&self.engine, position, record, &applied);
-            (rest, position, got) = (tail, position.next(), got + 1);
+            let bad = |position| move |error| ReplayError::Record { position, error };
+            let mut hints = [Hint::default(); TOUCH_MAX];
+            let (mut ahead, mut group) = (rest, 0);
+            while group < TOUCH_MAX && !ahead.is_empty() {
+                let here = Position::new(position.get() + group as u64);
+                let (record, tail) = ahead.split_at(record_len(ahead).map_err(bad(here))?);
+                hints[group] = self.engine.hint(record);
+                (ahead, group) = (tail, group + 1);
+            }
+            self.engine.touch(&hints[..group]);
+            for hint in &hints[..group] {
+                let (record, tail) = rest.split_at(record_len(rest).map_err(bad(position))?);
+                let applied = self.engine.apply_hinted(position, at, record, hint).map_err(bad(position))?;
+                each(&self.engine, position, record, &applied);
+                (rest, position, got) = (tail, position.next(), got + 1);
+            }
         }
         if got != count {
             return Err(ReplayError::Count { position: start, expected: count, got });

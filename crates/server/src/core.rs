@@ -22,7 +22,7 @@ const IDLE: Duration = Duration::from_secs(1);
 /// How long the core rests when the snapshot's writer has enough to do.
 const SNAPSHOT_REST: Duration = Duration::from_millis(2);
 /// Records that are applied before their answers are handed out.
-const APPLY_AT_ONCE: usize = 128;
+const APPLY_AT_ONCE: usize = 256;
 /// Turns between two looks at the tables' sizes.
 const FACTS_EVERY: u64 = 256;
 

@@ -266,7 +266,10 @@ fn status_and_known_tell_without_changing() {
     assert_eq!(status(&core, &taken), Some((Code::Approved, State::PartlyReturned)));
     let known = |core: &Core, key, amount| {
         let command = tegata_model::Command { envelope: core.envelope("C1", key), operation: debit("S1", amount) };
-        let known = core.engine.known(&command.envelope, || command.fingerprint().0, false, core.at);
+        let mut record = Vec::new();
+        tegata_model::encode(&command, &mut record);
+        let hint = core.engine.hint(&record);
+        let known = core.engine.known(&command.envelope, &hint, || command.fingerprint().0, false, core.at);
         known.map(|a| a.decision.code)
     };
     assert_eq!(known(&core, taken, 1_000), Some(Code::Approved));

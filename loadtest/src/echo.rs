@@ -16,7 +16,7 @@ const STDIN: u64 = u64::MAX - 2;
 /// Bytes read from a caller at once.
 const READ_BYTES: usize = 64 << 10;
 /// As the server's: a batch is sealed when nothing is in flight, or when so much has gathered.
-const SEAL_BYTES: usize = 48 << 10;
+const SEAL_BYTES: usize = 64 << 10;
 const IN_FLIGHT_MAX: usize = 4;
 
 struct Caller {

@@ -2,15 +2,15 @@
 //! pays for the whole table.
 //!
 //! A bucket is one cache line: ten references, a 16-bit tag for each, and the number of an overflow bucket. The tag
-//! is bits 12 … 27 of the hash: it saves most looks at slots that do not match, and it holds the bit that a split
+//! is the 16 bits of the hash above those that choose among the first buckets: it saves most looks at slots that do not match, and it holds the bit that a split
 //! needs, so that splitting never touches a slot.
 
 use std::hint::black_box;
 
-/// log2 of the buckets that an empty index has.
+/// log2 of the buckets that an empty index has, unless it is known to stay small.
 const LEVEL_MIN: u32 = 12;
-/// log2 of the most buckets; the tag's last bit decides the last split.
-const LEVEL_MAX: u32 = LEVEL_MIN + 16;
+/// Bits of a tag: so often can the buckets double, since the tag's last bit decides the last split.
+const DOUBLINGS: u32 = 16;
 /// References in a bucket.
 const WIDTH: usize = 10;
 /// References per bucket, on average, beyond which a bucket is split.
@@ -20,7 +20,7 @@ const CHUNK_MASK: usize = (1 << CHUNK_SHIFT) - 1;
 /// Buckets that are made, and buckets about to be split that are loaded, in one go: splits walk through the table in
 /// order, but so rarely that the processor does not see it and would wait for memory at each.
 const AHEAD: usize = 16;
-const _: () = assert!((1 << CHUNK_SHIFT) % AHEAD == 0 && (1 << LEVEL_MIN) % AHEAD == 0, "never across two chunks");
+const _: () = assert!((1usize << CHUNK_SHIFT).is_multiple_of(AHEAD), "never across two chunks");
 
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
@@ -76,9 +76,9 @@ impl Bucket {
     }
 }
 
-/// The index.
+/// The index. It begins with 2^`MIN` buckets and can have 2^(`MIN` + 16).
 #[derive(Debug, Clone)]
-pub struct Index {
+pub struct Index<const MIN: u32 = LEVEL_MIN> {
     chunks: Vec<Vec<Bucket>>,
     overflow: Vec<Bucket>,
     overflow_free: Vec<u32>,
@@ -87,24 +87,27 @@ pub struct Index {
     len: usize,
 }
 
-#[inline]
-fn tag(hash: u64) -> u16 {
-    (hash >> LEVEL_MIN) as u16
-}
+impl<const MIN: u32> Index<MIN> {
+    const CHECKED: () = assert!((1usize << MIN).is_multiple_of(AHEAD) && MIN <= CHUNK_SHIFT, "buckets come in runs");
 
-impl Index {
     /// An empty index.
     pub fn new() -> Self {
+        let () = Self::CHECKED;
         let mut first = Vec::with_capacity(1 << CHUNK_SHIFT);
-        first.resize(1 << LEVEL_MIN, Bucket::EMPTY);
+        first.resize(1 << MIN, Bucket::EMPTY);
         Self {
             chunks: vec![first],
             overflow: vec![Bucket::EMPTY],
             overflow_free: Vec::new(),
-            level: LEVEL_MIN,
+            level: MIN,
             split: 0,
             len: 0,
         }
+    }
+
+    #[inline]
+    fn tag(hash: u64) -> u16 {
+        (hash >> MIN) as u16
     }
 
     #[inline]
@@ -142,14 +145,14 @@ impl Index {
     #[inline]
     pub fn guess(&self, hash: u64) -> u32 {
         let bucket = self.bucket(self.address(hash));
-        let first = bucket.matching(tag(hash)).trailing_zeros() as usize;
+        let first = bucket.matching(Self::tag(hash)).trailing_zeros() as usize;
         bucket.refs.get(first).copied().unwrap_or(0)
     }
 
     /// The reference under `hash` that `is_it` confirms.
     #[inline]
     pub fn find(&self, hash: u64, mut is_it: impl FnMut(u32) -> bool) -> Option<u32> {
-        let t = tag(hash);
+        let t = Self::tag(hash);
         let mut bucket = self.bucket(self.address(hash));
         loop {
             let mut matching = bucket.matching(t);
@@ -171,11 +174,11 @@ impl Index {
     #[inline]
     pub fn insert(&mut self, hash: u64, slot: u32) {
         let a = self.address(hash);
-        if !self.bucket_mut(a).push(tag(hash), slot) {
-            self.insert_overflow(a, tag(hash), slot);
+        if !self.bucket_mut(a).push(Self::tag(hash), slot) {
+            self.insert_overflow(a, Self::tag(hash), slot);
         }
         self.len += 1;
-        if self.len > LOAD * ((1 << self.level) + self.split) && self.level < LEVEL_MAX {
+        if self.len > LOAD * ((1 << self.level) + self.split) && self.level < MIN + DOUBLINGS {
             self.split_one();
         }
     }
@@ -210,7 +213,7 @@ impl Index {
             black_box(soon.iter().fold(0, |sum, b| sum ^ b.meta));
             black_box(soon.iter().fold(0, |sum, b| sum ^ self.overflow[b.next() as usize].meta));
         }
-        let bit = self.level - LEVEL_MIN;
+        let bit = self.level - MIN;
         let mut old = std::mem::replace(self.bucket_mut(from), Bucket::EMPTY);
         loop {
             for i in 0..old.count() {
@@ -258,7 +261,7 @@ impl Index {
     #[inline]
     fn place(&self, hash: u64, slot: u32) -> Option<(usize, u32, usize)> {
         let a = self.address(hash);
-        let (t, mut n) = (tag(hash), 0);
+        let (t, mut n) = (Self::tag(hash), 0);
         let mut bucket = self.bucket(a);
         loop {
             for i in 0..bucket.count() {
@@ -293,7 +296,7 @@ mod tests {
 
     #[test]
     fn finds_what_was_put_in_through_every_split() {
-        let mut index = Index::new();
+        let mut index = Index::<5>::new();
         let n = 200_000u32;
         for i in 1..=n {
             index.insert(mix(u64::from(i), 7), i);
@@ -314,7 +317,7 @@ mod tests {
 
     #[test]
     fn equal_hashes_overflow_and_are_still_found() {
-        let mut index = Index::new();
+        let mut index: Index = Index::new();
         for i in 1..=500 {
             index.insert(42, i);
         }

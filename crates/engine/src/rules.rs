@@ -18,6 +18,10 @@ const RESTARTS_MAX: usize = 64;
 /// T1 ends this long after the core is back to normal.
 const NORMAL_GRACE_S: u64 = 600;
 
+/// A few hundred shops must fit into the processor's cache: each payment asks for one.
+type ShopIndex = Index<5>;
+const _: () = assert!(SHOPS_MAX < 6 << (5 + 16), "the index can hold them all");
+
 /// A programme with its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProgrammeEntry {
@@ -73,7 +77,7 @@ pub struct Rules {
     pub programmes: Vec<ProgrammeEntry>,
     /// Registered shops.
     pub shops: Slab<Shop>,
-    shop_index: Index,
+    shop_index: ShopIndex,
     /// In the order in which they were made.
     pub extensions: Vec<ExtensionEntry>,
     /// Oldest first.
@@ -101,7 +105,7 @@ impl Rules {
             settings: Settings::default(),
             programmes: Vec::new(),
             shops: Slab::new(),
-            shop_index: Index::new(),
+            shop_index: ShopIndex::new(),
             extensions: Vec::new(),
             restarts: Vec::new(),
             degraded_since: None,
@@ -113,7 +117,7 @@ impl Rules {
 
     /// With the shops' index made from their slots.
     pub(crate) fn indexed(self) -> Self {
-        let mut shop_index = Index::new();
+        let mut shop_index = ShopIndex::new();
         for (n, shop) in self.shops.iter() {
             shop_index.insert(hash_bytes(3, shop.id.bytes()), n);
         }

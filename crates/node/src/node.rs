@@ -44,7 +44,7 @@ impl Default for Limits {
         Self {
             threads: 1,
             batch_bytes_max: 256 << 10,
-            seal_bytes: 24 << 10,
+            seal_bytes: 64 << 10,
             in_flight_max: 4,
             waiting_bytes_max: 64 << 20,
             accounts_max: 100_000_000,

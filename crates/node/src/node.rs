@@ -303,7 +303,9 @@ impl Node {
     #[must_use]
     pub fn wants_to_seal(&self, in_flight: usize) -> bool {
         !self.open.is_empty()
-            && (in_flight == 0
+            && ((in_flight == 0
+                && (self.open.body.len() >= 32 << 10
+                    || self.sealed.front().is_none_or(|b| b.last().get() > self.durable)))
                 || (in_flight < self.limits.in_flight_max && self.open.body.len() >= self.limits.seal_bytes))
     }
 

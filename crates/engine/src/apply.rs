@@ -8,8 +8,8 @@ use crate::rules::Rules;
 use crate::shard::{Shard, account_hash, key_hash};
 use crate::slots::{Remembered, flag};
 use tegata_model::{
-    Approval, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position, PurchaseRecord, RecordError, State,
-    Timestamp, Yen, decode, decode_purchase,
+    Approval, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position, PurchaseRecord, RecordError,
+    State, Timestamp, Yen, decode, decode_purchase,
 };
 
 /// A receipt is never logged as more than this before its batch (FIELD, lots and expiry).

@@ -7,9 +7,10 @@
 
 use crate::Engine;
 use crate::guard::like_hash;
-use crate::shard::{account_hash, key_hash};
+use crate::index::Bucket;
+use crate::shard::{account_hash_of, key_hash};
 use std::hint::black_box;
-use tegata_model::{Envelope, Purchase, decode_envelope};
+use tegata_model::{Purchase, scope_of};
 
 /// Records that one call loads for.
 pub const TOUCH_MAX: usize = 32;
@@ -32,30 +33,20 @@ impl Hint {
     }
 }
 
-/// Loads many words side by side. The loop is so short that the processor has all of them under way at once.
-#[inline]
-fn load(words: &[&u32]) {
-    black_box(words.iter().fold(0, |sum, word| sum ^ **word));
-}
-
 impl Engine {
     /// Where the data of a record lies. Bytes that are no record get a hint of no use.
     #[must_use]
     #[inline]
     pub fn hint(&self, record: &[u8]) -> Hint {
-        decode_envelope(record).map_or_else(|_| Hint::default(), |e| self.hint_for(&e, record))
-    }
-
-    /// [`Engine::hint`] for a record whose envelope is decoded already.
-    #[must_use]
-    #[inline]
-    pub fn hint_for(&self, e: &Envelope, record: &[u8]) -> Hint {
-        let account = account_hash(&e.account);
-        let (shop, amount) = Purchase::shop_and_amount(record).unwrap_or_default();
-        let shop = if shop.is_none() { 0 } else { self.rules.shop(&shop).unwrap_or(0) };
+        let Some((namespace, account, key)) = scope_of(record) else { return Hint::default() };
+        let account = account_hash_of(account);
+        let (shop, amount) = match Purchase::shop_and_amount(record) {
+            Some((shop, amount)) => (self.rules.shop_named(shop).unwrap_or(0), amount),
+            None => (0, 0),
+        };
         Hint {
             account,
-            key: key_hash(account, e.namespace, &e.key),
+            key: key_hash(account, namespace, &key),
             like: like_hash(account, shop, amount),
             shard: self.shard_of_hash(account) as u32,
             shop,
@@ -64,29 +55,32 @@ impl Engine {
 
     /// Loads what it takes to look up the keys of at most [`TOUCH_MAX`] records.
     pub fn touch_keys(&self, hints: &[Hint]) {
-        let mut words = [&0; TOUCH_MAX];
-        for (h, word) in hints.iter().zip(&mut words) {
-            *word = self.shards[h.shard as usize].key_index.word(h.key);
+        let mut buckets = [&Bucket::EMPTY; TOUCH_MAX];
+        for (h, bucket) in hints.iter().zip(&mut buckets) {
+            *bucket = self.shards[h.shard as usize].key_index.bucket_of(h.key);
         }
-        load(&words);
+        black_box(buckets.iter().fold(0, |sum, b| sum ^ b.word()));
     }
 
     /// Loads what applying at most [`TOUCH_MAX`] records will need.
     pub fn touch(&self, hints: &[Hint]) {
+        let mut buckets = [[&Bucket::EMPTY; 3]; TOUCH_MAX];
+        let mut sum = 0;
+        for (h, buckets) in hints.iter().zip(&mut buckets) {
+            let s = &self.shards[h.shard as usize];
+            *buckets =
+                [s.account_index.bucket_of(h.account), s.like_index.bucket_of(h.like), s.key_index.bucket_of(h.key)];
+            sum ^= s.shops.get(h.shop as usize).map_or(0, |shop| shop.count);
+        }
+        // Loops so short that the processor has all of their loads under way at once.
+        sum ^= buckets.as_flattened().iter().fold(0, |sum, b| sum ^ u64::from(b.word()));
         let mut words = [[&0; 3]; TOUCH_MAX];
-        let mut shops = 0;
-        for (h, words) in hints.iter().zip(&mut words) {
+        for ((h, [account, like, key]), words) in hints.iter().zip(buckets).zip(&mut words) {
             let s = &self.shards[h.shard as usize];
-            *words = [s.account_index.word(h.account), s.like_index.word(h.like), s.key_index.word(h.key)];
-            shops ^= s.shops.get(h.shop as usize).map_or(0, |shop| shop.count);
+            let account = &s.accounts.get(s.account_index.guess(account, h.account)).holds;
+            *words = [account, s.like_index.overflow_word(like), s.key_index.overflow_word(key)];
         }
-        black_box(shops);
-        load(words.as_flattened());
-        for (h, words) in hints.iter().zip(&mut words) {
-            let s = &self.shards[h.shard as usize];
-            let account = &s.accounts.get(s.account_index.guess(h.account)).holds;
-            *words = [account, s.like_index.overflow_word(h.like), s.key_index.overflow_word(h.key)];
-        }
-        load(words.as_flattened());
+        sum ^= words.as_flattened().iter().fold(0, |sum, word| sum ^ u64::from(**word));
+        black_box(sum);
     }
 }

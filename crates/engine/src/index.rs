@@ -5,7 +5,7 @@
 //! is the 16 bits of the hash above those that choose among the first buckets: it saves most looks at slots that do not match, and it holds the bit that a split
 //! needs, so that splitting never touches a slot.
 
-use std::hint::black_box;
+use std::hint::{black_box, select_unpredictable};
 
 /// log2 of the buckets that an empty index has, unless it is known to stay small.
 const LEVEL_MIN: u32 = 12;
@@ -22,9 +22,10 @@ const CHUNK_MASK: usize = (1 << CHUNK_SHIFT) - 1;
 const AHEAD: usize = 16;
 const _: () = assert!((1usize << CHUNK_SHIFT).is_multiple_of(AHEAD), "never across two chunks");
 
+/// One cache line of references.
 #[derive(Debug, Clone, Copy)]
 #[repr(C, align(64))]
-struct Bucket {
+pub struct Bucket {
     refs: [u32; WIDTH],
     tags: [u16; WIDTH],
     /// Overflow bucket number (0: none) × 16 + references in use.
@@ -35,7 +36,13 @@ const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is one cache line");
 const _: () = assert!(WIDTH < 16, "the count fits into four bits");
 
 impl Bucket {
-    const EMPTY: Self = Self { refs: [0; WIDTH], tags: [0; WIDTH], meta: 0 };
+    pub const EMPTY: Self = Self { refs: [0; WIDTH], tags: [0; WIDTH], meta: 0 };
+
+    /// A word of it, to have it loaded.
+    #[inline]
+    pub fn word(&self) -> u32 {
+        self.meta
+    }
 
     #[inline]
     fn count(&self) -> usize {
@@ -84,6 +91,8 @@ pub struct Index<const MIN: u32 = LEVEL_MIN> {
     overflow_free: Vec<u32>,
     level: u32,
     split: usize,
+    /// 2^level + split.
+    buckets: usize,
     len: usize,
 }
 
@@ -101,6 +110,7 @@ impl<const MIN: u32> Index<MIN> {
             overflow_free: Vec::new(),
             level: MIN,
             split: 0,
+            buckets: 1 << MIN,
             len: 0,
         }
     }
@@ -113,10 +123,9 @@ impl<const MIN: u32> Index<MIN> {
     #[inline]
     fn address(&self, hash: u64) -> usize {
         let mask = (1usize << self.level) - 1;
-        let a = hash as usize & mask;
-        // Without a branch: which side of the split a hash falls on cannot be guessed.
-        let is_split = usize::from(a < self.split);
-        a | hash as usize & (is_split << self.level)
+        let wide = hash as usize & (mask << 1 | 1);
+        // Which side of the split a hash falls on cannot be guessed.
+        select_unpredictable(wide < self.buckets, wide, wide & mask)
     }
 
     #[inline]
@@ -129,22 +138,21 @@ impl<const MIN: u32> Index<MIN> {
         &mut self.chunks[a >> CHUNK_SHIFT][a & CHUNK_MASK]
     }
 
-    /// A word of the bucket of `hash`, not loaded yet: many of these loaded in a row overlap their waits for memory.
+    /// The bucket of `hash`, not loaded yet: many of these loaded in a row overlap their waits for memory.
     #[inline]
-    pub fn word(&self, hash: u64) -> &u32 {
-        &self.bucket(self.address(hash)).meta
+    pub fn bucket_of(&self, hash: u64) -> &Bucket {
+        self.bucket(self.address(hash))
     }
 
-    /// A word of the overflow bucket of `hash`, if it has one; its bucket is loaded already.
+    /// A word of the overflow bucket of a bucket, if it has one.
     #[inline]
-    pub fn overflow_word(&self, hash: u64) -> &u32 {
-        &self.overflow[self.bucket(self.address(hash)).next() as usize].meta
+    pub fn overflow_word(&self, bucket: &Bucket) -> &u32 {
+        &self.overflow[bucket.next() as usize].meta
     }
 
-    /// The first reference whose tag is that of `hash`, without a look at its slot; 0 when there is none.
+    /// The first reference in the bucket of `hash` that has its tag, without a look at its slot; 0 when there is none.
     #[inline]
-    pub fn guess(&self, hash: u64) -> u32 {
-        let bucket = self.bucket(self.address(hash));
+    pub fn guess(&self, bucket: &Bucket, hash: u64) -> u32 {
         let first = bucket.matching(Self::tag(hash)).trailing_zeros() as usize;
         bucket.refs.get(first).copied().unwrap_or(0)
     }
@@ -178,7 +186,7 @@ impl<const MIN: u32> Index<MIN> {
             self.insert_overflow(a, Self::tag(hash), slot);
         }
         self.len += 1;
-        if self.len > LOAD * ((1 << self.level) + self.split) && self.level < MIN + DOUBLINGS {
+        if self.len > LOAD * self.buckets && self.level < MIN + DOUBLINGS {
             self.split_one();
         }
     }
@@ -202,7 +210,7 @@ impl<const MIN: u32> Index<MIN> {
 
     fn split_one(&mut self) {
         let from = self.split;
-        let to = (1usize << self.level) + from;
+        let to = self.buckets;
         if to >> CHUNK_SHIFT == self.chunks.len() {
             self.chunks.push(Vec::with_capacity(1 << CHUNK_SHIFT));
         }
@@ -231,6 +239,7 @@ impl<const MIN: u32> Index<MIN> {
             }
         }
         self.split += 1;
+        self.buckets += 1;
         if self.split == 1 << self.level {
             self.level += 1;
             self.split = 0;

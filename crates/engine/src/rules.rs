@@ -162,7 +162,13 @@ impl Rules {
     /// A shop's slot.
     #[inline]
     pub fn shop(&self, id: &ShopId) -> Option<u32> {
-        self.shop_index.find(hash_bytes(3, id.bytes()), |n| self.shops.get(n).id == *id)
+        self.shop_named(id.bytes())
+    }
+
+    /// The slot of a shop by the bytes of its id, whether they are an id or not.
+    #[inline]
+    pub(crate) fn shop_named(&self, id: &[u8; 16]) -> Option<u32> {
+        self.shop_index.find(hash_bytes(3, id), |n| self.shops.get(n).id.bytes() == id)
     }
 
     /// Registers a shop, or changes its name and programme.

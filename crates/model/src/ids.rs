@@ -48,16 +48,18 @@ const fn first_bad<const N: usize>(b: &[u8; N]) -> Option<usize> {
     None
 }
 
-/// [`first_bad`] as a question, answered for all bytes at once: this is asked several times for every payment.
+/// [`first_bad`] as a question, answered for all bytes at once: this is asked several times for every payment. The
+/// first character is the lowest byte; no sum carries into the next byte, because the high bits are checked to be clear.
 #[inline]
 const fn is_good(v: u128) -> bool {
     const ONES: u128 = u128::from_le_bytes([1; 16]);
     const HIGH: u128 = ONES << 7;
-    let used = (128 - v.leading_zeros()).next_multiple_of(8);
-    // The padding counts as the lowest printable character; a zero before the last used byte does not.
-    let padding = if used == 128 { 0 } else { (ONES * 0x21) << used };
-    let v = v | padding;
-    v & HIGH == 0 && (v + ONES) & HIGH == 0 && ((v | HIGH) - ONES * 0x21) & HIGH == HIGH
+    let ascii = (v | v.wrapping_add(ONES)) & HIGH == 0;
+    let used = v.wrapping_add(ONES * 0x7F) & HIGH;
+    let printable = v.wrapping_add(ONES * (0x80 - 0x21)) & HIGH;
+    // 0xFF for each byte in use: a number of the form 2^n - 1 when no byte before the last of them is zero.
+    let all = (used << 1).wrapping_sub(used >> 7);
+    ascii && used == printable && all & all.wrapping_add(1) == 0
 }
 
 macro_rules! text_id {

@@ -504,6 +504,15 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, RecordError> {
     get_envelope(&mut Reader::new(bytes))
 }
 
+/// Whose key a record has, for which account: unchecked, for whoever only wants to look ahead.
+#[must_use]
+#[inline]
+pub fn scope_of(record: &[u8]) -> Option<(NamespaceId, &[u8; 16], Key)> {
+    let (namespace, rest) = record.get(24..RECORD_HEADER_BYTES)?.split_first_chunk()?;
+    let (account, key) = rest.get(4..)?.split_first_chunk()?;
+    Some((NamespaceId::new(u32::from_le_bytes(*namespace)), account, Key::from_bytes(*key.first_chunk()?)))
+}
+
 /// A debit, a confirmed debit or a hold, as its record has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurchaseRecord {
@@ -550,12 +559,12 @@ impl Purchase {
     /// Shop and amount of a purchase's record, unchecked, for whoever only wants to look ahead.
     #[must_use]
     #[inline]
-    pub fn shop_and_amount(record: &[u8]) -> Option<(ShopId, u64)> {
+    pub fn shop_and_amount(record: &[u8]) -> Option<(&[u8; 16], u64)> {
         if !(4..=6).contains(record.first()?) {
             return None;
         }
-        let shop = record.get(RECORD_HEADER_BYTES..)?.first_chunk()?;
-        let amount = record.get(RECORD_HEADER_BYTES + 24..)?.first_chunk()?;
-        Some((ShopId::from_bytes(*shop).ok()?, u64::from_le_bytes(*amount)))
+        let (shop, rest) = record.get(RECORD_HEADER_BYTES..)?.split_first_chunk()?;
+        let amount = rest.get(8..)?.first_chunk()?;
+        Some((shop, u64::from_le_bytes(*amount)))
     }
 }

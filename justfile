@@ -10,4 +10,4 @@ loom: && shuttle
 shuttle:
     cargo shuttle
 bench:
-    cargo run --release -p tegata-bench --bin debits -- --connections 64 --depth 16 --seconds 5 --json
+    cargo run --release -p tegata-bench --bin numbers

@@ -1,0 +1,13 @@
+//! What the programs of this folder measure, one module for each question. Each program answers one; `numbers` asks all
+//! of them and holds the answers against the goals.
+#![forbid(unsafe_code)]
+
+mod machine;
+mod rate;
+mod restart;
+mod tables;
+
+pub use machine::{command, commit, machine};
+pub use rate::{Rates, Shape, per_second, rates, us};
+pub use restart::{Restarts, restarts};
+pub use tables::{Tables, tables};

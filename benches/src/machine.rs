@@ -1,0 +1,44 @@
+//! Where and of what a measurement was made: a figure without them says nothing.
+
+use std::process::Command;
+
+/// The machine in one line: processor, how many, memory, kernel.
+#[must_use]
+pub fn machine() -> String {
+    let field = |file: &str, name: &str| {
+        let text = std::fs::read_to_string(file).unwrap_or_default();
+        let line = text.lines().find(|l| l.starts_with(name)).unwrap_or_default();
+        line.split_once(':').map(|(_, v)| v.trim().to_owned()).unwrap_or_default()
+    };
+    let processors = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let kib: u64 = field("/proc/meminfo", "MemTotal").split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0);
+    let kernel = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let model = field("/proc/cpuinfo", "model name");
+    format!("{processors} × {model}, {} GiB, Linux {}", kib >> 20, kernel.trim())
+}
+
+/// The commit that the working tree stands on, and whether it was changed since.
+#[must_use]
+pub fn commit() -> String {
+    let git = |args: &[&str]| {
+        let out = Command::new("git").args(args).output().ok()?;
+        out.status.success().then(|| String::from_utf8_lossy(&out.stdout).trim().to_owned())
+    };
+    match (git(&["rev-parse", "--short", "HEAD"]), git(&["status", "--porcelain", "--untracked-files=no"])) {
+        (Some(commit), Some(changes)) if changes.is_empty() => commit,
+        (Some(commit), _) => format!("{commit} with changes"),
+        _ => "not a checkout".to_owned(),
+    }
+}
+
+/// The command line that was run.
+#[must_use]
+pub fn command() -> String {
+    let mut args = std::env::args();
+    let program = args.next().unwrap_or_default();
+    let name = std::path::Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
+    let rest: Vec<String> = args.collect();
+    format!("cargo run --release -p tegata-bench --bin {name} -- {}", rest.join(" "))
+        .trim_end_matches(" -- ")
+        .to_owned()
+}

@@ -1,0 +1,116 @@
+//! How long a server with many coupons takes to come back, from its log and from a snapshot, and what payments feel
+//! while a snapshot is written. Real processes, real files.
+
+use crate::rate::{BALANCE, SHOPS, per_second, us};
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+use tegata_load::{CHILD_SERVE, Link, LinkError, Plan, Purchases, ServerProcess, run, seed};
+use tegata_model::Amount;
+use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE, RequestHeader, encode_request};
+
+/// How long payments are watched with no snapshot.
+const WINDOW: Duration = Duration::from_secs(5);
+/// How often it is looked whether a snapshot is whole.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// What was measured.
+#[derive(Debug)]
+pub struct Restarts {
+    /// Records that the restart from the log replayed.
+    pub replayed: u64,
+    /// From the start of the process to ready, by the server's own clock, ms.
+    pub replay_ms: u64,
+    /// Size of the snapshot's file.
+    pub snapshot_bytes: u64,
+    /// To ready from the snapshot, ms.
+    pub snapshot_ms: u64,
+    /// Debits a second in a closed loop; the other runs offer half of it.
+    pub full_load: f64,
+    /// p99 at half load, µs: with no snapshot.
+    pub p99_us: f64,
+    /// p99 at half load, µs: while one is written.
+    pub p99_beside_us: f64,
+    /// How long the snapshot took.
+    pub snapshot_took: Duration,
+    /// Answers at half load that were not approved.
+    pub not_approved: u64,
+}
+
+/// Measures with so many coupons, each issued by one decision.
+pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<Restarts, LinkError> {
+    let dir = match dir {
+        Some(d) => tempfile::tempdir_in(d)?,
+        None => tempfile::tempdir()?,
+    };
+    let data = dir.path().join("data");
+    let start = |warm: usize| {
+        ServerProcess::start(CHILD_SERVE, &data, &["snapshot_bytes=0".to_owned(), format!("warm_bytes={warm}")])
+    };
+    let server = start(warm_bytes)?;
+    seed(server.operate, coupons, SHOPS, Amount::new(BALANCE).expect("in range"))?;
+    server.stop()?;
+    // From here on as after a failure: no memory is touched before.
+    let server = start(0)?;
+    let (replayed, replay_ms) = (server.replayed, server.ready_ms);
+    let snapshot_bytes = take_snapshot(&server, &data)?;
+    server.stop()?;
+    let server = start(warm_bytes)?;
+    let snapshot_ms = server.ready_ms;
+    assert!(server.snapshot > 0, "the start came from the snapshot");
+
+    let mut purchases = Purchases::new(coupons, SHOPS, 20_230_224);
+    let plan = |rate, window| Plan {
+        addr: server.addr,
+        connections: 64,
+        depth: 16,
+        rate,
+        warm_up: Duration::from_secs(1),
+        window,
+    };
+    let full_load = per_second(&run(&plan(None, Duration::from_secs(2)), &mut purchases)?);
+    let half = Some((full_load / 2.0) as u64);
+    let without = run(&plan(half, WINDOW), &mut purchases)?;
+    let began = std::time::Instant::now();
+    let (beside, took) = thread::scope(|s| {
+        let taking = s.spawn(|| take_snapshot(&server, &data).map(|_| began.elapsed()));
+        // The first second is warm-up: the window lies wholly inside the snapshot if that takes longer than both.
+        let beside = run(&plan(half, Duration::from_secs(2)), &mut purchases);
+        (beside, taking.join().expect("no panic"))
+    });
+    let (beside, snapshot_took) = (beside?, took?);
+    server.stop()?;
+    Ok(Restarts {
+        replayed,
+        replay_ms,
+        snapshot_bytes,
+        snapshot_ms,
+        full_load,
+        p99_us: us(&without, 0.99),
+        p99_beside_us: us(&beside, 0.99),
+        snapshot_took,
+        not_approved: [&without, &beside].iter().map(|o| o.declined + o.suspected + o.errors).sum(),
+    })
+}
+
+/// Has a snapshot taken and waits until it is whole; returns the bytes of all snapshots there.
+fn take_snapshot(server: &ServerProcess, data: &Path) -> Result<u64, LinkError> {
+    let newest = || tegata_journal::snapshots(data).map(|all| all.first().copied().unwrap_or(0));
+    let before = newest()?;
+    let mut link = Link::open(server.operate, true)?;
+    let mut out = Vec::new();
+    encode_request(&RequestHeader { kind: KIND_SNAPSHOT_TAKE, ..RequestHeader::default() }, &mut out);
+    link.send(&out)?;
+    match link.receive()?.body {
+        AnswerBody::Snapshot(s) if s.started => {}
+        other => return Err(LinkError::Unexpected(Box::new(other))),
+    }
+    loop {
+        if newest()? > before {
+            return std::fs::read_dir(data.join("snapshots"))?
+                .try_fold(0, |sum, entry| Ok(sum + entry?.metadata()?.len()))
+                .map_err(LinkError::Io);
+        }
+        thread::sleep(LOOK_EVERY);
+    }
+}

@@ -14,6 +14,7 @@ use crate::store::sync_dir;
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
+use std::time::Instant;
 
 const HEADER_BYTES: usize = 64;
 const BLOCK_HEADER_BYTES: usize = 16;
@@ -21,8 +22,8 @@ const TRAILER_BYTES: usize = 256;
 const TRAILER_MAGIC: [u8; 8] = *b"TGTTRAIL";
 /// No block is longer; a length beyond is damage, and nothing is allocated for it.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 8 << 20;
-/// Bytes after which what was written is flushed, so that the disk is never handed a gigabyte at once.
-const FLUSH_EVERY: u64 = 4 << 20;
+/// Bytes after which what was written is flushed, so that the log's next write never waits behind more than this.
+const FLUSH_EVERY: u64 = 1 << 20;
 
 /// What stands at the end of a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -136,8 +137,11 @@ impl BlocksWriter {
         self.unflushed += payload.len() as u64;
         if self.unflushed >= FLUSH_EVERY {
             self.unflushed = 0;
+            let began = Instant::now();
             self.out.flush()?;
             self.out.get_ref().sync_data()?;
+            // Half of the disk's time is left to the log.
+            std::thread::sleep(began.elapsed());
         }
         Ok(())
     }

@@ -34,5 +34,6 @@ pub use layout::{BATCH_HEADER_BYTES, BLOCK, Damage, MARGIN_BYTES, VERSION};
 pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
+pub use segments::be_modest;
 pub use snapshots::{SnapshotWriter, prune_snapshots, read_snapshot, snapshot_trailer, snapshots};
 pub use writer::{BatchMeta, Writer};

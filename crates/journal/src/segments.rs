@@ -192,9 +192,9 @@ fn make(
     }
 }
 
-/// The log's own thread goes first.
+/// The calling thread gives way to the log's own, and to whoever answers payments.
 #[allow(unsafe_code, reason = "niceness has no safe wrapper among the dependencies")]
-fn be_modest() {
+pub fn be_modest() {
     // SAFETY: setpriority takes numbers only; with 0 it means the calling thread.
     let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 10) };
 }

@@ -11,13 +11,14 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_journal::{
-    MARGIN_BYTES, ReadError, SnapshotWriter, Trailer, archive_retired, prune_snapshots, read_snapshot,
+    MARGIN_BYTES, ReadError, SnapshotWriter, Trailer, archive_retired, be_modest, prune_snapshots, read_snapshot,
 };
 
-/// Slots of a page: it is copied in well under a tenth of a millisecond.
-const PAGE_SLOTS: usize = 2_048;
+/// Slots of a page. It is copied in some microseconds, and is small enough for the allocator to use its memory again:
+/// memory that is touched for the first time costs more than the copying.
+const PAGE_SLOTS: usize = 256;
 /// Pages that wait for the disk; then the copying waits, and payments go on.
-const PAGES_WAITING: usize = 4;
+const PAGES_WAITING: usize = 32;
 /// Snapshots that are kept.
 const KEEP: usize = 2;
 
@@ -135,6 +136,7 @@ impl Taking {
     pub(crate) fn start(b: Beginning) -> std::io::Result<Self> {
         let (pages, pieces) = sync_channel(PAGES_WAITING);
         let write = move || {
+            be_modest();
             if let Err(e) = write(&b, &pieces) {
                 eprintln!("tegata: the snapshot at position {} was not taken: {e}", b.position);
             }

@@ -281,6 +281,8 @@ impl Core {
     }
 
     fn publish(&mut self) {
+        self.shared.positions.advance(Mark::Acked, self.node.delivered_to());
+        assert_eq!(self.shared.positions.snapshot().check(), Ok(()), "the positions are in order");
         let facts = self.node.facts();
         if let Ok(mut shared) = self.shared.facts.lock() {
             *shared = facts;

@@ -99,7 +99,7 @@ fn metrics(shared: &Shared) -> String {
         ("{mark=\"submitted\"}", at(Mark::Submitted)),
         ("{mark=\"durable\"}", at(Mark::Durable)),
         ("{mark=\"applied\"}", at(Mark::Applied)),
-        ("{mark=\"delivered\"}", facts.delivered),
+        ("{mark=\"acked\"}", at(Mark::Acked)),
     ];
     one("position", "gauge", "Positions in the log.", &positions);
     one("in_flight", "gauge", "Commands accepted and not yet answered.", &[("", facts.in_flight)]);

@@ -3,8 +3,8 @@
 //!
 //! ```text
 //! accepted ──▶ submitted ──▶ durable ──▶ applied ──▶ acked          acked ≤ applied ≤ durable ≤ submitted ≤ accepted
-//!  in the log's  handed to    flushed     decided     answered
-//!  order         the disk
+//!  in the log's  handed to    flushed     decided     delivered, or
+//!  order         the disk                             logged as not
 //! ```
 //!
 //! Invariants:
@@ -28,7 +28,7 @@ pub enum Mark {
     Durable,
     /// Is decided.
     Applied,
-    /// Is answered.
+    /// Is delivered, or logged as undelivered.
     Acked,
 }
 
@@ -65,7 +65,7 @@ pub struct Snapshot {
     pub durable: u64,
     /// The last position that is decided.
     pub applied: u64,
-    /// The last position that is answered.
+    /// The last position up to which every decision is delivered, or logged as undelivered.
     pub acked: u64,
 }
 

@@ -14,6 +14,9 @@ pub const LOTS_MAX: u8 = 250;
 /// From so many lots on, empty ones are looked for when a lot is added.
 const LOTS_TIDY: u8 = 8;
 
+/// Open holds that an account may have: every payment looks at all of them.
+pub const HOLDS_MAX: usize = 64;
+
 /// Where a lot is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Place {

@@ -1,7 +1,7 @@
 //! Debits, confirmed debits and holds: taking value at a shop.
 
 use crate::apply::{Applied, Context, Verdict};
-use crate::funds::{Taken, obstacle};
+use crate::funds::{HOLDS_MAX, Taken, obstacle};
 use crate::guard::{Suspicion, like_hash, terminal_hash};
 use crate::rules::Rules;
 use crate::shard::Shard;
@@ -84,6 +84,9 @@ impl Shard {
         let plain = r.kind == KIND_DEBIT;
         if plain && a.lots == 0 && flagged == Position::ZERO && !p.partial {
             return self.debit_first_lot(rules, c, &a, account, shop, p.amount.get());
+        }
+        if !plain && self.holds_of(account).count() >= HOLDS_MAX {
+            return declined(self, Code::HoldLimit);
         }
         let (sum, why) = self.choose(rules, account, Some(here), clock);
         let amount = match p.amount.get() {

@@ -137,6 +137,10 @@ impl Reference {
             Err(outcome) => return outcome,
             Ok(earlier) => earlier,
         };
+        let open = self.open.iter().map(|i| &self.entries[*i]).filter(|e| e.account == id && e.state == State::Open);
+        if seconds.is_some() && open.count() >= 64 {
+            return declined(Code::HoldLimit);
+        }
         let (lots, why) = self.usable(&id, Some(&p.shop), now.clock);
         let sum: u64 = lots.iter().map(|l| l.yen).sum();
         let asked = p.amount.get();

@@ -49,6 +49,24 @@ fn a_hold_lives_as_long_as_it_says_and_no_longer() {
 }
 
 #[test]
+fn an_account_has_a_bounded_number_of_open_holds() {
+    let mut core = core();
+    core.issue("C2", 100_000, after(60 * DAY));
+    let first = core.ok("C2", hold("S1", 1, 600));
+    for n in 2..=64 {
+        core.ok("C2", hold("S1", n, 600));
+    }
+    core.expect("C2", hold("S1", 65, 600), Code::HoldLimit);
+    core.expect("C2", Operation::DebitConfirmed { purchase: purchase("S1", 65), seconds: 0 }, Code::HoldLimit);
+    core.ok("C2", debit("S1", 66));
+    core.ok("C2", Operation::Void { original: first });
+    core.ok("C2", hold("S1", 67, 600));
+    core.expect("C2", hold("S1", 68, 600), Code::HoldLimit);
+    core.wait(600);
+    core.ok("C2", hold("S1", 69, 600));
+}
+
+#[test]
 fn a_programme_bounds_its_holds() {
     let mut core = Core::with(|p| (p.hold_default_s, p.hold_max_s) = (20, 50));
     core.issue("C1", 1_000, after(DAY));

@@ -5,6 +5,7 @@
 //! is the 16 bits of the hash above those that choose among the first buckets: it saves most looks at slots that do not match, and it holds the bit that a split
 //! needs, so that splitting never touches a slot.
 
+use crate::overflow::Overflow;
 use std::hint::{black_box, select_unpredictable};
 
 /// log2 of the buckets that an empty index has, unless it is known to stay small.
@@ -87,8 +88,7 @@ impl Bucket {
 #[derive(Debug, Clone)]
 pub struct Index<const MIN: u32 = LEVEL_MIN> {
     chunks: Vec<Vec<Bucket>>,
-    overflow: Vec<Bucket>,
-    overflow_free: Vec<u32>,
+    overflow: Overflow,
     level: u32,
     split: usize,
     /// 2^level + split.
@@ -104,15 +104,7 @@ impl<const MIN: u32> Index<MIN> {
         let () = Self::CHECKED;
         let mut first = Vec::with_capacity(1 << CHUNK_SHIFT);
         first.resize(1 << MIN, Bucket::EMPTY);
-        Self {
-            chunks: vec![first],
-            overflow: vec![Bucket::EMPTY],
-            overflow_free: Vec::new(),
-            level: MIN,
-            split: 0,
-            buckets: 1 << MIN,
-            len: 0,
-        }
+        Self { chunks: vec![first], overflow: Overflow::new(), level: MIN, split: 0, buckets: 1 << MIN, len: 0 }
     }
 
     #[inline]
@@ -147,7 +139,7 @@ impl<const MIN: u32> Index<MIN> {
     /// A word of the overflow bucket of a bucket, if it has one.
     #[inline]
     pub fn overflow_word(&self, bucket: &Bucket) -> &u32 {
-        &self.overflow[bucket.next() as usize].meta
+        &self.overflow[bucket.next()].meta
     }
 
     /// The first reference in the bucket of `hash` that has its tag, without a look at its slot; 0 when there is none.
@@ -173,7 +165,7 @@ impl<const MIN: u32> Index<MIN> {
             }
             match bucket.next() {
                 0 => return None,
-                n => bucket = &self.overflow[n as usize],
+                n => bucket = &self.overflow[n],
             }
         }
     }
@@ -194,16 +186,12 @@ impl<const MIN: u32> Index<MIN> {
     #[cold]
     fn insert_overflow(&mut self, a: usize, tag: u16, slot: u32) {
         let head = self.bucket(a).next();
-        if head != 0 && self.overflow[head as usize].push(tag, slot) {
+        if head != 0 && self.overflow[head].push(tag, slot) {
             return;
         }
-        let n = self.overflow_free.pop().unwrap_or_else(|| {
-            self.overflow.push(Bucket::EMPTY);
-            (self.overflow.len() - 1) as u32
-        });
-        let fresh = &mut self.overflow[n as usize];
-        *fresh = Bucket { meta: head << 4, ..Bucket::EMPTY };
+        let mut fresh = Bucket { meta: head << 4, ..Bucket::EMPTY };
         fresh.push(tag, slot);
+        let n = self.overflow.insert(fresh);
         let bucket = self.bucket_mut(a);
         bucket.meta = n << 4 | (bucket.meta & 15);
     }
@@ -219,7 +207,7 @@ impl<const MIN: u32> Index<MIN> {
             chunk.resize(chunk.len() + AHEAD, Bucket::EMPTY);
             let soon = &self.chunks[from >> CHUNK_SHIFT][from & CHUNK_MASK..][..AHEAD];
             black_box(soon.iter().fold(0, |sum, b| sum ^ b.meta));
-            black_box(soon.iter().fold(0, |sum, b| sum ^ self.overflow[b.next() as usize].meta));
+            black_box(soon.iter().fold(0, |sum, b| sum ^ self.overflow[b.next()].meta));
         }
         let bit = self.level - MIN;
         let mut old = std::mem::replace(self.bucket_mut(from), Bucket::EMPTY);
@@ -232,10 +220,7 @@ impl<const MIN: u32> Index<MIN> {
             }
             match old.next() {
                 0 => break,
-                n => {
-                    old = self.overflow[n as usize];
-                    self.overflow_free.push(n);
-                }
+                n => old = self.overflow.remove(n),
             }
         }
         self.split += 1;
@@ -251,7 +236,7 @@ impl<const MIN: u32> Index<MIN> {
     pub fn replace(&mut self, hash: u64, old: u32, new: u32) {
         match self.place(hash, old) {
             Some((a, 0, i)) => self.bucket_mut(a).refs[i] = new,
-            Some((_, n, i)) => self.overflow[n as usize].refs[i] = new,
+            Some((_, n, i)) => self.overflow[n].refs[i] = new,
             None => self.insert(hash, new),
         }
     }
@@ -260,7 +245,7 @@ impl<const MIN: u32> Index<MIN> {
     pub fn remove(&mut self, hash: u64, slot: u32) {
         match self.place(hash, slot) {
             Some((a, 0, i)) => self.bucket_mut(a).swap_remove(i),
-            Some((_, n, i)) => self.overflow[n as usize].swap_remove(i),
+            Some((_, n, i)) => self.overflow[n].swap_remove(i),
             None => return,
         }
         self.len -= 1;
@@ -282,7 +267,7 @@ impl<const MIN: u32> Index<MIN> {
             if n == 0 {
                 return None;
             }
-            bucket = &self.overflow[n as usize];
+            bucket = &self.overflow[n];
         }
     }
 
@@ -292,9 +277,9 @@ impl<const MIN: u32> Index<MIN> {
         self.len
     }
 
-    /// Bytes of memory held.
+    /// Bytes of memory in use.
     pub fn bytes(&self) -> usize {
-        (self.chunks.iter().map(Vec::len).sum::<usize>() + self.overflow.capacity()) * size_of::<Bucket>()
+        self.chunks.iter().map(Vec::len).sum::<usize>() * size_of::<Bucket>() + self.overflow.bytes()
     }
 }
 
@@ -327,14 +312,15 @@ mod tests {
     #[test]
     fn equal_hashes_overflow_and_are_still_found() {
         let mut index: Index = Index::new();
-        for i in 1..=500 {
+        let n = 500_000;
+        for i in 1..=n {
             index.insert(42, i);
         }
-        for i in 1..=500 {
+        for i in (1..=n).filter(|i| *i <= 100 || *i > n - 100) {
             assert_eq!(index.find(42, |r| r == i), Some(i));
         }
-        index.replace(42, 400, 1000);
+        index.replace(42, 400, n + 1);
         assert_eq!(index.find(42, |r| r == 400), None);
-        assert_eq!(index.find(42, |r| r == 1000), Some(1000));
+        assert_eq!(index.find(42, |r| r == n + 1), Some(n + 1));
     }
 }

@@ -21,6 +21,7 @@ mod hint;
 mod holds;
 mod index;
 mod operate;
+mod overflow;
 mod purchase;
 mod returns;
 mod rules;

@@ -238,7 +238,11 @@ impl Engine {
             return Ok(self.apply_purchase(&c, &purchase, hint.shop));
         }
         let command = decode(record)?;
-        let c = Context::new(command.envelope, position, at, hint);
+        let mut envelope = command.envelope;
+        if !Operation::has_deadline(command.operation.kind()) {
+            envelope.deadline = Timestamp::ZERO;
+        }
+        let c = Context::new(envelope, position, at, hint);
         Ok(self.apply_command(&command, &c))
     }
 

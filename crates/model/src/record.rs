@@ -108,6 +108,14 @@ impl Operation {
         }
     }
 
+    /// Whether an operation of a kind is refused once its caller's deadline has passed. Void, reversal and fence are what
+    /// a caller does *because* time ran out: they are taken however late they come (FIELD, reversal).
+    #[must_use]
+    #[inline]
+    pub const fn has_deadline(kind: u16) -> bool {
+        !matches!(kind, 8 | 10 | 12)
+    }
+
     /// The operation's name, as the command line and the docs have it.
     #[must_use]
     pub const fn name_of(kind: u16) -> &'static str {

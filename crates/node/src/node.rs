@@ -238,7 +238,7 @@ impl Node {
         if self.draining {
             return Some(Code::Draining);
         }
-        if !envelope.deadline.is_zero() && self.now > envelope.deadline {
+        if Operation::has_deadline(kind) && !envelope.deadline.is_zero() && self.now > envelope.deadline {
             return Some(Code::DeadlinePassed);
         }
         if self.open_room() < record.len() {

@@ -23,7 +23,7 @@ const TRAILER_MAGIC: [u8; 8] = *b"TGTTRAIL";
 /// No block is longer; a length beyond is damage, and nothing is allocated for it.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 8 << 20;
 /// Bytes after which what was written is flushed, so that the log's next write never waits behind more than this.
-const FLUSH_EVERY: u64 = 1 << 20;
+const FLUSH_EVERY: u64 = 256 << 10;
 
 /// What stands at the end of a whole file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +120,7 @@ pub(crate) struct BlocksWriter {
 impl BlocksWriter {
     pub(crate) fn create(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> io::Result<Self> {
         let draft = path.with_extension("tmp");
-        let mut out = BufWriter::with_capacity(1 << 20, File::create(&draft)?);
+        let mut out = BufWriter::with_capacity(FLUSH_EVERY as usize, File::create(&draft)?);
         out.write_all(&header(magic, store))?;
         Ok(Self { out, draft, path: path.to_owned(), blocks: 0, unflushed: 0, whole: false })
     }

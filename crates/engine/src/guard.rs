@@ -7,7 +7,7 @@ use crate::apply::Context;
 use crate::rules::Rules;
 use crate::shard::Shard;
 use crate::slots::Remembered;
-use tegata_model::{Code, GuardMode, Position, Purchase, State, TerminalId, mix};
+use tegata_model::{Code, GuardMode, Position, Purchase, State, TerminalId, Timestamp, mix};
 
 /// Like debits that one check looks at.
 const LIKES_MAX: usize = 64;
@@ -70,20 +70,48 @@ impl Shard {
         programme: u32,
         newest: Option<u32>,
         p: &Purchase,
+        known: Position,
     ) -> Suspicion {
         match newest {
             None => Suspicion::None,
-            Some(n) => self.suspicion_among(rules, c, programme, n, p),
+            Some(n) => self.suspicion_among(rules, c, programme, n, p, known),
         }
     }
 
-    fn suspicion_among(&self, rules: &Rules, c: &Context, programme: u32, newest: u32, p: &Purchase) -> Suspicion {
+    /// The token names an earlier like debit: from there on back all are known to the caller. Any other number is none.
+    pub(crate) fn known_to_caller(
+        &self,
+        rules: &Rules,
+        newest: Option<u32>,
+        token: Position,
+        at: Timestamp,
+    ) -> Position {
+        let mut n = newest.filter(|_| token != Position::ZERO);
+        for _ in 0..LIKES_MAX {
+            let Some(d) = n.and_then(|n| self.decisions.get(n)) else { break };
+            if d.position == token && !rules.forgets(d, at) {
+                return token;
+            }
+            n = Some(d.like_before);
+        }
+        Position::ZERO
+    }
+
+    fn suspicion_among(
+        &self,
+        rules: &Rules,
+        c: &Context,
+        programme: u32,
+        newest: u32,
+        p: &Purchase,
+        known: Position,
+    ) -> Suspicion {
         let programme = &rules.programme_at(programme).rules;
         let terminal = terminal_hash(&p.terminal);
         let (mut n, mut flagged) = (newest, Suspicion::None);
         for _ in 0..LIKES_MAX {
             let Some(d) = self.decisions.get(n) else { break };
-            if d.position <= p.token {
+            if d.position <= known {
                 break;
             }
             let other_terminal = terminal != 0 && d.terminal != 0 && terminal != d.terminal;

@@ -7,7 +7,7 @@ use crate::holds_kind;
 use crate::rules::Rules;
 use crate::shard::{Shard, account_hash};
 use crate::slots::{Account, flag, lot_id};
-use tegata_model::{AccountId, Code, Key, Life, LotKind, ProgrammeId, Timestamp};
+use tegata_model::{AccountId, Code, Key, Life, LotKind, ProgrammeId, State, Timestamp};
 
 const DAY_US: i64 = 86_400_000_000;
 
@@ -155,15 +155,19 @@ impl Shard {
         if self.accounts.get(a).life() == Life::Closed {
             return Verdict::of(Code::AccountClosed);
         }
-        let corrected = if *corrects == Key::NONE { None } else { self.original(rules, c, corrects).ok() };
+        let corrected = match self.original(rules, c, corrects) {
+            _ if *corrects == Key::NONE => None,
+            Ok(n) => Some(n),
+            // Too old to be looked up: the office has looked elsewhere. Anything else names no debit.
+            Err(Code::OriginalTooOld) => None,
+            Err(_) => return Verdict::of(Code::OriginalUnknown),
+        };
         let mut kind = LotKind::Promo;
         if let Some(n) = corrected {
             match self.corrects(a, n, amount) {
                 Ok(k) => kind = k,
                 Err(code) => return Verdict::of(code),
             }
-        } else if *corrects != Key::NONE && rules.key_time(corrects, c.at).is_ok() {
-            return Verdict::of(Code::OriginalUnknown);
         }
         let terms = LotTerms { programme, amount, expires_at, valid_from: Timestamp::ZERO, kind };
         let t = match Self::terms(rules, c, &terms) {
@@ -197,14 +201,13 @@ impl Shard {
         if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) {
             return Err(Code::OriginalDeclined);
         }
-        let (taken, given) = match d.detail {
-            0 => (d.amount, 0),
-            x => {
-                let x = self.details.get(x);
-                (x.taken, x.returned.saturating_add(x.reinstated))
-            }
-        };
-        if amount > taken.saturating_sub(given) {
+        match d.state {
+            State::Final | State::Captured | State::PartlyReturned | State::Reversed => {}
+            State::Open => return Err(Code::OriginalKind),
+            State::Voided | State::Fenced => return Err(Code::HoldVoided),
+        }
+        let left = if d.detail == 0 { d.amount } else { self.details.get(d.detail).to_return() };
+        if amount > left {
             return Err(Code::ExceedsOriginal);
         }
         if d.flags & flag::FIRST_LOT != 0 {

@@ -76,13 +76,15 @@ impl Shard {
         if here.life != Life::Active {
             return declined(self, Code::ShopSuspended);
         }
-        let flagged = match self.suspicion(rules, c, a.programme, newest, p) {
+        let known = self.known_to_caller(rules, newest, p.token, c.at);
+        let flagged = match self.suspicion(rules, c, a.programme, newest, p, known) {
             Suspicion::None => Position::ZERO,
             Suspicion::Flag(position) => position,
             Suspicion::Ask(n) => return self.suspected(n),
         };
+        let earlier = flagged.max(known);
         let plain = r.kind == KIND_DEBIT;
-        if plain && a.lots == 0 && flagged == Position::ZERO && !p.partial {
+        if plain && a.lots == 0 && earlier == Position::ZERO && !p.partial {
             return self.debit_first_lot(rules, c, &a, account, shop, p.amount.get());
         }
         if !plain && self.holds_of(account).count() >= HOLDS_MAX {
@@ -100,10 +102,10 @@ impl Shard {
         self.take(account, c.at);
         let mut v = Verdict::of(if amount < p.amount.get() { Code::PartiallyApproved } else { Code::Approved });
         v.amount = amount;
-        v.related = flagged;
+        v.related = earlier;
         v.flags = if flagged == Position::ZERO { 0 } else { flag::FLAGGED };
         let single = matches!(self.taken[..], [Taken { first: true, .. }]);
-        if plain && single && v.code == Code::Approved && flagged == Position::ZERO {
+        if plain && single && v.code == Code::Approved && earlier == Position::ZERO {
             v.flags |= flag::FIRST_LOT;
         } else {
             v.detail = self.detail_of_taken();

@@ -133,7 +133,9 @@ impl Reference {
         if let Err(code) = self.key_time(&e.key, at) {
             return refused(code);
         }
-        if e.deadline != Timestamp::ZERO && at > e.deadline {
+        let late_is_fine =
+            matches!(command.operation, Operation::Void { .. } | Operation::Reversal { .. } | Operation::Fence);
+        if !late_is_fine && e.deadline != Timestamp::ZERO && at > e.deadline {
             return refused(Code::DeadlinePassed);
         }
         let thirty_seconds_ago = at.minus_micros(30_000_000);
@@ -349,9 +351,14 @@ impl Entry {
     }
 
     /// Changes the state to what was returned so far.
+    /// What a reversal or a refund can still give back.
+    pub fn to_return(&self) -> u64 {
+        self.taken().saturating_sub(self.returned() + self.reinstated)
+    }
+
     pub fn mark_returned(&mut self, yen: u64) {
         if yen > 0 {
-            self.state = if self.returned() >= self.taken() { State::Reversed } else { State::PartlyReturned };
+            self.state = if self.to_return() == 0 { State::Reversed } else { State::PartlyReturned };
         }
     }
 }

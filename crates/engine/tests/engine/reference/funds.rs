@@ -133,7 +133,7 @@ impl Reference {
             (Life::Active, Some((_, Life::Active))) => {}
             (Life::Active, Some(_)) => return declined(Code::ShopSuspended),
         }
-        let earlier = match self.guard(now, p, home) {
+        let (flagged, earlier) = match self.guard(now, p, home) {
             Err(outcome) => return outcome,
             Ok(earlier) => earlier,
         };
@@ -163,7 +163,7 @@ impl Reference {
         }
         self.take(&id, &parts);
         let code = if amount < asked { Code::PartiallyApproved } else { Code::Approved };
-        let mut o = Outcome { amount, related: earlier, flagged: earlier.get() > 0, ..Outcome::of(code) };
+        let mut o = Outcome { amount, related: earlier, flagged, ..Outcome::of(code) };
         o.balance = self.spendable(&id, now.clock);
         o.parts = parts;
         match seconds {

@@ -4,12 +4,15 @@ use super::{Entry, Now, Outcome, Reference};
 use tegata_model::{Code, GuardMode, Position, ProgrammeId, Purchase, State, Timestamp};
 
 impl Reference {
-    /// The answer when the guard asks; otherwise the position of the purchase that it flags, or zero.
-    pub fn guard(&self, now: &Now, p: &Purchase, home: ProgrammeId) -> Result<Position, Outcome> {
+    /// The answer when the guard asks; otherwise whether it flags, and the purchase that it flags or the token names.
+    pub fn guard(&self, now: &Now, p: &Purchase, home: ProgrammeId) -> Result<(bool, Position), Outcome> {
         let rules = &self.programmes[&home].0;
         let mut flag = Position::ZERO;
         let account = now.envelope.account;
-        for entry in self.entries.iter().rev().filter(|e| e.account == account && e.decision.position > p.token) {
+        let like = |e: &&Entry| e.account == account && same_debit(e, p) && !self.forgets(e, now.at);
+        let named = self.entries.iter().filter(like).map(|e| e.decision.position).find(|at| *at == p.token);
+        let known = named.unwrap_or(Position::ZERO);
+        for entry in self.entries.iter().rev().filter(|e| e.account == account && e.decision.position > known) {
             if !alike(entry, p) || !stands(entry) || self.forgets(entry, now.at) {
                 continue;
             }
@@ -29,7 +32,7 @@ impl Reference {
                 flag = entry.decision.position;
             }
         }
-        Ok(flag)
+        Ok((flag > Position::ZERO, flag.max(known)))
     }
 
     /// The guard reaches back as far as the engine is bound to remember, whichever of the key and its decision is younger.
@@ -62,11 +65,16 @@ impl Reference {
     }
 }
 
+/// Approved, same shop and amount.
+fn same_debit(entry: &Entry, p: &Purchase) -> bool {
+    entry.purchase().is_some_and(|other| entry.approved() && other.shop == p.shop && other.amount == p.amount)
+}
+
 /// Same shop and amount, and not two different terminals.
 fn alike(entry: &Entry, p: &Purchase) -> bool {
     let Some(other) = entry.purchase() else { return false };
     let two_terminals = !other.terminal.is_none() && !p.terminal.is_none() && other.terminal != p.terminal;
-    entry.approved() && other.shop == p.shop && other.amount == p.amount && !two_terminals
+    same_debit(entry, p) && !two_terminals
 }
 
 fn stands(entry: &Entry) -> bool {

@@ -1,7 +1,7 @@
 //! Value comes in, accounts live and end, and what the operator rules.
 
 use super::{Account, Lot, Now, Outcome, Part, Reference};
-use tegata_model::{AccountId, Code, Key, Life, LotKind, Operation, ProgrammeId, Timestamp};
+use tegata_model::{AccountId, Code, Key, Life, LotKind, Operation, ProgrammeId, State, Timestamp};
 
 /// Midnight after the day that is `days` after the day of `at`, east of UTC by `minutes`.
 pub fn end_of_day(at: Timestamp, days: u32, minutes: i16) -> Timestamp {
@@ -164,7 +164,8 @@ impl Reference {
         let mut kind = LotKind::Promo;
         let corrected = if *corrects == Key::NONE { None } else { Some(self.original(now, corrects)) };
         let corrected = match corrected {
-            Some(Err(Code::OriginalUnknown)) => return Outcome::of(Code::OriginalUnknown),
+            None | Some(Err(Code::OriginalTooOld)) => None,
+            Some(Err(_)) => return Outcome::of(Code::OriginalUnknown),
             Some(Ok(i)) => {
                 let entry = &self.entries[i];
                 if entry.purchase().is_none() {
@@ -173,7 +174,12 @@ impl Reference {
                 if !entry.approved() {
                     return Outcome::of(Code::OriginalDeclined);
                 }
-                if yen > entry.taken().saturating_sub(entry.returned() + entry.reinstated) {
+                match entry.state {
+                    State::Open => return Outcome::of(Code::OriginalKind),
+                    State::Voided | State::Fenced => return Outcome::of(Code::HoldVoided),
+                    _ => {}
+                }
+                if yen > entry.to_return() {
                     return Outcome::of(Code::ExceedsOriginal);
                 }
                 if entry.parts.iter().any(|p| p.lot.paid) {
@@ -181,7 +187,6 @@ impl Reference {
                 }
                 Some(i)
             }
-            _ => None,
         };
         let lot = match self.new_lot(now, programme, yen, expires_at, Timestamp::ZERO, kind) {
             Ok(lot) => lot,

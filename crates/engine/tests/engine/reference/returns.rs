@@ -82,7 +82,7 @@ impl Reference {
     /// Leaves `remain` yen taken; gives back the rest, last-consumed lots first.
     fn reverse_purchase(&mut self, i: usize, remain: u64) -> u64 {
         let entry = self.entries[i].clone();
-        let due = (entry.taken() - entry.returned()).saturating_sub(remain);
+        let due = entry.to_return().saturating_sub(remain);
         match entry.state {
             State::Voided | State::Reversed | State::Fenced => return 0,
             State::Open if remain == 0 => self.give_all_back(i, State::Reversed),
@@ -152,7 +152,7 @@ impl Reference {
             State::Open => Code::OriginalKind,
             State::Voided | State::Fenced => Code::HoldVoided,
             _ if closed => Code::AccountClosed,
-            _ if amount > entry.taken() - entry.returned() => Code::ExceedsOriginal,
+            _ if amount > entry.to_return() => Code::ExceedsOriginal,
             _ => Code::Approved,
         };
         if code == Code::Approved {

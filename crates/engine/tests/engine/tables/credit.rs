@@ -167,6 +167,9 @@ fn a_reinstatement_gives_back_no_more_than_was_taken() {
     core.expect("W1", reinstate(1, taken), Code::ExceedsOriginal);
     assert!(core.view("W1").lots.iter().all(|l| l.paid), "paid value comes back as paid value");
     assert_eq!((core.balance("W1"), core.sums().reinstated), (1_000, 400));
+    core.expect("W1", Operation::Refund { original: taken, amount: yen(1) }, Code::ExceedsOriginal);
+    core.ok("W1", Operation::Reversal { original: taken, remain: 0 });
+    assert_eq!(core.balance("W1"), 1_000, "what the office gave back is not given back again");
     core.ok("W1", reinstate(5, Key::NONE));
     assert!(!core.view("W1").lots.last().expect("a lot").paid, "a gift is promo");
 }
@@ -181,6 +184,11 @@ fn a_reinstatement_needs_two_people_an_account_and_a_debit() {
     core.expect("C1", reinstate(1, made), Code::OriginalKind);
     core.expect("C1", reinstate(1, declined), Code::OriginalDeclined);
     core.expect("C1", reinstate(1, unseen), Code::OriginalUnknown);
+    core.expect("C1", reinstate(1, Key::from_bytes([7; 16])), Code::OriginalUnknown);
+    let held = core.ok("C1", hold("S1", 100, 60));
+    core.expect("C1", reinstate(1, held), Code::OriginalKind);
+    core.ok("C1", Operation::Void { original: held });
+    core.expect("C1", reinstate(1, held), Code::HoldVoided);
     let too_old = crate::core::key(core.at.minus_micros(9 * DAY * 1_000_000), 1);
     core.ok("C1", reinstate(1, too_old));
     for (maker, approver) in [([b'm'; 16], [b'm'; 16]), ([0; 16], [b'a'; 16]), ([b'm'; 16], [0; 16])] {

@@ -194,12 +194,16 @@ fn the_token_says_that_a_second_purchase_is_meant() {
     let key = core.next_key();
     let asked = core.under("C1", key, debit("S1", 500)).decision;
     assert_eq!(asked.related, first.decision.position);
-    core.expect("C1", with_token(Position::new(asked.related.get() - 1)), Code::SuspectedDuplicate);
+    for made_up in [asked.related.get() - 1, asked.related.get() + 1, 999_999, u64::MAX] {
+        core.expect("C1", with_token(Position::new(made_up)), Code::SuspectedDuplicate);
+    }
     let second = core.under("C1", key, with_token(asked.related)).decision;
     assert_eq!(second.code, Code::Approved, "the same key may be used");
+    assert_eq!(second.related, first.decision.position, "the token is recorded");
+    core.ok("C1", Operation::Refund { original: key, amount: crate::core::yen(1) });
     let third = core.run("C1", with_token(asked.related)).decision;
     assert_eq!((third.code, third.related), (Code::SuspectedDuplicate, second.position), "one token, one purchase");
-    assert_eq!(core.balance("C1"), 99_000);
+    assert_eq!(core.balance("C1"), 99_001);
 }
 
 #[test]

@@ -36,4 +36,4 @@ pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
 pub use segments::be_modest;
 pub use snapshots::{SnapshotWriter, prune_snapshots, read_snapshot, snapshot_trailer, snapshots};
-pub use writer::{BatchMeta, Writer};
+pub use writer::{BatchMeta, Room, Writer};

@@ -6,6 +6,8 @@ use crate::device::{Doorbell, write_durably};
 use crate::error::OpenError;
 use crate::layout::{BLOCK, segment_block};
 use crate::store::{open_direct, segment_path, segments_dir, sync_dir};
+use rustix::fs::FallocateFlags;
+use rustix::io::Errno;
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -33,14 +35,29 @@ pub(crate) struct Segment {
 pub(crate) fn create(dir: &Path, store: &[u8; 16], number: u32, bytes: u64, direct: bool) -> io::Result<Segment> {
     let path = segment_path(dir, number);
     let draft = path.with_extension("tmp");
-    let flags = if direct { libc::O_DIRECT } else { 0 };
     // A segment that was set aside has its blocks on the disk already.
     if let Some(aside) = spare(dir)? {
         std::fs::rename(aside, &draft)?;
     }
+    let file = fill(&draft, store, number, bytes, direct).inspect_err(|_| {
+        // What it took of a full disk goes back: the archive needs it to make room.
+        let _ = std::fs::remove_file(&draft);
+    })?;
+    std::fs::rename(&draft, &path)?;
+    sync_dir(&segments_dir(dir))?;
+    Ok(Segment { number, file })
+}
+
+fn fill(draft: &Path, store: &[u8; 16], number: u32, bytes: u64, direct: bool) -> io::Result<File> {
+    let flags = if direct { libc::O_DIRECT } else { 0 };
     let file =
-        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(&draft)?;
+        OpenOptions::new().read(true).write(true).create(true).truncate(false).custom_flags(flags).open(draft)?;
     file.set_len(bytes)?;
+    // A full disk says so here, before anything is written to it in vain.
+    match rustix::fs::fallocate(&file, FallocateFlags::empty(), 0, bytes) {
+        Ok(()) | Err(Errno::OPNOTSUPP) => {}
+        Err(e) => return Err(e.into()),
+    }
     let mut zeros = Buffers::new(1, ZERO_BYTES);
     let zeros = zeros.get_mut(0);
     let mut at = 0;
@@ -52,9 +69,7 @@ pub(crate) fn create(dir: &Path, store: &[u8; 16], number: u32, bytes: u64, dire
     zeros[..BLOCK].copy_from_slice(&segment_block(store, number, bytes));
     write_plainly(&file, &zeros[..BLOCK], 0)?;
     file.sync_all()?;
-    std::fs::rename(&draft, &path)?;
-    sync_dir(&segments_dir(dir))?;
-    Ok(Segment { number, file })
+    Ok(file)
 }
 
 /// Takes an archived segment's file out of the log, to be used again; what is not needed is removed.
@@ -158,7 +173,7 @@ impl Preparer {
         self.next.take()
     }
 
-    /// True while the last attempt to make a segment failed.
+    /// True while the last attempt to make a segment failed: a full disk, most likely.
     pub(crate) fn is_stuck(&self) -> bool {
         self.full.load(std::sync::atomic::Ordering::Relaxed)
     }
@@ -185,7 +200,9 @@ fn make(
                 number += 1;
             }
             Err(_) => {
-                stuck.store(true, std::sync::atomic::Ordering::Relaxed);
+                if !stuck.swap(true, std::sync::atomic::Ordering::Relaxed) {
+                    bell.ring();
+                }
                 std::thread::sleep(AGAIN);
             }
         }

@@ -35,6 +35,17 @@ pub struct BatchMeta {
     pub margin: [u8; MARGIN_BYTES],
 }
 
+/// How far the log can go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Room {
+    /// Segments are being made, or are there.
+    Ample,
+    /// No segment could be made, and the current one is the last.
+    LastSegment,
+    /// That one is full, too.
+    None,
+}
+
 pub(crate) struct WriterParts {
     pub(crate) options: Options,
     pub(crate) store: Store,
@@ -169,13 +180,24 @@ impl Writer {
         !self.failed
             && !self.free.is_empty()
             && self.bytes_in_flight + largest <= self.window_bytes
-            && (self.offset + largest <= self.store.segment_bytes || self.preparer.has_next())
+            && (self.fits_here() || self.preparer.has_next())
     }
 
-    /// True when the log cannot go on because no segment could be made: a full disk, most likely.
-    #[must_use]
-    pub fn is_out_of_space(&self) -> bool {
-        self.preparer.is_stuck()
+    /// How far the log can go on. The last segment is the reserve of a full disk: at one lone batch of 4 KiB a second,
+    /// 64 MiB last four and a half hours.
+    pub fn room(&mut self) -> Room {
+        if !self.preparer.is_stuck() || self.preparer.has_next() {
+            Room::Ample
+        } else if self.fits_here() {
+            Room::LastSegment
+        } else {
+            Room::None
+        }
+    }
+
+    /// True when the largest batch fits into the current segment.
+    fn fits_here(&self) -> bool {
+        self.offset + self.batch_bytes_max as u64 <= self.store.segment_bytes
     }
 
     /// Most bytes of a batch's body.

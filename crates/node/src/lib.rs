@@ -15,6 +15,8 @@ mod message;
 mod node;
 mod plans;
 mod replay;
+mod room;
+mod unlogged;
 
 pub use batch::Sealed;
 pub use delivery::{Delivery, NeverSent};
@@ -22,3 +24,4 @@ pub use margin::Margin;
 pub use message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
 pub use node::{Limits, Node, SnapshotWish};
 pub use replay::{Replay, ReplayError};
+pub use room::Room;

@@ -1,6 +1,7 @@
 //! What connections hand to the core and what the core hands back: bundles, so that one hand-over carries many
 //! requests.
 
+use crate::room::Room;
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
 use tegata_model::{AccountId, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
 
@@ -118,6 +119,8 @@ pub struct ServerFacts {
     pub answers: [u64; 6],
     /// Those of them that were decided before.
     pub replayed: u64,
+    /// What the journal has room for.
+    pub room: Room,
 }
 
 /// From a thread of connections to the core.

@@ -13,11 +13,13 @@ use crate::batch::{Batch, Sealed, Ticket};
 use crate::margin::Margin;
 use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts};
 use crate::plans::Plans;
+use crate::room::Room;
+use crate::unlogged::Unlogged;
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
 use tegata_model::{
-    Code, Command, Decision, Envelope, Extension, Mark, Operation, Position, Positions, RECORD_BYTES_MAX, Settings,
-    Timestamp, decode, decode_envelope, encode, mix, record_len,
+    Code, Command, Decision, Envelope, Extension, Mark, Operation, Position, RECORD_BYTES_MAX, Settings, Timestamp,
+    decode, decode_envelope, encode, mix, record_len,
 };
 
 /// Bounds of a node.
@@ -57,6 +59,8 @@ impl Default for Limits {
 const IN_FLIGHT_SLOTS: usize = 1 << 14;
 /// Told to whoever is refused for load, in ms.
 const RETRY_AFTER_MS: u32 = 250;
+/// Told to whoever is refused for want of room, in ms: the journal looks for some about as often.
+const RETRY_FULL_MS: u32 = 1_000;
 
 /// Whether a snapshot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +99,8 @@ pub struct Node {
     halted: bool,
     draining: bool,
     full: Option<Code>,
+    room: Room,
+    unlogged: Unlogged,
     snapshot: SnapshotWish,
 }
 
@@ -128,6 +134,8 @@ impl Node {
             halted: false,
             draining: false,
             full: None,
+            room: Room::Ample,
+            unlogged: Unlogged::default(),
             snapshot: SnapshotWish::None,
         };
         node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });
@@ -143,9 +151,11 @@ impl Node {
         if let Some(report) = bundle.report.take() {
             self.reports[thread] = report;
         }
-        self.log_positions(&mut bundle.undelivered, Operation::Undelivered);
-        bundle.delivered.retain(|p| self.engine.is_undelivered(Position::new(*p)));
-        self.log_positions(&mut bundle.delivered, Operation::Delivered);
+        self.unlogged.undelivered(&mut bundle.undelivered);
+        for p in bundle.delivered.drain(..) {
+            self.unlogged.delivered(p, self.engine.is_undelivered(Position::new(p)));
+        }
+        self.log_deliveries();
         for (waiter, question) in bundle.questions.drain(..) {
             let reply = self.answer_question(&question);
             self.out[thread].replies.push((waiter, reply));
@@ -241,6 +251,9 @@ impl Node {
         if Operation::has_deadline(kind) && !envelope.deadline.is_zero() && self.now > envelope.deadline {
             return Some(Code::DeadlinePassed);
         }
+        if !self.room.is_for(kind) {
+            return Some(Code::DiskFull);
+        }
         if self.open_room() < record.len() {
             return Some(Code::Overloaded);
         }
@@ -264,14 +277,17 @@ impl Node {
         let Some(out) = self.out.get_mut(usize::from(ticket.thread)) else { return };
         self.answers[applied.decision.code.class() as usize] += 1;
         self.replayed += u64::from(applied.effect == Effect::Replayed);
-        let busy =
-            matches!(applied.decision.code, Code::Overloaded | Code::MemoryLimit | Code::DiskFull | Code::Draining);
+        let retry_after_ms = match applied.decision.code {
+            Code::Overloaded | Code::MemoryLimit | Code::Draining => RETRY_AFTER_MS,
+            Code::DiskFull => RETRY_FULL_MS,
+            _ => 0,
+        };
         out.answers.push(Answer {
             waiter: ticket.waiter,
             kind,
             replayed: applied.effect == Effect::Replayed,
             flagged: applied.flagged,
-            retry_after_ms: if busy { RETRY_AFTER_MS } else { 0 },
+            retry_after_ms,
             decision: applied.decision,
         });
     }
@@ -286,11 +302,14 @@ impl Node {
         self.next = self.next.next();
     }
 
-    fn log_positions(&mut self, positions: &mut Vec<u64>, make: fn(Positions) -> Operation) {
-        for chunk in positions.chunks(Positions::MAX) {
-            self.command(make(Positions::take(chunk)));
+    /// Puts news of deliveries into the open batch. While the disk is full they wait: only new payments ask for them.
+    fn log_deliveries(&mut self) {
+        while self.room == Room::Ample
+            && self.open_room() >= RECORD_BYTES_MAX
+            && let Some(operation) = self.unlogged.take()
+        {
+            self.command(operation);
         }
-        positions.clear();
     }
 
     /// Says in the log that something changed outside.
@@ -372,6 +391,7 @@ impl Node {
             self.spare.push(batch);
         }
         self.check_sizes();
+        self.log_deliveries();
         self.admit_waiting();
         true
     }
@@ -379,14 +399,20 @@ impl Node {
     /// A request that was in flight is answered.
     #[inline]
     fn settle(&mut self, ticket: Ticket, record: &[u8], position: Position, applied: &Applied) {
-        if let Some(key) = record.get(KEY_AT..).and_then(|r| r.first_chunk()) {
-            let slot = &mut self.in_flight[in_flight_slot(key)];
-            *slot = slot.checked_sub(1).expect("what was admitted is counted");
-        }
+        self.leave(record);
         if let Some(answered) = self.answered_to.get_mut(usize::from(ticket.thread)) {
             *answered = position.get();
         }
         self.give(ticket, record[0], applied);
+    }
+
+    /// A record is in flight no longer.
+    #[inline]
+    fn leave(&mut self, record: &[u8]) {
+        if let Some(key) = record.get(KEY_AT..).and_then(|r| r.first_chunk()) {
+            let slot = &mut self.in_flight[in_flight_slot(key)];
+            *slot = slot.checked_sub(1).expect("what was admitted is counted");
+        }
     }
 
     fn check_sizes(&mut self) {
@@ -431,6 +457,9 @@ impl Node {
                 to = to.min(oldest.saturating_sub(1));
             }
         }
+        if let Some(oldest) = self.unlogged.oldest() {
+            to = to.min(oldest.saturating_sub(1));
+        }
         self.delivered_to = self.delivered_to.max(to);
         self.delivered_to
     }
@@ -457,24 +486,55 @@ impl Node {
     pub fn halt(&mut self) {
         self.halted = true;
         for batch in std::mem::take(&mut self.sealed) {
-            self.refuse_all(&batch.body[batch.applied_bytes..], &batch.tickets[batch.applied..], Code::Unknown);
+            let mut rest = &batch.body[batch.applied_bytes..];
+            for ticket in &batch.tickets[batch.applied..] {
+                let (record, tail) = rest.split_at(whole_record(rest));
+                self.refuse(*ticket, record, Code::Unknown, false);
+                rest = tail;
+            }
         }
-        // What never went to the journal can have taken nothing.
-        let open = std::mem::take(&mut self.open);
-        self.refuse_all(&open.body, &open.tickets, Code::Halted);
-        for (thread, bundle, at, index) in std::mem::take(&mut self.waiting) {
-            let tickets: Vec<Ticket> = bundle.waiters[index..].iter().map(|w| Ticket { waiter: *w, thread }).collect();
-            self.refuse_all(&bundle.records[at..], &tickets, Code::Halted);
-        }
+        self.admit_anew();
     }
 
-    fn refuse_all(&mut self, records: &[u8], tickets: &[Ticket], code: Code) {
-        let mut rest = records;
-        for ticket in tickets {
-            let len = record_len(rest).expect("what was taken in is whole records");
-            self.refuse(*ticket, rest, code, false);
-            rest = &rest[len..];
+    /// What the journal has room for. What was admitted and no longer fits is refused.
+    pub fn set_room(&mut self, room: Room) {
+        if std::mem::replace(&mut self.room, room) == room {
+            return;
         }
+        if room == Room::None {
+            self.admit_anew();
+        }
+        self.log_deliveries();
+    }
+
+    /// What the journal has room for, as it was last told.
+    #[must_use]
+    pub fn room(&self) -> Room {
+        self.room
+    }
+
+    /// Looks again at everything that was not handed to the journal, and so can have taken nothing: something is in the
+    /// way of new records. The node's own stay.
+    fn admit_anew(&mut self) {
+        let mut open = std::mem::take(&mut self.open);
+        (self.open.first, self.next) = (open.first, open.first);
+        let mut rest = &open.body[..];
+        let mut asked = Vec::new();
+        for (ticket, hint) in open.tickets.drain(..).zip(&open.hints) {
+            let (record, tail) = rest.split_at(whole_record(rest));
+            rest = tail;
+            if ticket == Ticket::NOBODY {
+                self.open.push(record, ticket, *hint);
+                self.next = self.next.next();
+            } else {
+                self.leave(record);
+                asked.push((ticket, record, hint));
+            }
+        }
+        for (ticket, record, hint) in asked {
+            self.admit(ticket, record, hint);
+        }
+        self.admit_waiting();
     }
 
     /// Whether a snapshot is wanted, or is being taken.
@@ -516,6 +576,7 @@ impl Node {
             table_bytes: sizes.account_bytes + sizes.decision_bytes,
             answers: self.answers,
             replayed: self.replayed,
+            room: self.room,
         }
     }
 

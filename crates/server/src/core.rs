@@ -10,8 +10,8 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
-use tegata_journal::{BatchMeta, WriteError, Writer};
-use tegata_node::{Node, SnapshotWish};
+use tegata_journal::{self as journal, BatchMeta, WriteError, Writer};
+use tegata_node::{Node, Room, SnapshotWish};
 use tegata_sync::Mark;
 use tokio::io::unix::AsyncFd;
 
@@ -21,6 +21,9 @@ const QUIET: Duration = Duration::from_millis(20);
 const IDLE: Duration = Duration::from_secs(1);
 /// How long the core rests when the snapshot's writer has enough to do.
 const SNAPSHOT_REST: Duration = Duration::from_millis(2);
+/// How long after a snapshot that failed, on a full disk most likely, another is tried: each may fill the disk once
+/// more. Room for the journal ends the wait.
+const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 /// Records that are applied before their answers are handed out.
 const APPLY_AT_ONCE: usize = 256;
 /// Turns between two looks at the tables' sizes.
@@ -40,6 +43,8 @@ pub(crate) struct Core {
     pub(crate) since_snapshot: u64,
     /// Bytes of the log at which the next snapshot is due.
     pub(crate) snapshot_due: u64,
+    /// When the last one failed: not before this.
+    pub(crate) snapshot_again_at: Option<Instant>,
 }
 
 impl Core {
@@ -125,6 +130,7 @@ impl Core {
         if self.shared.is_stopping() {
             self.node.drain();
         }
+        self.look_at_room();
         let mut busy = self.take_in();
         busy |= self.apply_durable()?;
         busy |= self.seal()?;
@@ -135,6 +141,31 @@ impl Core {
             self.publish();
         }
         Ok(busy)
+    }
+
+    /// A full disk degrades, and is over by itself (D10).
+    fn look_at_room(&mut self) {
+        let room = match self.journal.room() {
+            journal::Room::Ample => Room::Ample,
+            journal::Room::LastSegment => Room::Reserve,
+            journal::Room::None => Room::None,
+        };
+        if room == self.node.room() {
+            return;
+        }
+        eprintln!(
+            "tegata: {}",
+            match room {
+                Room::Ample => "the journal has room again: everything is taken",
+                Room::Reserve => "no room for another segment: only void, confirm, reversal and fence are taken",
+                Room::None => "no room for another segment, and the last one is full: nothing is taken",
+            }
+        );
+        self.node.set_room(room);
+        if room == Room::Ample {
+            self.snapshot_again_at = None;
+        }
+        self.publish();
     }
 
     /// Takes the next bundle of every thread.
@@ -191,13 +222,19 @@ impl Core {
             if !taking.is_over() {
                 return taking.step(self.node.engine_to_copy());
             }
-            self.taking = None;
-            self.node.set_snapshot_wish(SnapshotWish::None);
+            if self.taking.take().is_some_and(Taking::was_taken) {
+                self.node.set_snapshot_wish(SnapshotWish::None);
+            } else {
+                self.try_snapshot_later();
+            }
         }
         let grown = self.journal.appended_bytes() + self.since_snapshot;
         let every = self.shared.config.snapshot_bytes;
         let due = every > 0 && grown >= self.snapshot_due.max(every);
         if !due && self.node.snapshot_wish() != SnapshotWish::Wanted {
+            return false;
+        }
+        if self.snapshot_again_at.is_some_and(|at| Instant::now() < at) {
             return false;
         }
         // Only between two batches is the state that of a position with a chain hash.
@@ -218,8 +255,16 @@ impl Core {
             delivered_to,
         };
         self.taking = Taking::start(beginning).ok();
-        self.node.set_snapshot_wish(SnapshotWish::Running);
+        match &self.taking {
+            Some(_) => self.node.set_snapshot_wish(SnapshotWish::Running),
+            None => self.try_snapshot_later(),
+        }
         true
+    }
+
+    fn try_snapshot_later(&mut self) {
+        self.node.set_snapshot_wish(SnapshotWish::Wanted);
+        self.snapshot_again_at = Some(Instant::now() + SNAPSHOT_AGAIN);
     }
 
     /// Hands the answers over to the threads of connections.
@@ -244,7 +289,9 @@ impl Core {
     }
 
     fn is_quiet(&self) -> bool {
-        self.journal.in_flight() == 0 && self.node.in_flight() == 0 && self.sides.iter().all(|s| s.from_io.is_empty())
+        // Without room all that is left is the node's own, which a start makes anew.
+        let answered = self.node.in_flight() == 0 || self.node.room() == Room::None;
+        self.journal.in_flight() == 0 && answered && self.sides.iter().all(|s| s.from_io.is_empty())
     }
 
     /// True when it is time to end: everyone is gone and nothing is in flight.

@@ -114,6 +114,8 @@ fn metrics(shared: &Shared) -> String {
         "Median latency of a durable 4 KiB write at the start, in microseconds.",
         &[("", shared.flush_us)],
     );
+    let full = [("", facts.room as u64)];
+    one("disk_full", "gauge", "1 when only the journal's reserve is left, 2 when that is used up.", &full);
     let failed = u64::from(shared.failed.load(Ordering::Acquire));
     one(
         "journal_failed",

@@ -366,6 +366,7 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
         match got {
             None if c.broken.get() => return End::Broken,
             None if c.idle.get() => return End::Told(CloseReason::Idle),
+            None if hub.shared.failed.load(Ordering::Acquire) => return End::Told(CloseReason::Failed),
             None if hub.shared.is_stopping() => {
                 // Commands that are on their way already are refused, known keys answered, until the caller has read
                 // this and ends.

@@ -101,7 +101,7 @@ fn server(f: &ServerFacts, shared: &Shared) -> ServerBody {
     let n = text.len().min(version.len());
     version[..n].copy_from_slice(&text[..n]);
     ServerBody {
-        mode: 0,
+        mode: f.room as u64,
         uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         accepted: f.accepted,
         submitted: f.submitted,

@@ -215,6 +215,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
                 taking: None,
                 since_snapshot,
                 snapshot_due: 0,
+                snapshot_again_at: None,
             };
             match here {
                 None => core(sides).run(),

@@ -122,7 +122,7 @@ pub(crate) struct Taking {
     /// Nothing once all pages are handed out.
     pages: Option<SyncSender<Piece>>,
     waiting: Option<Piece>,
-    writer: JoinHandle<()>,
+    writer: JoinHandle<bool>,
 }
 
 #[derive(Debug)]
@@ -137,9 +137,11 @@ impl Taking {
         let (pages, pieces) = sync_channel(PAGES_WAITING);
         let write = move || {
             be_modest();
-            if let Err(e) = write(&b, &pieces) {
+            let written = write(&b, &pieces);
+            if let Err(e) = &written {
                 eprintln!("tegata: the snapshot at position {} was not taken: {e}", b.position);
             }
+            written.is_ok()
         };
         let writer = std::thread::Builder::new().name("snapshot".into()).spawn(write)?;
         Ok(Self { pages: Some(pages), waiting: None, writer })
@@ -171,6 +173,11 @@ impl Taking {
     /// True when the writer has ended and the next snapshot may begin. What is left of a failed one is not copied on.
     pub(crate) fn is_over(&self) -> bool {
         self.writer.is_finished()
+    }
+
+    /// True when it was taken. To be asked when it is over.
+    pub(crate) fn was_taken(self) -> bool {
+        self.writer.join().unwrap_or(false)
     }
 }
 

@@ -251,7 +251,7 @@ impl Body for ShopsBody {
 /// How the server is: numbers of 8 bytes in the order of the fields, then the version text, zero-padded to 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerBody {
-    /// 0 normal; other modes come with the degrade table.
+    /// 0 normal; 1 the disk is full, and only what settles or undoes payments is taken; 2 nothing is.
     pub mode: u64,
     /// Since the server was ready, in ms.
     pub uptime_ms: u64,

@@ -1,8 +1,12 @@
 //! The command line as its users have it: the real binary, a real server, exit codes and JSON.
 
+mod disk;
+mod failed_disk;
 mod folders;
+mod full_disk;
 mod office;
 mod payments;
 mod snapshots;
 mod stage;
+mod till;
 mod watching;

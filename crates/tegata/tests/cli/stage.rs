@@ -19,11 +19,17 @@ pub(crate) struct Server {
 
 impl Server {
     pub(crate) fn start(data: &Path, more: &[&str]) -> Self {
+        Self::start_telling(data, more, Stdio::inherit())
+    }
+
+    /// With somewhere for what it says on its standard error.
+    pub(crate) fn start_telling(data: &Path, more: &[&str], error: Stdio) -> Self {
         let mut child = Command::new(TEGATA)
             .args(["serve", "--json", "--listen", "127.0.0.1:0", "--operate", "127.0.0.1:0", "--data"])
             .arg(data)
             .args(more)
             .stdout(Stdio::piped())
+            .stderr(error)
             .spawn()
             .expect("the binary starts");
         let out = child.stdout.take().expect("a pipe");
@@ -72,11 +78,22 @@ impl Stage {
     /// With programme 13, a shop, and coupon C1 of 5,000 yen.
     pub(crate) fn open() -> Self {
         let stage = Self::bare();
-        let rules = stage.file("rules.toml", "id = 13\nname = \"東京\"\n");
-        stage.done(&["programme", "create", rules.to_str().expect("UTF-8")]);
-        stage.done(&["shop", "register", "SHOP1", "--name", "そば屋"]);
-        stage.done(&["issue", "C1", "5000", "--programme", "13", "--expires", "2099-03-31"]);
+        stage.seed();
         stage
+    }
+
+    /// On a server of the test's own.
+    pub(crate) fn on(server: Server) -> Self {
+        let stage = Self { server, folder: tempfile::tempdir().expect("a folder") };
+        stage.seed();
+        stage
+    }
+
+    fn seed(&self) {
+        let rules = self.file("rules.toml", "id = 13\nname = \"東京\"\n");
+        self.done(&["programme", "create", rules.to_str().expect("UTF-8")]);
+        self.done(&["shop", "register", "SHOP1", "--name", "そば屋"]);
+        self.done(&["issue", "C1", "5000", "--programme", "13", "--expires", "2099-03-31"]);
     }
 
     pub(crate) fn bare() -> Self {

@@ -1,0 +1,40 @@
+//! What a full disk leaves to do: first new payments end, then everything that would be written.
+
+/// What the journal has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[repr(u8)]
+pub enum Room {
+    /// Everything.
+    #[default]
+    Ample = 0,
+    /// Only the reserve is left: it is for what settles or undoes payments that were made.
+    Reserve = 1,
+    /// Nothing.
+    None = 2,
+}
+
+impl Room {
+    /// True when there is room for a record of this kind.
+    #[inline]
+    pub(crate) fn is_for(self, kind: u16) -> bool {
+        match self {
+            Self::Ample => true,
+            // Void, confirm, reversal, fence.
+            Self::Reserve => matches!(kind, 8..=10 | 12),
+            Self::None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tegata_model::Operation;
+
+    #[test]
+    fn the_reserve_is_for_what_settles_or_undoes() {
+        let taken: Vec<&str> = (1..=23).filter(|k| Room::Reserve.is_for(*k)).map(Operation::name_of).collect();
+        assert_eq!(taken, ["void", "confirm", "reversal", "fence"]);
+        assert!((1..=23).all(|k| Room::Ample.is_for(k) && !Room::None.is_for(k)));
+    }
+}

@@ -10,7 +10,7 @@ use crate::guard::like_hash;
 use crate::index::Bucket;
 use crate::shard::{account_hash_of, key_hash};
 use std::hint::black_box;
-use tegata_model::{Purchase, scope_of};
+use tegata_model::{AccountId, Key, NamespaceId, Purchase, scope_of};
 
 /// Records that one call loads for.
 pub const TOUCH_MAX: usize = 32;
@@ -26,7 +26,20 @@ pub struct Hint {
     pub(crate) shop: u32,
 }
 
+/// The hash of a key with its namespace and account. Two of them may share it.
+#[must_use]
+pub fn scope_hash(namespace: NamespaceId, account: &AccountId, key: &Key) -> u64 {
+    key_hash(account_hash_of(account.bytes()), namespace, key)
+}
+
 impl Hint {
+    /// The record's [`scope_hash`].
+    #[must_use]
+    #[inline]
+    pub fn scope(&self) -> u64 {
+        self.key
+    }
+
     /// Whether this is `fresh`, or was before the shop was registered.
     pub(crate) fn is_for(&self, fresh: &Self) -> bool {
         self == fresh || (self.shop == 0 && (self.account, self.key) == (fresh.account, fresh.key))

@@ -34,7 +34,7 @@ mod view;
 
 pub use apply::{Applied, Effect};
 pub use funds::Taken;
-pub use hint::{Hint, TOUCH_MAX};
+pub use hint::{Hint, TOUCH_MAX, scope_hash};
 pub use operate::end_of_day;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 pub use snapshot::{Page, RestoreError, Restorer};

@@ -206,7 +206,7 @@ impl Shard {
             State::Open => return Err(Code::OriginalKind),
             State::Voided | State::Fenced => return Err(Code::HoldVoided),
         }
-        let left = if d.detail == 0 { d.amount } else { self.details.get(d.detail).to_return() };
+        let left = if d.detail == 0 { d.amount } else { self.details.get(d.detail).returnable() };
         if amount > left {
             return Err(Code::ExceedsOriginal);
         }

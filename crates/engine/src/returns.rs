@@ -126,7 +126,7 @@ impl Shard {
         let detail = self.detail_for(account, n);
         let x = *self.details.get(detail);
         self.taken.clear();
-        let due = x.to_return().saturating_sub(remain);
+        let due = x.returnable().saturating_sub(remain);
         match d.state {
             State::Open if remain == 0 => self.release_hold(account, detail, at, State::Reversed),
             State::Open => self.give_back_rest(account, detail, due, at),
@@ -197,7 +197,7 @@ impl Shard {
         }
         let x = self.details.get_mut(detail);
         x.returned += yen;
-        let state = if x.to_return() == 0 { State::Reversed } else { State::PartlyReturned };
+        let state = if x.returnable() == 0 { State::Reversed } else { State::PartlyReturned };
         if let Some(d) = self.decisions.get_mut(n) {
             d.state = state;
         }
@@ -245,7 +245,7 @@ impl Shard {
         let detail = self.detail_for(account, n);
         let x = *self.details.get(detail);
         self.taken.clear();
-        if amount > x.to_return() {
+        if amount > x.returnable() {
             return refused(self, Code::ExceedsOriginal);
         }
         if !self.lot_room(rules, account, c.at) {

@@ -394,7 +394,7 @@ impl Slot for Detail {
 
 impl Detail {
     /// Yen that can still be given back by a reversal or a refund: what the operator reinstated is back already.
-    pub(crate) fn to_return(&self) -> u64 {
+    pub(crate) fn returnable(&self) -> u64 {
         self.taken.saturating_sub(self.returned).saturating_sub(self.reinstated)
     }
 }

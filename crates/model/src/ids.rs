@@ -34,6 +34,7 @@ impl fmt::Display for IdError {
 impl std::error::Error for IdError {}
 
 /// Index of the first byte that breaks the rule "printable ASCII, then zeros".
+#[cold]
 const fn first_bad<const N: usize>(b: &[u8; N]) -> Option<usize> {
     let mut i = 0;
     let mut padded = false;

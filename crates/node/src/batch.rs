@@ -2,17 +2,23 @@
 
 use crate::message::Waiter;
 use tegata_engine::Hint;
-use tegata_model::{Position, Timestamp};
+use tegata_model::{Position, Timestamp, record_len};
 
 /// Who waits for a record, and on which thread of connections. `NOBODY` for the node's own commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ticket {
     pub(crate) waiter: Waiter,
     pub(crate) thread: u16,
+    /// How many positions before this one the next older record of its key's chain is; see [`crate::flights`].
+    pub(crate) back: u32,
 }
 
 impl Ticket {
-    pub(crate) const NOBODY: Self = Self { waiter: Waiter { connection: 0, request: 0 }, thread: u16::MAX };
+    pub(crate) const NOBODY: Self = Self::new(Waiter { connection: 0, request: 0 }, u16::MAX);
+
+    pub(crate) const fn new(waiter: Waiter, thread: u16) -> Self {
+        Self { waiter, thread, back: 0 }
+    }
 }
 
 /// Records with consecutive positions that become durable together.
@@ -43,6 +49,18 @@ impl Batch {
         Position::new(self.first.get() + self.tickets.len() as u64 - 1)
     }
 
+    /// Its record at a position; nothing when it is another batch's.
+    pub(crate) fn record_at(&self, position: u64) -> Option<Record<'_>> {
+        let index = position.checked_sub(self.first.get())? as usize;
+        let (ticket, hint) = (self.tickets.get(index)?, self.hints.get(index)?);
+        Some(Record { batch: self, index, scope: hint.scope(), back: u64::from(ticket.back) })
+    }
+
+    /// The scope and the position of each of its records.
+    pub(crate) fn scopes(&self) -> impl Iterator<Item = (u64, u64)> {
+        self.hints.iter().map(Hint::scope).zip(self.first.get()..)
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.tickets.is_empty()
     }
@@ -54,6 +72,32 @@ impl Batch {
         self.applied = 0;
         self.applied_bytes = 0;
     }
+}
+
+/// One record of a batch on its way.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Record<'a> {
+    batch: &'a Batch,
+    index: usize,
+    pub(crate) scope: u64,
+    pub(crate) back: u64,
+}
+
+impl<'a> Record<'a> {
+    /// Its bytes. Where they begin is not kept: this is for the few records that are looked at twice.
+    pub(crate) fn bytes(&self) -> &'a [u8] {
+        let mut rest = self.batch.body.as_slice();
+        for _ in 0..self.index {
+            rest = &rest[whole_record(rest)..];
+        }
+        &rest[..whole_record(rest)]
+    }
+}
+
+/// Length of the first record in `bytes`, which hold whole records only: whoever wrote them checked each.
+#[inline]
+pub(crate) fn whole_record(bytes: &[u8]) -> usize {
+    record_len(bytes).expect("whole records")
 }
 
 /// A batch that is to be made durable.

@@ -5,15 +5,18 @@
 //! - a command is applied only after it is durable, and answered only after it is applied;
 //! - before any refusal the key is looked up: a decided key gets its decision, a key in flight is never told
 //!   "nothing was taken";
+//! - a repeat of a key in flight waits for the decision, and no longer than its own deadline;
 //! - logged time never goes back.
 #![forbid(unsafe_code)]
 
 mod batch;
 mod delivery;
+mod flights;
 mod margin;
 mod message;
 mod node;
 mod plans;
+mod repeats;
 mod replay;
 mod room;
 mod unlogged;

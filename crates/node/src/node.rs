@@ -3,23 +3,26 @@
 //!
 //! ```text
 //! accept ──known key──▶ answer from memory
+//!    ├──key in flight──▶ waits for that decision, until its own deadline
 //!    └──▶ open batch ──seal──▶ sealed batches ──durable──▶ engine ──▶ answers
 //! ```
 //!
 //! Invariants: `delivered ≤ applied ≤ durable ≤ submitted ≤ accepted`; a record is applied only after it is durable;
 //! every record that was accepted is answered exactly once.
 
-use crate::batch::{Batch, Sealed, Ticket};
+use crate::batch::{Batch, Sealed, Ticket, whole_record};
+use crate::flights::Flights;
 use crate::margin::Margin;
 use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts};
 use crate::plans::Plans;
+use crate::repeats::{Repeat, Repeats};
 use crate::room::Room;
 use crate::unlogged::Unlogged;
 use std::collections::VecDeque;
-use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
+use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX, scope_hash};
 use tegata_model::{
-    Code, Command, Decision, Envelope, Extension, Mark, Operation, Position, RECORD_BYTES_MAX, Settings, Timestamp,
-    decode, decode_envelope, encode, mix, record_len,
+    AccountId, Code, Command, Decision, Envelope, Extension, Key, Mark, NamespaceId, Operation, Position,
+    RECORD_BYTES_MAX, Settings, Timestamp, decode, decode_envelope, encode, scope_of,
 };
 
 /// Bounds of a node.
@@ -33,7 +36,8 @@ pub struct Limits {
     pub seal_bytes: usize,
     /// Most batches in flight.
     pub in_flight_max: usize,
-    /// Most bytes of records that wait for room in a batch; what comes beyond is refused.
+    /// Most bytes of records that wait for room in a batch; what comes beyond is refused. Most bytes of repeats that
+    /// wait for a first request; what comes beyond is in progress at once.
     pub waiting_bytes_max: usize,
     /// Most accounts; what would make more is refused.
     pub accounts_max: u64,
@@ -55,8 +59,6 @@ impl Default for Limits {
     }
 }
 
-/// Slots of the table that tells whether a key may be in flight.
-const IN_FLIGHT_SLOTS: usize = 1 << 14;
 /// Told to whoever is refused for load, in ms.
 const RETRY_AFTER_MS: u32 = 250;
 /// Told to whoever is refused for want of room, in ms: the journal looks for some about as often.
@@ -86,7 +88,8 @@ pub struct Node {
     out: Vec<Outbound>,
     reports: Vec<Report>,
     answered_to: Vec<u64>,
-    in_flight: Vec<u32>,
+    flights: Flights,
+    repeats: Repeats,
     plans: Plans,
     next: Position,
     now: Timestamp,
@@ -122,7 +125,8 @@ impl Node {
             out: (0..limits.threads).map(|_| Outbound::default()).collect(),
             reports: vec![Report { taken_over: applied.get(), oldest_waiting: None }; limits.threads],
             answered_to: vec![applied.get(); limits.threads],
-            in_flight: vec![0; IN_FLIGHT_SLOTS],
+            flights: Flights::new(),
+            repeats: Repeats::default(),
             plans: Plans::default(),
             next: applied.next(),
             now,
@@ -205,10 +209,13 @@ impl Node {
             for (waiter, hint) in group.iter().zip(&hints) {
                 let rest = &bundle.records[at..];
                 let len = whole_record(rest);
-                if self.waiting_bytes <= self.limits.waiting_bytes_max && self.open_room() < len {
+                if self.waiting_bytes <= self.limits.waiting_bytes_max
+                    && self.open_room() < len
+                    && !self.needs_no_room(rest)
+                {
                     return (at, index);
                 }
-                self.admit(Ticket { waiter: *waiter, thread }, &rest[..len], hint);
+                self.admit(Ticket::new(*waiter, thread), &rest[..len], hint);
                 at += len;
                 index += 1;
             }
@@ -221,22 +228,118 @@ impl Node {
     #[inline]
     fn admit(&mut self, ticket: Ticket, record: &[u8], hint: &Hint) {
         let Ok(envelope) = decode_envelope(record) else {
-            return self.refuse(ticket, record, Code::Malformed, false);
+            return self.refuse(ticket, record, Code::Malformed);
         };
         let kind = u16::from_le_bytes([record[0], record[1]]);
-        let print = || decode(record).map_or(0, |c| c.fingerprint().0);
+        let print = || fingerprint(record);
         let is_fence = kind == Operation::Fence.kind();
         if let Some(known) = self.engine.known(&envelope, hint, print, is_fence, self.now) {
             self.give(ticket, kind as u8, &known);
             return;
         }
-        if let Some(code) = self.obstacle(&envelope, kind, record) {
-            let maybe = self.in_flight[in_flight_slot(envelope.key.bytes())] > 0;
-            return self.refuse(ticket, record, code, maybe);
+        let first = self.first_in_flight(hint.scope(), envelope.namespace, &envelope.account, &envelope.key);
+        // A fence is no repeat: where the first changes nothing, the fence is what decides the key.
+        if let Some(first) = first.filter(|_| !is_fence) {
+            return self.wait_for(first, envelope.deadline, ticket, record);
         }
-        self.in_flight[in_flight_slot(envelope.key.bytes())] += 1;
-        self.open.push(record, ticket, *hint);
+        if let Some(code) = self.obstacle(&envelope, kind, record) {
+            return self.refuse(ticket, record, if first.is_some() { Code::InProgress } else { code });
+        }
+        let back = self.flights.enter(hint.scope(), self.next.get(), self.engine.applied().get());
+        self.open.push(record, Ticket { back, ..ticket }, *hint);
         self.next = self.next.next();
+    }
+
+    /// Position and fingerprint of the first request in flight under a key.
+    #[inline]
+    fn first_in_flight(
+        &self,
+        scope: u64,
+        namespace: NamespaceId,
+        account: &AccountId,
+        key: &Key,
+    ) -> Option<(u64, u64)> {
+        let newest = self.flights.newest(scope, self.engine.applied().get())?;
+        self.first_in_chain(newest, scope, (namespace, account.bytes(), *key))
+    }
+
+    #[cold]
+    fn first_in_chain(&self, newest: u64, scope: u64, of: (NamespaceId, &[u8; 16], Key)) -> Option<(u64, u64)> {
+        let applied = self.engine.applied().get();
+        let (mut position, mut first) = (newest, None);
+        while position > applied
+            && let Some(record) =
+                std::iter::once(&self.open).chain(self.sealed.iter().rev()).find_map(|b| b.record_at(position))
+        {
+            if record.scope == scope && scope_of(record.bytes()) == Some(of) {
+                first = Some((position, record));
+            }
+            if record.back == 0 {
+                break;
+            }
+            position -= record.back;
+        }
+        first.map(|(position, record)| (position, fingerprint(record.bytes())))
+    }
+
+    /// A repeat waits for the decision about `first`, while there is time and room.
+    #[cold]
+    fn wait_for(&mut self, first: (u64, u64), deadline: Timestamp, ticket: Ticket, record: &[u8]) {
+        // A fence, whose fingerprint is 0, answers whatever was asked under its key.
+        let conflicts = first.1 != 0 && first.1 != fingerprint(record);
+        let late = if conflicts { Code::Conflict } else { Code::InProgress };
+        if self.halted {
+            self.refuse(ticket, record, Code::Unknown);
+        } else if self.has_passed(deadline) || self.repeats.bytes() > self.limits.waiting_bytes_max {
+            self.refuse(ticket, record, late);
+        } else {
+            let deadline = if deadline.is_zero() { Timestamp::MAX } else { deadline };
+            self.repeats.add(first.0, deadline, Repeat { ticket, record: record.to_vec(), late });
+        }
+    }
+
+    /// Repeats whose first request is applied are admitted again: they find its decision, or take its place.
+    fn admit_repeats(&mut self) {
+        while let Some(repeat) = self.repeats.decided(self.engine.applied().get()) {
+            let Repeat { ticket, record, .. } = repeat;
+            let bundle = Inbound { records: record, waiters: vec![ticket.waiter], ..Inbound::default() };
+            if self.admit_all(ticket.thread, &bundle, 0, 0).1 == 0 {
+                self.waiting_bytes += bundle.records.len();
+                self.waiting.push_front((ticket.thread, bundle, 0, 0));
+            }
+        }
+    }
+
+    /// True when the passing of time alone may bring an answer; see [`Node::pass_time`].
+    #[must_use]
+    pub fn watches_time(&self) -> bool {
+        !self.repeats.is_empty() || !self.waiting.is_empty()
+    }
+
+    /// It is `now`: whoever waits for the decision of another request, or for room, is told when its deadline has
+    /// passed. True when somebody was. What is in a batch already waits on: it may yet take effect.
+    pub fn pass_time(&mut self, now: Timestamp) -> bool {
+        self.now = self.now.max(now);
+        let before = self.repeats.len() + self.waiting_bytes;
+        while let Some(repeat) = self.repeats.late(self.now) {
+            self.refuse(repeat.ticket, &repeat.record, repeat.late);
+        }
+        if self.waiting.front().is_some_and(|(_, bundle, at, _)| self.needs_no_room(&bundle.records[*at..])) {
+            self.admit_waiting();
+        }
+        self.repeats.len() + self.waiting_bytes != before
+    }
+
+    fn has_passed(&self, deadline: Timestamp) -> bool {
+        !deadline.is_zero() && self.now > deadline
+    }
+
+    /// True when the record can be answered without a place in a batch: its deadline has passed, or its key is decided.
+    #[cold]
+    fn needs_no_room(&self, record: &[u8]) -> bool {
+        decode_envelope(record).is_ok_and(|e| {
+            self.has_passed(e.deadline) || self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
+        })
     }
 
     /// Why a request is not admitted.
@@ -248,7 +351,7 @@ impl Node {
         if self.draining {
             return Some(Code::Draining);
         }
-        if Operation::has_deadline(kind) && !envelope.deadline.is_zero() && self.now > envelope.deadline {
+        if Operation::has_deadline(kind) && self.has_passed(envelope.deadline) {
             return Some(Code::DeadlinePassed);
         }
         if !self.room.is_for(kind) {
@@ -264,9 +367,8 @@ impl Node {
     }
 
     #[cold]
-    fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code, maybe_in_flight: bool) {
+    fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
         let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
-        let code = if maybe_in_flight { Code::InProgress } else { code };
         let applied =
             Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
         self.give(ticket, kind, &applied);
@@ -376,14 +478,15 @@ impl Node {
             let record = &rest[..len];
             let (ticket, hint) = (batch.tickets[batch.applied], &batch.hints[batch.applied]);
             let applied = self.engine.apply_hinted(position, batch.at, record, hint).expect("admitted records decode");
-            if ticket != Ticket::NOBODY {
-                self.settle(ticket, record, position, &applied);
+            if ticket.thread != Ticket::NOBODY.thread {
+                self.settle(ticket, record[0], position, &applied);
             }
             batch.applied += 1;
             batch.applied_bytes += len;
         }
         if batch.applied < batch.tickets.len() {
             self.sealed.push_front(batch);
+            self.admit_repeats();
             return true;
         }
         batch.clear();
@@ -392,27 +495,18 @@ impl Node {
         }
         self.check_sizes();
         self.log_deliveries();
+        self.admit_repeats();
         self.admit_waiting();
         true
     }
 
     /// A request that was in flight is answered.
     #[inline]
-    fn settle(&mut self, ticket: Ticket, record: &[u8], position: Position, applied: &Applied) {
-        self.leave(record);
+    fn settle(&mut self, ticket: Ticket, kind: u8, position: Position, applied: &Applied) {
         if let Some(answered) = self.answered_to.get_mut(usize::from(ticket.thread)) {
             *answered = position.get();
         }
-        self.give(ticket, record[0], applied);
-    }
-
-    /// A record is in flight no longer.
-    #[inline]
-    fn leave(&mut self, record: &[u8]) {
-        if let Some(key) = record.get(KEY_AT..).and_then(|r| r.first_chunk()) {
-            let slot = &mut self.in_flight[in_flight_slot(key)];
-            *slot = slot.checked_sub(1).expect("what was admitted is counted");
-        }
+        self.give(ticket, kind, applied);
     }
 
     fn check_sizes(&mut self) {
@@ -468,7 +562,8 @@ impl Node {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         let waiting: usize = self.waiting.iter().map(|(_, b, _, i)| b.waiters.len() - i).sum();
-        self.open.tickets.len() + self.sealed.iter().map(|b| b.tickets.len()).sum::<usize>() + waiting
+        let sealed: usize = self.sealed.iter().map(|b| b.tickets.len() - b.applied).sum();
+        self.open.tickets.len() + sealed + waiting + self.repeats.len()
     }
 
     /// True when the open batch holds something, or something waits to get in.
@@ -485,14 +580,17 @@ impl Node {
     /// The journal failed: nothing is admitted any more, and whatever is in flight is unknown (D10).
     pub fn halt(&mut self) {
         self.halted = true;
-        for batch in std::mem::take(&mut self.sealed) {
+        let mut sealed = std::mem::take(&mut self.sealed);
+        for batch in &mut sealed {
             let mut rest = &batch.body[batch.applied_bytes..];
             for ticket in &batch.tickets[batch.applied..] {
-                let (record, tail) = rest.split_at(whole_record(rest));
-                self.refuse(*ticket, record, Code::Unknown, false);
-                rest = tail;
+                self.refuse(*ticket, rest, Code::Unknown);
+                rest = &rest[whole_record(rest)..];
             }
+            (batch.applied, batch.applied_bytes) = (batch.tickets.len(), batch.body.len());
         }
+        // A repeat that comes now still finds its first.
+        self.sealed = sealed;
         self.admit_anew();
     }
 
@@ -518,21 +616,29 @@ impl Node {
     fn admit_anew(&mut self) {
         let mut open = std::mem::take(&mut self.open);
         (self.open.first, self.next) = (open.first, open.first);
+        self.flights.only(self.sealed.iter().flat_map(Batch::scopes));
+        let mut repeats = Vec::new();
+        while let Some(repeat) = self.repeats.decided(u64::MAX) {
+            repeats.push(repeat);
+        }
         let mut rest = &open.body[..];
         let mut asked = Vec::new();
         for (ticket, hint) in open.tickets.drain(..).zip(&open.hints) {
             let (record, tail) = rest.split_at(whole_record(rest));
             rest = tail;
-            if ticket == Ticket::NOBODY {
+            if ticket.thread == Ticket::NOBODY.thread {
                 self.open.push(record, ticket, *hint);
                 self.next = self.next.next();
             } else {
-                self.leave(record);
                 asked.push((ticket, record, hint));
             }
         }
         for (ticket, record, hint) in asked {
             self.admit(ticket, record, hint);
+        }
+        for repeat in repeats {
+            let hint = self.engine.hint(&repeat.record);
+            self.admit(repeat.ticket, &repeat.record, &hint);
         }
         self.admit_waiting();
     }
@@ -584,7 +690,8 @@ impl Node {
         match question {
             Question::Status { namespace, account, key } => {
                 let decided = self.engine.status(*namespace, account, key, self.now);
-                let in_progress = decided.is_none() && self.in_flight[in_flight_slot(key.bytes())] > 0;
+                let in_progress = decided.is_none()
+                    && self.first_in_flight(scope_hash(*namespace, account, key), *namespace, account, key).is_some();
                 Reply::Status { decided, in_progress }
             }
             Question::Balance(account) => {
@@ -623,18 +730,7 @@ impl Node {
     }
 }
 
-/// Length of the first record in `bytes`, which hold whole records only: whoever wrote them checked each.
-#[inline]
-fn whole_record(bytes: &[u8]) -> usize {
-    record_len(bytes).expect("whole records")
-}
-
-/// Where the key is in a record.
-const KEY_AT: usize = 48;
-
-/// The key's slot in the table of what may be in flight.
-#[inline]
-fn in_flight_slot(key: &[u8; 16]) -> usize {
-    let k = u128::from_le_bytes(*key);
-    mix((k >> 64) as u64, k as u64) as usize & (IN_FLIGHT_SLOTS - 1)
+/// What a record asks, as a number; 0 for a fence.
+fn fingerprint(record: &[u8]) -> u64 {
+    decode(record).map_or(0, |c| c.fingerprint().0)
 }

@@ -133,6 +133,7 @@ impl Core {
         self.look_at_room();
         let mut busy = self.take_in();
         busy |= self.apply_durable()?;
+        busy |= self.node.watches_time() && self.node.pass_time(clock::now());
         busy |= self.seal()?;
         busy |= self.hand_out();
         busy |= self.take_snapshot();

@@ -1,0 +1,310 @@
+//! The same key while its first request is in flight: the same answer when it is there; at the repeat's own deadline
+//! "in progress"; never two answers to one request (FIELD, idempotency). The journal stalls by not calling
+//! `durable`, time passes by an argument.
+
+use std::collections::BTreeMap;
+use tegata_engine::{Engine, scope_hash};
+use tegata_model::{
+    AccountId, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
+    Purchase, Settings, ShopId, TerminalId, Timestamp, encode,
+};
+use tegata_node::{Answer, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
+
+const START_S: i64 = 1_780_000_000;
+const NAMESPACE: NamespaceId = NamespaceId::new(1);
+
+fn at(s: i64) -> Timestamp {
+    Timestamp::from_micros((START_S + s) * 1_000_000)
+}
+
+fn account(name: &str) -> AccountId {
+    AccountId::from_text(name).expect("an account")
+}
+
+fn key(n: u128) -> Key {
+    Key::new(at(0), n << 72)
+}
+
+fn debit(yen: u64) -> Operation {
+    Operation::Debit(Purchase {
+        shop: ShopId::from_text("S1").expect("a shop"),
+        terminal: TerminalId::NONE,
+        amount: Amount::new(yen).expect("in range"),
+        token: Position::ZERO,
+        partial: false,
+    })
+}
+
+/// A node, its journal, and everyone who asks.
+struct Rig {
+    node: Node,
+    now: Timestamp,
+    sealed: u64,
+    asked: u64,
+    answers: BTreeMap<u64, Answer>,
+}
+
+impl Rig {
+    /// Two coupons, C1 and C2, of 10,000 yen, and a shop.
+    fn new(limits: Limits) -> Self {
+        let node = Node::new(Engine::new(2), limits, Settings::default(), 0, at(0));
+        let mut rig = Self { node, now: at(0), sealed: 0, asked: 0, answers: BTreeMap::new() };
+        let programme = Programme::with_defaults(ProgrammeId::new(1));
+        let shop = Operation::Shop {
+            shop: ShopId::from_text("S1").expect("a shop"),
+            programme: ProgrammeId::NONE,
+            name: [0; 48],
+        };
+        let issue = Operation::Issue {
+            programme: ProgrammeId::new(1),
+            amount: Amount::new(10_000).expect("in range"),
+            expires_at: Timestamp::ZERO,
+            valid_from: Timestamp::ZERO,
+            stay_end_day: 0,
+            kind: LotKind::Promo,
+        };
+        rig.send("", key(1), 60, Operation::Programme(programme));
+        rig.send("", key(2), 60, shop);
+        rig.send("C1", key(3), 60, issue);
+        rig.send("C2", key(4), 60, issue);
+        while rig.node.has_work() {
+            rig.seal();
+            rig.durable();
+        }
+        assert!((1..=4).all(|n| rig.code(n) == Some(Code::Approved)), "{:?}", rig.answers);
+        rig
+    }
+
+    /// Sends a request whose deadline is at second `deadline`; returns its number.
+    fn send(&mut self, name: &str, key: Key, deadline: i64, operation: Operation) -> u64 {
+        self.asked += 1;
+        let account = if name.is_empty() { AccountId::NONE } else { account(name) };
+        let (received_at, deadline) = (self.now, at(deadline));
+        let envelope = Envelope { received_at, deadline, namespace: NAMESPACE, account, key, ..Envelope::default() };
+        let mut bundle = Inbound::default();
+        encode(&Command { envelope, operation }, &mut bundle.records);
+        bundle.waiters.push(Waiter { connection: 1, request: self.asked });
+        self.node.accept(0, bundle, self.now);
+        self.take_answers();
+        self.asked
+    }
+
+    fn time(&mut self, now: Timestamp) {
+        self.now = now;
+        self.node.pass_time(now);
+        self.take_answers();
+    }
+
+    fn seal(&mut self) {
+        let sealed = self.node.seal(self.now).expect("something to seal");
+        self.sealed = sealed.first_position + u64::from(sealed.count) - 1;
+    }
+
+    /// The journal has everything that was sealed.
+    fn durable(&mut self) {
+        self.node.durable(self.sealed);
+        while self.node.apply_some(1) {}
+        self.take_answers();
+    }
+
+    fn take_answers(&mut self) {
+        let Some(out) = self.node.take_outbound(0, Outbound::default()) else { return };
+        for answer in out.answers {
+            let again = self.answers.insert(answer.waiter.request, answer);
+            assert_eq!(again, None, "one answer to one request");
+        }
+    }
+
+    fn code(&self, request: u64) -> Option<Code> {
+        self.answers.get(&request).map(|a| a.decision.code)
+    }
+
+    fn in_progress(&mut self, name: &str, key: Key) -> bool {
+        let question = Question::Status { namespace: NAMESPACE, account: account(name), key };
+        let waiter = Waiter { connection: 1, request: 0 };
+        self.node.accept(0, Inbound { questions: vec![(waiter, question)], ..Inbound::default() }, self.now);
+        let out = self.node.take_outbound(0, Outbound::default()).expect("a reply");
+        matches!(out.replies[0].1, Reply::Status { in_progress: true, .. })
+    }
+}
+
+/// A moment later, the smallest there is.
+fn just_after(s: i64) -> Timestamp {
+    Timestamp::from_micros(at(s).micros() + 1)
+}
+
+#[test]
+fn while_the_journal_stalls_a_repeat_is_in_progress_at_its_own_deadline_and_the_first_waits_on() {
+    let mut rig = Rig::new(Limits::default());
+    let first = rig.send("C1", key(9), 8, debit(700));
+    rig.seal();
+    rig.time(at(1));
+    let repeat = rig.send("C1", key(9), 3, debit(700));
+    let accepted = rig.node.facts().accepted;
+    rig.time(at(3));
+    assert_eq!(rig.code(repeat), None, "its deadline is still to come");
+    rig.time(just_after(3));
+    assert_eq!((rig.code(first), rig.code(repeat)), (None, Some(Code::InProgress)));
+    rig.time(at(20));
+    assert_eq!(rig.code(first), None, "sealed in time: it takes effect however late the flush");
+    rig.durable();
+    assert_eq!(rig.code(first), Some(Code::Approved));
+    let later = rig.send("C1", key(9), 40, debit(700));
+    let (first, later) = (rig.answers[&first], rig.answers[&later]);
+    assert_eq!((later.decision, later.replayed, first.replayed), (first.decision, true, false));
+    assert_eq!(rig.node.facts().accepted, accepted, "a repeat makes no record");
+}
+
+#[test]
+fn a_repeat_gets_the_first_answer_as_soon_as_it_is_there() {
+    for sealed in [false, true] {
+        let mut rig = Rig::new(Limits::default());
+        let first = rig.send("C1", key(9), 8, debit(700));
+        if sealed {
+            rig.seal();
+        }
+        let repeats = [rig.send("C1", key(9), 5, debit(700)), rig.send("C1", key(9), 8, debit(700))];
+        assert_eq!(rig.node.in_flight(), 3);
+        if !sealed {
+            rig.seal();
+        }
+        rig.durable();
+        for repeat in repeats {
+            let (first, repeat) = (rig.answers[&first], rig.answers[&repeat]);
+            assert_eq!((repeat.decision, repeat.replayed), (first.decision, true));
+        }
+        rig.time(at(30));
+        assert_eq!(rig.node.in_flight(), 0);
+    }
+}
+
+#[test]
+fn a_repeat_does_not_wait_for_what_shares_the_batch_with_its_first() {
+    let mut rig = Rig::new(Limits::default());
+    rig.send("C1", key(9), 8, debit(700));
+    let (repeat, behind) = (rig.send("C1", key(9), 8, debit(700)), rig.send("C2", key(8), 8, debit(1)));
+    rig.seal();
+    rig.node.durable(rig.sealed);
+    assert!(rig.node.apply_some(1));
+    rig.take_answers();
+    assert_eq!((rig.code(repeat), rig.code(behind)), (Some(Code::Approved), None));
+}
+
+#[test]
+fn a_repeat_that_comes_after_its_deadline_is_in_progress_at_once() {
+    let mut rig = Rig::new(Limits::default());
+    rig.send("C1", key(9), 8, debit(700));
+    rig.time(at(5));
+    let repeat = rig.send("C1", key(9), 4, debit(700));
+    assert_eq!(rig.code(repeat), Some(Code::InProgress));
+}
+
+#[test]
+fn another_request_under_a_key_in_flight_is_a_conflict_and_never_in_progress() {
+    let mut rig = Rig::new(Limits::default());
+    let first = rig.send("C1", key(9), 8, debit(700));
+    rig.seal();
+    let (late, early) = (rig.send("C1", key(9), 30, debit(701)), rig.send("C1", key(9), 2, debit(701)));
+    rig.time(just_after(2));
+    assert_eq!((rig.code(late), rig.code(early)), (None, Some(Code::Conflict)));
+    rig.durable();
+    let (first, late) = (rig.answers[&first].decision, rig.answers[&late].decision);
+    assert_eq!((late.code, late.related), (Code::Conflict, first.position), "it names the decision");
+}
+
+#[test]
+fn a_fresh_key_in_the_slot_of_another_is_no_repeat() {
+    let slot = |k: &Key| scope_hash(NAMESPACE, &account("C1"), k) & 0xFFFF;
+    let like = (10..).map(key).find(|k| slot(k) == slot(&key(9))).expect("some key shares a slot");
+    let mut rig = Rig::new(Limits::default());
+    rig.send("C1", key(9), 8, debit(700));
+    assert!(!rig.in_progress("C1", like) && rig.in_progress("C1", key(9)) && !rig.in_progress("C2", key(9)));
+    let fresh = [rig.send("C1", like, 2, debit(300)), rig.send("C2", key(9), 2, debit(700))];
+    let repeat = rig.send("C1", key(9), 2, debit(700));
+    rig.seal();
+    rig.time(just_after(2));
+    assert_eq!(rig.code(repeat), Some(Code::InProgress), "found behind the other");
+    rig.durable();
+    assert!(fresh.iter().all(|n| rig.code(*n) == Some(Code::Approved)));
+    assert!(!rig.in_progress("C1", key(9)), "applied is no longer in flight");
+}
+
+#[test]
+fn where_the_first_changes_nothing_the_repeat_takes_its_place() {
+    let mut rig = Rig::new(Limits::default());
+    let first = rig.send("C1", key(9), 1, debit(700));
+    let repeats = [rig.send("C1", key(9), 9, debit(700)), rig.send("C1", key(9), 9, debit(700))];
+    rig.time(at(2));
+    rig.seal();
+    rig.durable();
+    assert_eq!((rig.code(first), rig.code(repeats[0])), (Some(Code::DeadlinePassed), None));
+    rig.seal();
+    rig.durable();
+    let [a, b] = repeats.map(|n| rig.answers[&n]);
+    assert_eq!((a.decision.code, a.replayed, b.replayed), (Code::Approved, false, true));
+    assert_eq!((a.decision.balance.get(), b.decision), (9_300, a.decision), "taken once");
+}
+
+#[test]
+fn a_fence_waits_in_the_log_and_what_comes_after_it_is_fenced() {
+    let mut rig = Rig::new(Limits::default());
+    let first = rig.send("C1", key(9), 1, debit(700));
+    let fence = rig.send("C1", key(9), 3, Operation::Fence);
+    rig.time(at(2));
+    rig.seal();
+    let late = rig.send("C2", key(8), 9, Operation::Fence);
+    let original = [rig.send("C2", key(8), 3, debit(100)), rig.send("C2", key(8), 30, debit(100))];
+    rig.time(just_after(3));
+    assert_eq!((rig.code(fence), rig.code(original[0])), (None, Some(Code::InProgress)));
+    rig.seal();
+    rig.durable();
+    assert_eq!((rig.code(first), rig.code(fence)), (Some(Code::DeadlinePassed), Some(Code::Fenced)));
+    assert_eq!((rig.code(late), rig.code(original[1])), (Some(Code::Fenced), Some(Code::Fenced)));
+}
+
+#[test]
+fn when_the_journal_fails_a_repeat_knows_no_more_than_its_first() {
+    let mut rig = Rig::new(Limits::default());
+    let mut all = vec![rig.send("C1", key(9), 8, debit(700))];
+    rig.seal();
+    all.push(rig.send("C1", key(9), 8, debit(700)));
+    let open = [rig.send("C2", key(9), 8, debit(700)), rig.send("C2", key(9), 8, debit(700))];
+    rig.node.halt();
+    rig.take_answers();
+    all.push(rig.send("C1", key(9), 8, debit(700)));
+    assert!(all.iter().all(|n| rig.code(*n) == Some(Code::Unknown)), "{:?}", rig.answers);
+    assert!(open.iter().all(|n| rig.code(*n) == Some(Code::Halted)), "it never went to the journal");
+    assert_eq!(rig.node.in_flight(), 0);
+}
+
+#[test]
+fn who_waits_for_room_is_told_at_its_deadline_too() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+    rig.send("C1", key(9), 8, debit(700));
+    let repeat = rig.send("C1", key(9), 3, debit(700));
+    let (other, behind) = (rig.send("C2", key(8), 3, debit(1)), rig.send("C1", key(9), 3, debit(700)));
+    rig.time(at(3));
+    assert!([repeat, other, behind].iter().all(|n| rig.code(*n).is_none()));
+    rig.time(just_after(3));
+    assert_eq!(rig.code(repeat), Some(Code::InProgress));
+    assert_eq!((rig.code(other), rig.code(behind)), (Some(Code::DeadlinePassed), Some(Code::InProgress)));
+}
+
+#[test]
+fn a_repeat_needs_room_in_a_batch_only_where_it_takes_the_first_ones_place() {
+    for (first_deadline, answer) in [(1, None), (8, Some(Code::Approved))] {
+        let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+        rig.send("C1", key(9), first_deadline, debit(700));
+        let repeat = rig.send("C1", key(9), 8, debit(700));
+        rig.time(at(2));
+        rig.seal();
+        rig.send("C2", key(8), 8, debit(1));
+        rig.durable();
+        assert_eq!(rig.code(repeat), answer, "the open batch is full");
+        while rig.node.has_work() {
+            rig.seal();
+            rig.durable();
+        }
+        assert_eq!(rig.code(repeat), Some(Code::Approved));
+    }
+}

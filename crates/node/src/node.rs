@@ -245,6 +245,7 @@ impl Node {
         if let Some(code) = self.obstacle(&envelope, kind, record) {
             return self.refuse(ticket, record, if first.is_some() { Code::InProgress } else { code });
         }
+        self.plans.take(kind, record);
         let back = self.flights.enter(hint.scope(), self.next.get(), self.engine.applied().get());
         self.open.push(record, Ticket { back, ..ticket }, *hint);
         self.next = self.next.next();
@@ -479,6 +480,7 @@ impl Node {
             let (ticket, hint) = (batch.tickets[batch.applied], &batch.hints[batch.applied]);
             let applied = self.engine.apply_hinted(position, batch.at, record, hint).expect("admitted records decode");
             if ticket.thread != Ticket::NOBODY.thread {
+                self.plans.decided(u16::from(record[0]), record, applied.decision.code);
                 self.settle(ticket, record[0], position, &applied);
             }
             batch.applied += 1;

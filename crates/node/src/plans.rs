@@ -1,9 +1,18 @@
 //! Plans that were shown: an extension or a reinstatement is only applied as it was planned, with the digest of a plan
-//! that this node made since it started. A restart forgets them, which only means to plan again.
+//! that this node made since it started, and a plan is applied once (F17). A restart forgets them, which only means to
+//! plan again.
+//!
+//! ```text
+//! planned ──apply──▶ taken by its key ──approved──▶ used for ever
+//!    ▲                     └──declined──┐
+//!    └──────────────────────────────────┘
+//! ```
 
 use std::collections::VecDeque;
 use tegata_engine::{Engine, Plan};
-use tegata_model::{AccountId, Approval, Code, Command, Envelope, Extension, Operation, decode, encode, hash_bytes};
+use tegata_model::{
+    AccountId, Approval, Code, Command, Envelope, Extension, Key, Operation, decode, encode, hash_bytes, mix,
+};
 
 /// Plans remembered; the oldest are forgotten.
 const PLANS_MAX: usize = 4_096;
@@ -17,6 +26,8 @@ struct Planned {
     account: AccountId,
     /// With [`UNAPPROVED`].
     operation: Operation,
+    /// The key under which it is being applied, or was.
+    taken_by: Option<Key>,
 }
 
 /// The plans that were made.
@@ -27,10 +38,13 @@ pub(crate) struct Plans {
 
 impl Plans {
     fn remember(&mut self, digest: u64, account: AccountId, operation: Operation) {
+        if self.made.iter().any(|p| p.digest == digest) {
+            return;
+        }
         if self.made.len() == PLANS_MAX {
             self.made.pop_front();
         }
-        self.made.push_back(Planned { digest, account, operation });
+        self.made.push_back(Planned { digest, account, operation, taken_by: None });
     }
 
     /// The plan of an extension.
@@ -45,23 +59,60 @@ impl Plans {
         let operation = unapproved(operation)?.0;
         let mut terms = Vec::new();
         encode(&Command { envelope: Envelope { account, ..Envelope::default() }, operation }, &mut terms);
-        let digest = hash_bytes(7, &terms).max(1);
+        // The position is part of it: the same plan made later is another one.
+        let position = engine.applied();
+        let digest = mix(hash_bytes(7, &terms), position.get()).max(1);
         self.remember(digest, account, operation);
-        Some(Plan { count: 1, sum: amount.get(), digest, position: engine.applied() })
+        Some(Plan { count: 1, sum: amount.get(), digest, position })
     }
 
-    /// Why a correction may not be applied: it is not what was planned under its digest.
+    /// Why a correction may not be applied: it is not what was planned under its digest, or was applied.
     #[inline]
     pub(crate) fn obstacle(&self, kind: u16, record: &[u8]) -> Option<Code> {
-        if !matches!(kind, 13 | 14) {
+        if !is_correction(kind) {
             return None;
         }
-        let command = decode(record).ok()?;
-        let (operation, digest) = unapproved(&command.operation)?;
-        let account = if kind == 14 { AccountId::NONE } else { command.envelope.account };
-        let planned = self.made.iter().any(|p| p.digest == digest && p.account == account && p.operation == operation);
+        let planned = self.place(record).is_some_and(|(i, key)| self.made[i].taken_by.is_none_or(|by| by == key));
         (!planned).then_some(Code::PlanMismatch)
     }
+
+    /// A correction without obstacle goes into the log.
+    #[inline]
+    pub(crate) fn take(&mut self, kind: u16, record: &[u8]) {
+        if is_correction(kind)
+            && let Some((i, key)) = self.place(record)
+        {
+            self.made[i].taken_by = Some(key);
+        }
+    }
+
+    /// A correction was decided. What is declined has used nothing up.
+    #[inline]
+    pub(crate) fn decided(&mut self, kind: u16, record: &[u8], code: Code) {
+        if is_correction(kind)
+            && code != Code::Approved
+            && let Some((i, key)) = self.place(record)
+            && self.made[i].taken_by == Some(key)
+        {
+            self.made[i].taken_by = None;
+        }
+    }
+
+    /// The plan of a correction, and the key that would apply it.
+    fn place(&self, record: &[u8]) -> Option<(usize, Key)> {
+        let command = decode(record).ok()?;
+        let (operation, digest) = unapproved(&command.operation)?;
+        let whose = match operation {
+            Operation::Extend { .. } => AccountId::NONE,
+            _ => command.envelope.account,
+        };
+        let is_it = |p: &Planned| p.digest == digest && p.account == whose && p.operation == operation;
+        Some((self.made.iter().position(is_it)?, command.envelope.key))
+    }
+}
+
+fn is_correction(kind: u16) -> bool {
+    matches!(kind, 13 | 14)
 }
 
 /// A correction without its approval, and the digest that the approval names.

@@ -382,6 +382,13 @@ impl Engine {
         Some((d.decision(shard.related(d)), if dead { State::Voided } else { d.state }))
     }
 
+    /// What can be said of a key under which nothing is found: not seen, or that it may have been decided and forgotten,
+    /// or that its time is wrong.
+    #[must_use]
+    pub fn unseen(&self, key: &Key, at: Timestamp) -> Code {
+        self.rules.key_time(key, at).err().unwrap_or(Code::NotSeen)
+    }
+
     /// The answer that a request would get because its key is decided already; nothing when it is not.
     #[must_use]
     #[inline]

@@ -3,7 +3,7 @@
 
 use crate::room::Room;
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
-use tegata_model::{AccountId, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
+use tegata_model::{AccountId, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
 
 /// Who waits for an answer: a connection of one of the threads that serve connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,8 +56,8 @@ pub enum Reply {
     Status {
         /// What is decided.
         decided: Option<(Decision, State)>,
-        /// The key is being decided.
-        in_progress: bool,
+        /// Otherwise: that it is being decided, is not seen, or may have been decided and forgotten.
+        undecided: Code,
     },
     /// The account; nothing when there is none.
     Balance {

@@ -692,9 +692,12 @@ impl Node {
         match question {
             Question::Status { namespace, account, key } => {
                 let decided = self.engine.status(*namespace, account, key, self.now);
-                let in_progress = decided.is_none()
-                    && self.first_in_flight(scope_hash(*namespace, account, key), *namespace, account, key).is_some();
-                Reply::Status { decided, in_progress }
+                let first = || self.first_in_flight(scope_hash(*namespace, account, key), *namespace, account, key);
+                let undecided = match decided {
+                    None if first().is_some() => Code::InProgress,
+                    _ => self.engine.unseen(key, self.now),
+                };
+                Reply::Status { decided, undecided }
             }
             Question::Balance(account) => {
                 Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }

@@ -124,7 +124,7 @@ impl Rig {
         let waiter = Waiter { connection: 1, request: 0 };
         self.node.accept(0, Inbound { questions: vec![(waiter, question)], ..Inbound::default() }, self.now);
         let out = self.node.take_outbound(0, Outbound::default()).expect("a reply");
-        matches!(out.replies[0].1, Reply::Status { in_progress: true, .. })
+        matches!(out.replies[0].1, Reply::Status { undecided: Code::InProgress, .. })
     }
 }
 

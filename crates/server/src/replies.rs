@@ -21,9 +21,8 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             let body = frames::body(decision, *state, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, wire::FLAG_REPLAYED, number, request, &body);
         }
-        Reply::Status { decided: None, in_progress } => {
-            let code = if *in_progress { Code::InProgress } else { Code::NotSeen };
-            let body = frames::body(&Decision::refusal(code, Timestamp::ZERO), State::Final, 0);
+        Reply::Status { decided: None, undecided } => {
+            let body = frames::body(&Decision::refusal(*undecided, Timestamp::ZERO), State::Final, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, 0, 0, request, &body);
         }
         Reply::Balance { position, account } => {

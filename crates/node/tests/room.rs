@@ -106,7 +106,7 @@ fn after_a_failure_what_was_handed_over_is_unknown_and_so_are_its_repeats() {
 #[test]
 fn news_of_deliveries_waits_for_room_and_is_not_lost() {
     let mut node = node();
-    send(&mut node, &(1..=20_000).map(debit).collect::<Vec<_>>());
+    send(&mut node, &(1..=60_000).map(debit).collect::<Vec<_>>());
     let mut last = 0;
     while node.has_work() {
         last = seal(&mut node);

@@ -124,7 +124,7 @@ CODES = {
     140: "unknown", 141: "in-progress", 142: "not-seen",
     150: "malformed", 151: "unauthenticated", 152: "conflict", 153: "fenced", 154: "key-too-old",
     155: "original-too-old", 156: "key-clock", 157: "operation-unknown", 158: "version-unknown",
-    159: "frame-too-large", 160: "namespace-not-allowed",
+    159: "frame-too-large", 160: "namespace-not-allowed", 161: "log-dropped",
 }  # fmt: skip
 
 CLOSE_REASONS = {

@@ -1,15 +1,24 @@
 //! Retired segments: everything in them is in a snapshot. They are archived without their padding, compressed, read
 //! back and held against the chain, and only then used again for new segments.
+//!
+//! The oldest may be dropped. A file without blocks says up to where, so that what was dropped is told from what was
+//! lost, and what follows is still held against the chain.
+//!
+//! ```text
+//! archive/dropped: its trailer is that of the last dropped segment | archive/0000000005.arc … follow it without a gap
+//! ```
 
 use crate::blocks::{BlocksReader, BlocksWriter, PAYLOAD_BYTES_MAX, Trailer};
-use crate::error::OpenError;
+use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
 use crate::scan::{Expected, Place, Start, read_segment, segment_numbers};
 use crate::segments::set_aside;
+use crate::snapshots::read_snapshot;
 use crate::store::{segment_path, sync_dir};
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"TGTARCHV";
+const DROPPED_MAGIC: [u8; 8] = *b"TGTDROPD";
 /// Gets every batch in log order, without its padding.
 type EachBatch<'a, E> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>;
 
@@ -24,8 +33,31 @@ fn path(dir: &Path, segment: u32) -> PathBuf {
     folder(dir).join(format!("{segment:010}.arc"))
 }
 
-/// Numbers of the archived segments, ascending. One that is missing is damage.
-pub(crate) fn archived(dir: &Path) -> Result<Vec<u32>, OpenError> {
+fn dropped_path(dir: &Path) -> PathBuf {
+    folder(dir).join("dropped")
+}
+
+/// Where the archive begins: at the very start, or behind what was dropped.
+fn beginning(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
+    let path = dropped_path(dir);
+    if !path.exists() {
+        return Ok(Start::default());
+    }
+    Ok(end_of(BlocksReader::open(&path, DROPPED_MAGIC, store)?.trailer()))
+}
+
+/// Where the log goes on behind a segment.
+fn end_of(t: &Trailer) -> Start {
+    Start { position: t.position, at_us: t.at_us, chain: t.chain, boot_epoch: t.boot_epoch, segment: t.segment }
+}
+
+/// The last position that was dropped; 0: the log is there from its first record on.
+pub fn dropped_to(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
+    Ok(beginning(dir, store)?.position)
+}
+
+/// Numbers of the archive's files, ascending.
+fn files(dir: &Path) -> Result<Vec<u32>, OpenError> {
     let folder = folder(dir);
     let mut numbers = Vec::new();
     let entries = match std::fs::read_dir(&folder) {
@@ -40,33 +72,45 @@ pub(crate) fn archived(dir: &Path) -> Result<Vec<u32>, OpenError> {
         }
     }
     numbers.sort_unstable();
-    if numbers.iter().zip(1u32..).any(|(n, expected)| *n != expected) {
-        return Err(OpenError::NotAStore { dir: folder, what: "an archived segment is missing" });
+    Ok(numbers)
+}
+
+/// Numbers of the archived segments behind `dropped`, ascending. One that is missing is damage.
+fn archived(dir: &Path, dropped: u32) -> Result<Vec<u32>, OpenError> {
+    let mut numbers = files(dir)?;
+    // After a crash, files of what was dropped may still be there.
+    numbers.retain(|n| *n > dropped);
+    if numbers.iter().zip(dropped + 1..).any(|(n, expected)| *n != expected) {
+        return Err(OpenError::NotAStore { dir: folder(dir), what: "an archived segment is missing" });
     }
     Ok(numbers)
 }
 
 /// Where the log goes on behind the archive.
 pub(crate) fn start(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
-    let Some(last) = archived(dir)?.last().copied() else { return Ok(Start::default()) };
+    let beginning = beginning(dir, store)?;
+    let Some(last) = archived(dir, beginning.segment)?.last().copied() else { return Ok(beginning) };
     let reader = BlocksReader::open(&path(dir, last), MAGIC, store)?;
-    let t = *reader.trailer();
-    if t.segment != last {
+    let end = end_of(reader.trailer());
+    if end.segment != last {
         return Err(reader.damaged(Damage::Misplaced));
     }
-    Ok(Start { position: t.position, at_us: t.at_us, chain: t.chain, boot_epoch: t.boot_epoch, segment: last })
+    Ok(end)
 }
 
 /// Hands the batches of the archived segments with positions above `after` to `each`, and checks that they follow
-/// each other. What is archived completely below `after` is not read.
+/// each other. What is archived completely below `after` is not read; what was dropped above it is an error.
 pub(crate) fn walk<E: From<OpenError>>(
     dir: &Path,
     store: &[u8; 16],
     after: u64,
     each: EachBatch<'_, E>,
 ) -> Result<(), E> {
-    let mut before = Start::default();
-    for segment in archived(dir)? {
+    let mut before = beginning(dir, store)?;
+    if before.position > after {
+        return Err(OpenError::Dropped { first: before.position + 1 }.into());
+    }
+    for segment in archived(dir, before.segment)? {
         let mut reader = BlocksReader::open(&path(dir, segment), MAGIC, store)?;
         let t = *reader.trailer();
         if t.position > after {
@@ -75,7 +119,7 @@ pub(crate) fn walk<E: From<OpenError>>(
                 return Err(reader.damaged(Damage::Chain).into());
             }
         }
-        before = Start { position: t.position, at_us: t.at_us, chain: t.chain, boot_epoch: t.boot_epoch, segment };
+        before = end_of(&t);
     }
     Ok(())
 }
@@ -151,6 +195,37 @@ pub fn archive_retired(dir: &Path, store: &[u8; 16], position: u64) -> Result<u3
         before = archive(dir, store, number, before)?;
         done += 1;
     }
+}
+
+/// Drops the archived segments whose positions are all in the snapshot as of `position`; returns how many. To be called
+/// by one thread at a time. A reader that began before finds a file missing, and says so.
+pub fn drop_archived(dir: &Path, store: &[u8; 16], position: u64) -> Result<u32, OpenError> {
+    let dropped = beginning(dir, store)?;
+    let mut last = None;
+    for segment in archived(dir, dropped.segment)? {
+        let t = *BlocksReader::open(&path(dir, segment), MAGIC, store)?.trailer();
+        if t.position > position {
+            break;
+        }
+        last = Some(t);
+    }
+    if let Some(trailer) = last {
+        // What is left begins with this snapshot: all of it is read before anything goes.
+        read_snapshot::<OpenError>(dir, store, position, &mut |_| Ok(())).map_err(|e| match e {
+            ReadError::Journal(e) | ReadError::Consumer(e) => e,
+        })?;
+        let mark = dropped_path(dir);
+        BlocksWriter::create(&mark, DROPPED_MAGIC, store)
+            .and_then(|out| out.finish(&trailer))
+            .map_err(OpenError::io("writing", mark))?;
+    }
+    // Only now that it is said may they go; a crash before leaves some for the next call.
+    let end = last.map_or(dropped.segment, |t| t.segment);
+    for segment in files(dir)?.into_iter().filter(|n| *n <= end) {
+        let file = path(dir, segment);
+        std::fs::remove_file(&file).map_err(OpenError::io("removing", file))?;
+    }
+    Ok(end - dropped.segment)
 }
 
 fn first_position(segment: &Path) -> std::io::Result<Option<u64>> {

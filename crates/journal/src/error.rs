@@ -53,6 +53,11 @@ pub enum OpenError {
         /// What was found or missed.
         what: &'static str,
     },
+    /// What was asked for was dropped from the archive, as the settings say.
+    Dropped {
+        /// The first position that is there.
+        first: u64,
+    },
     /// The settings contradict each other.
     Options {
         /// How.
@@ -90,6 +95,9 @@ impl core::fmt::Display for OpenError {
                 write!(f, "{} has format version {got}, newer than this program's", file.display())
             }
             Self::NotAStore { dir, what } => write!(f, "{} is not a data folder: {what}", dir.display()),
+            Self::Dropped { first } => {
+                write!(f, "the log begins at position {first}; what was before it was dropped, as the settings say")
+            }
             Self::Options { what } => write!(f, "journal settings: {what}"),
             Self::NoWriter { error } => write!(f, "no way of durable writing works here: {error}"),
         }

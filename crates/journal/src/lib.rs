@@ -26,7 +26,7 @@ mod snapshots;
 mod store;
 mod writer;
 
-pub use archive::archive_retired;
+pub use archive::{archive_retired, drop_archived, dropped_to};
 pub use blocks::Trailer;
 pub use device::Doorbell;
 pub use error::{OpenError, ReadError, WriteError};
@@ -35,5 +35,5 @@ pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
 pub use segments::be_modest;
-pub use snapshots::{SnapshotWriter, prune_snapshots, read_snapshot, snapshot_trailer, snapshots};
+pub use snapshots::{SnapshotWriter, read_snapshot, remove_snapshot, snapshot_trailer, snapshots};
 pub use writer::{BatchMeta, Room, Writer};

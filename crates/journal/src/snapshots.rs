@@ -81,12 +81,7 @@ pub fn read_snapshot<E>(
     Ok(*reader.trailer())
 }
 
-/// Removes all but the newest `keep` snapshots, and returns the position of the oldest that is kept; nothing when
-/// there are fewer.
-pub fn prune_snapshots(dir: &Path, keep: usize) -> io::Result<Option<u64>> {
-    let all = snapshots(dir)?;
-    for position in all.iter().skip(keep) {
-        std::fs::remove_file(path(dir, *position))?;
-    }
-    Ok(all.get(keep.saturating_sub(1)).copied())
+/// Removes a snapshot.
+pub fn remove_snapshot(dir: &Path, position: u64) -> io::Result<()> {
+    std::fs::remove_file(path(dir, position))
 }

@@ -176,6 +176,7 @@ codes! {
     VersionUnknown = 158, "version-unknown", Refused, "12", Never, "No protocol version in common.", "対応するプロトコルバージョンがありません。";
     FrameTooLarge = 159, "frame-too-large", Refused, "30", Never, "The frame is longer than the largest that was agreed.", "電文が長すぎます。";
     NamespaceNotAllowed = 160, "namespace-not-allowed", Refused, "30", Never, "The caller may not use keys of this namespace.", "この名前空間は使用できません。";
+    LogDropped = 161, "log-dropped", Refused, "25", Never, "The log begins later: what was asked for was dropped by the archive's policy. `related` is the first position that is there.", "ログの該当部分は保存期間を過ぎて削除されています。参照可能な最初の位置は related です。";
 }
 
 impl Code {

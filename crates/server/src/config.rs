@@ -43,6 +43,9 @@ pub struct Config {
     pub segment_bytes: u64,
     /// A snapshot is taken when the log has grown by so many bytes; 0: only when an operator asks for one.
     pub snapshot_bytes: u64,
+    /// Days that the archive is kept at least; then its oldest segments are dropped, and history begins later. 0:
+    /// everything is kept for ever.
+    pub archive_keep_days: u32,
     /// How the journal is written: auto, uring, pwritev2, buffered.
     pub journal_io: JournalIo,
     /// Accept a data folder that is in memory only.
@@ -107,6 +110,7 @@ impl Default for Config {
             warm_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             snapshot_bytes: 2 << 30,
+            archive_keep_days: 0,
             journal_io: JournalIo::Auto,
             allow_volatile: false,
             insecure: false,
@@ -194,6 +198,13 @@ impl Config {
         range((1_000..=86_400_000).contains(&self.idle_ms), "idle_ms", "1000 to 86400000 ms")?;
         range((3_600..=34_560_000).contains(&self.horizon_s), "horizon_s", "3600 to 34560000 s (400 days)")?;
         range((1..=3_600).contains(&self.ack_s), "ack_s", "1 to 3600 s")?;
+        range(
+            self.archive_keep_days == 0
+                || u64::from(self.archive_keep_days) * 86_400 >= u64::from(self.horizon_s)
+                    && self.archive_keep_days <= 36_500,
+            "archive_keep_days",
+            "0, which keeps everything, or up to 36500 days and not shorter than horizon_s",
+        )?;
         range((1..=1_000_000_000).contains(&self.accounts_max), "accounts_max", "1 to 1000000000")?;
         range((1..=1_000_000_000).contains(&self.decisions_max), "decisions_max", "1 to 1000000000")?;
         let segment = self.segment_bytes;

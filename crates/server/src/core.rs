@@ -254,6 +254,7 @@ impl Core {
             boot_epoch: self.journal.boot_epoch(),
             chain,
             delivered_to,
+            keep_days: self.shared.config.archive_keep_days,
         };
         self.taking = Taking::start(beginning).ok();
         match &self.taking {

@@ -3,12 +3,13 @@
 
 use crate::connection::Connection;
 use crate::io::Hub;
+use crate::snapshot::oldest_state;
 use std::path::Path;
 use std::rc::Rc;
 use tegata_engine::{Applied, Effect, Engine};
-use tegata_journal::{ReadError, read_log};
+use tegata_journal::{OpenError, ReadError, read_log, read_store};
 use tegata_model::{Code, Command, Decision, Operation, Position, State, Timestamp, decode};
-use tegata_node::{Replay, ReplayError};
+use tegata_node::ReplayError;
 use tegata_sync::Mark;
 use tegata_wire::{self as wire, HistoryBody, HistoryEntry, HistoryQuery};
 use tokio::sync::mpsc;
@@ -50,7 +51,7 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
     let worker = std::thread::Builder::new().name("history".into()).spawn(work);
     tokio::task::spawn_local(async move {
         let Ok(worker) = worker else {
-            refuse(&c, request);
+            refuse(&c, request, Decision::refusal(Code::Unknown, Timestamp::ZERO));
             c.answered();
             return c.flush();
         };
@@ -73,31 +74,42 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
                 let last = HistoryBody { up_to, entries: Vec::new() };
                 wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, 0, request, &last);
             }
-            _ => refuse(&c, request),
+            Ok(Err(HistoryError::Log(ReadError::Journal(OpenError::Dropped { first })))) => {
+                let refusal = Decision::refusal(Code::LogDropped, Timestamp::ZERO);
+                refuse(&c, request, Decision { related: Position::new(first), ..refusal });
+            }
+            _ => refuse(&c, request, Decision::refusal(Code::Unknown, Timestamp::ZERO)),
         }
         c.answered();
         c.flush();
     });
 }
 
-fn refuse(c: &Connection, request: u64) {
-    let body = crate::frames::body(&Decision::refusal(Code::Unknown, Timestamp::ZERO), State::Final, 0);
+fn refuse(c: &Connection, request: u64, decision: Decision) {
+    let body = crate::frames::body(&decision, State::Final, 0);
     wire::encode_decision_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_REFUSED, 0, request, &body);
 }
 
 /// Reads the decisions of a data folder that match, up to a durable position. Returns the last position looked at.
+/// Where the first position asked for was dropped from the archive, nothing is read, and the error says where it begins.
 pub fn read(
     dir: &Path,
     query: &HistoryQuery,
     up_to: u64,
     give: &mut dyn FnMut(HistoryBody) -> Result<(), HistoryError>,
 ) -> Result<u64, HistoryError> {
-    let mut replay = Replay::new(Engine::new(1), 0);
+    let of_log = |e| HistoryError::Log(ReadError::Journal(e));
+    let (store, ..) = read_store(dir).map_err(of_log)?;
+    let (mut replay, behind) = oldest_state(dir, &store, 1).map_err(of_log)?;
+    // Whoever asks by time for what was logged later misses nothing.
+    if behind > 0 && query.from <= behind && query.from_us <= replay.engine().at().micros() {
+        return Err(of_log(OpenError::Dropped { first: behind + 1 }));
+    }
     let mut body = HistoryBody::default();
     let mut bytes = 0;
     let mut left = if query.limit == 0 { u64::MAX } else { u64::from(query.limit) };
     let mut gone = false;
-    let result = read_log(dir, 0, Some(up_to), &mut |b| {
+    let result = read_log(dir, behind, Some(up_to), &mut |b| {
         replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |engine, position, record, applied| {
             if left == 0 || gone || position.get() < query.from || applied.effect == Effect::Noted {
                 return;

@@ -13,12 +13,15 @@ pub mod clock;
 pub mod config;
 mod connection;
 mod core;
+#[cfg(test)]
+mod dropping;
 mod frames;
 mod handover;
 pub mod history;
 mod http;
 mod io;
 mod replies;
+mod retention;
 mod serve;
 mod sessions;
 mod snapshot;
@@ -26,7 +29,7 @@ mod snapshot;
 pub use config::{Config, ConfigError, JournalIo};
 pub use serve::{Banner, Running, ServeError, start};
 pub use sessions::{Session, Sessions};
-pub use snapshot::{Loaded, SnapshotError, load as load_snapshot};
+pub use snapshot::{Loaded, SnapshotError, load as load_snapshot, oldest_state};
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};

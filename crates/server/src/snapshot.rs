@@ -1,26 +1,27 @@
 //! Snapshots beside the running engine: the core hands out pages between its turns, and a thread of its own writes them.
-//! When one is whole, older ones go, and segments that only they needed are archived.
+//! When one is whole, older ones go, segments that only they needed are archived, and the oldest of the archive dropped.
 //!
 //! ```text
-//! core: head, page, page, … ──bounded channel──▶ writer: rkyv block, checksum, flush, name ─▶ prune ─▶ archive
+//! core: head, page, page, … ──bounded channel──▶ writer: rkyv block, checksum, flush, name ─▶ archive ─▶ drop
 //! ```
 
+use crate::retention::{Taken, decide};
 use rkyv::rancor;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_journal::{
-    MARGIN_BYTES, ReadError, SnapshotWriter, Trailer, archive_retired, be_modest, prune_snapshots, read_snapshot,
+    MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, be_modest, drop_archived, dropped_to,
+    read_snapshot, remove_snapshot, snapshot_trailer, snapshots,
 };
+use tegata_node::Replay;
 
 /// Slots of a page. It is copied in some microseconds, and is small enough for the allocator to use its memory again:
 /// memory that is touched for the first time costs more than the copying.
 const PAGE_SLOTS: usize = 256;
 /// Pages that wait for the disk; then the copying waits, and payments go on.
 const PAGES_WAITING: usize = 32;
-/// Snapshots that are kept.
-const KEEP: usize = 2;
 
 /// A page as it is written. `docs/formats/journal.md` has its fields.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
@@ -114,6 +115,8 @@ pub(crate) struct Beginning {
     pub(crate) chain: [u8; 32],
     pub(crate) delivered_to: u64,
     pub(crate) digest: u128,
+    /// Days that the archive is kept; 0: for ever.
+    pub(crate) keep_days: u32,
 }
 
 /// A snapshot that is being taken.
@@ -210,8 +213,43 @@ fn write(b: &Beginning, pieces: &Receiver<Piece>) -> Result<(), Box<dyn std::err
         chain: b.chain,
         margin: margin(b.delivered_to, b.digest),
     })?;
-    if let Some(oldest) = prune_snapshots(&b.dir, KEEP)? {
-        archive_retired(&b.dir, &b.store, oldest)?;
+    tidy(&b.dir, &b.store, b.keep_days)
+}
+
+/// Archives and removes what a new snapshot made superfluous.
+fn tidy(dir: &Path, store: &[u8; 16], keep_days: u32) -> Result<(), Box<dyn std::error::Error>> {
+    let mut taken: Vec<Taken> = Vec::new();
+    for position in snapshots(dir)? {
+        // One that cannot be read is nothing to rely on, and evidence.
+        if let Ok(t) = snapshot_trailer(dir, store, position) {
+            taken.push((position, t.at_us));
+        }
+    }
+    let dropped = dropped_to(dir, store)?;
+    let retention = decide(&taken, keep_days, dropped);
+    if let Some(position) = retention.archive_to {
+        archive_retired(dir, store, position)?;
+    }
+    if let Some(base) = retention.drop_to.filter(|base| *base > dropped) {
+        drop_archived(dir, store, base)?;
+    }
+    for position in retention.remove {
+        remove_snapshot(dir, position)?;
     }
     Ok(())
+}
+
+/// A replay of what is left of the log, and the position behind which it begins: an empty state, or the oldest
+/// snapshot that can be used where the oldest segments were dropped.
+pub fn oldest_state(dir: &Path, store: &[u8; 16], shards: u32) -> Result<(Replay, u64), OpenError> {
+    let dropped = dropped_to(dir, store)?;
+    if dropped == 0 {
+        return Ok((Replay::new(Engine::new(shards), 0), 0));
+    }
+    let all = snapshots(dir).map_err(|error| OpenError::Io { doing: "listing", file: dir.to_owned(), error })?;
+    let usable = |position: u64| load(dir, store, position).ok().filter(|_| position >= dropped);
+    match all.into_iter().rev().find_map(usable) {
+        Some(loaded) => Ok((Replay::new(loaded.engine, loaded.delivered_to), loaded.trailer.position)),
+        None => Err(OpenError::Dropped { first: dropped + 1 }),
+    }
 }

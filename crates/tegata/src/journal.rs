@@ -7,9 +7,8 @@ use crate::talk::{Reach, expected};
 use serde_json::json;
 use std::path::PathBuf;
 use tegata_client::{Ask, Call, Role};
-use tegata_engine::Engine;
-use tegata_journal::{OpenError, ReadError, read_log, read_store, snapshot_trailer, snapshots};
-use tegata_node::{Replay, ReplayError};
+use tegata_journal::{OpenError, ReadError, dropped_to, read_log, read_store, snapshot_trailer, snapshots};
+use tegata_node::ReplayError;
 use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE};
 
 #[derive(Debug, clap::Args)]
@@ -149,7 +148,9 @@ impl JournalCommand {
         match self {
             Self::Inspect { folder, position, limit } => {
                 let mut all = Vec::new();
-                let last = read_log(&folder.data, 0, None, &mut |b| {
+                let (store, ..) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
+                let dropped = dropped_to(&folder.data, &store).map_err(|e| Failure::new(exit_of(&e), e))?;
+                let last = read_log(&folder.data, dropped, None, &mut |b| {
                     if b.first_position + u64::from(b.count) > position && all.len() < limit {
                         all.push((b.first_position, b.count, b.at_us, b.segment, b.offset, b.disk_bytes, b.boot_epoch));
                     }
@@ -169,21 +170,25 @@ impl JournalCommand {
                 });
                 let head = ["position", "records", "time (Japan)", "segment", "offset", "bytes", "start"];
                 let mut text = table(&head, &rows.collect::<Vec<_>>());
-                text += &format!("{} batches shown; the log ends at position {last}", all.len());
+                let first = dropped + 1;
+                text += &format!("{} batches shown; the log goes from position {first} to {last}", all.len());
                 let batches = all.iter().map(|(first, count, at, segment, offset, bytes, epoch)| {
                     json!({
                         "first_position": first, "records": count, "at": parse::utc(*at), "segment": segment,
                         "offset": offset, "disk_bytes": bytes, "boot_epoch": epoch,
                     })
                 });
-                let json = json!({ "last_position": last, "batches": batches.collect::<Vec<_>>() });
+                let json =
+                    json!({ "first_position": first, "last_position": last, "batches": batches.collect::<Vec<_>>() });
                 Ok(Report::done(text, json))
             }
             Self::Verify { folder } => {
-                let (_, shards, _) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
-                let mut replay = Replay::new(Engine::new(shards), 0);
+                let (store, shards, _) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
+                // Where the oldest segments were dropped, the snapshot that stayed for this stands for them.
+                let (mut replay, behind) = tegata_server::oldest_state(&folder.data, &store, shards)
+                    .map_err(|e| Failure::new(exit_of(&e), e))?;
                 let (mut batches, mut bytes, mut chain) = (0u64, 0u64, [0u8; 32]);
-                let last = read_log(&folder.data, 0, None, &mut |b| {
+                let last = read_log(&folder.data, behind, None, &mut |b| {
                     (batches, bytes, chain) = (batches + 1, bytes + b.disk_bytes, b.chain);
                     replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
                 })
@@ -194,13 +199,14 @@ impl JournalCommand {
                     .map_err(|e| Failure::new(Exit::Damaged, format!("the replayed state is not consistent: {e}")))?;
                 let chain: String = chain.iter().map(|b| format!("{b:02x}")).collect();
                 let text = format!(
-                    "whole: {last} positions in {batches} batches, {bytes} bytes\n\
+                    "whole: positions {} to {last} in {batches} batches, {bytes} bytes\n\
                      digest {:032x}, held against the log up to position {}\nchain {chain}",
+                    behind + 1,
                     replay.engine().digest(),
                     replay.verified()
                 );
                 let json = json!({
-                    "last_position": last, "batches": batches, "disk_bytes": bytes, "chain": chain,
+                    "first_position": behind + 1, "last_position": last, "batches": batches, "disk_bytes": bytes, "chain": chain,
                     "digest": format!("{:032x}", replay.engine().digest()), "verified_to": replay.verified(),
                 });
                 Ok(Report::done(text, json))

@@ -26,6 +26,9 @@ pub(crate) struct Settings {
     /// Where watchers ask for /livez, /readyz and /metrics; "off": nowhere.
     #[arg(long, env = "TEGATA_HTTP", value_name = "ADDR", value_parser = http)]
     http: Option<Http>,
+    /// Days that the archive of the log is kept at least; 0: for ever. History begins where it was dropped.
+    #[arg(long, env = "TEGATA_ARCHIVE_KEEP_DAYS", value_name = "DAYS")]
+    archive_keep_days: Option<u32>,
     /// Accept a data folder that is in memory only: nothing survives the machine.
     #[arg(long, env = "TEGATA_ALLOW_VOLATILE")]
     allow_volatile: bool,
@@ -62,6 +65,7 @@ impl Settings {
         if let Some(Http(http)) = self.http {
             config.http = http;
         }
+        config.archive_keep_days = self.archive_keep_days.unwrap_or(config.archive_keep_days);
         config.allow_volatile |= self.allow_volatile;
         Ok(config)
     }

@@ -68,10 +68,11 @@ fn wrong_settings_are_named() {
         std::fs::write(&file, text).expect("it is written");
         said(Command::new(TEGATA).args(["config", "check", "--json", "--config", name]).output().expect("it runs"))
     };
-    assert_eq!(check("shards = 4\n").code, 0);
+    assert_eq!(check("shards = 4\narchive_keep_days = 7\n").code, 0);
     for (text, word) in [
         ("shard = 4\n", "shards"),
         ("shards = 0\n", "1 to 1024"),
+        ("archive_keep_days = 6\n", "horizon_s"),
         ("\n\nshards = \"many\"\n", "line 3"),
         ("listen = \"0.0.0.0:7411\"\n", "insecure"),
     ] {
@@ -83,6 +84,7 @@ fn wrong_settings_are_named() {
     let shown = said(
         Command::new(TEGATA)
             .args(["config", "show", "--json", "--config", name, "--listen", "127.0.0.1:9999"])
+            .env("TEGATA_ARCHIVE_KEEP_DAYS", "90")
             .env("TEGATA_LISTEN", "127.0.0.1:8888")
             .env("TEGATA_OPERATE", "127.0.0.1:7777")
             .output()
@@ -90,6 +92,7 @@ fn wrong_settings_are_named() {
     );
     assert_eq!(shown.json["listen"], "127.0.0.1:9999", "the flag is over the environment");
     assert_eq!(shown.json["operate"], "127.0.0.1:7777", "the environment is over the file");
+    assert_eq!(shown.json["archive_keep_days"], 90);
     assert_eq!(shown.json["shards"], 4, "the file is over the default");
 }
 

@@ -76,10 +76,10 @@ impl Plans {
         (!planned).then_some(Code::PlanMismatch)
     }
 
-    /// A correction without obstacle goes into the log.
+    /// A correction without obstacle goes into the log. An extension needs no mark: its rule is made once.
     #[inline]
     pub(crate) fn take(&mut self, kind: u16, record: &[u8]) {
-        if is_correction(kind)
+        if kind == 13
             && let Some((i, key)) = self.place(record)
         {
             self.made[i].taken_by = Some(key);
@@ -89,7 +89,7 @@ impl Plans {
     /// A correction was decided. What is declined has used nothing up.
     #[inline]
     pub(crate) fn decided(&mut self, kind: u16, record: &[u8], code: Code) {
-        if is_correction(kind)
+        if kind == 13
             && code != Code::Approved
             && let Some((i, key)) = self.place(record)
             && self.made[i].taken_by == Some(key)

@@ -1,13 +1,16 @@
 //! Decisions in log order: the journal is read and replayed through a second engine, on a thread of its own, and what
 //! matches is streamed to the operator. The running engine is not asked.
 
+use crate::Shared;
 use crate::connection::Connection;
 use crate::io::Hub;
 use crate::snapshot::oldest_state;
 use std::path::Path;
 use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use tegata_engine::{Applied, Effect, Engine};
-use tegata_journal::{OpenError, ReadError, read_log, read_store};
+use tegata_journal::{OpenError, ReadError, be_modest, read_log, read_store};
 use tegata_model::{Code, Command, Decision, Operation, Position, State, Timestamp, decode};
 use tegata_node::ReplayError;
 use tegata_sync::Mark;
@@ -18,6 +21,10 @@ use tokio::sync::mpsc;
 const FRAME_ENTRIES_BYTES: usize = 48 << 10;
 /// Frames that may wait for a slow reader; then the replay waits.
 const FRAMES_WAITING: usize = 16;
+/// Histories at once, of all operators together: each is a replay of the log with an engine of its own.
+const HISTORIES_MAX: usize = 2;
+/// Told to whoever asks for one more, in ms.
+const RETRY_AFTER_MS: u32 = 1_000;
 
 /// Why a history ended early.
 #[derive(Debug)]
@@ -45,13 +52,16 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
     let dir = hub.shared.config.data.clone();
     let up_to = hub.shared.positions.get(Mark::Durable);
     let work = move || {
+        be_modest();
         let mut give = |body| send.blocking_send(body).map_err(|_| HistoryError::Gone);
         read(&dir, &query, up_to, &mut give)
     };
-    let worker = std::thread::Builder::new().name("history".into()).spawn(work);
+    let turn = Turn::take(&hub.shared);
+    let worker = turn.is_some().then(|| std::thread::Builder::new().name("history".into()).spawn(work));
     tokio::task::spawn_local(async move {
-        let Ok(worker) = worker else {
-            refuse(&c, request, Decision::refusal(Code::Unknown, Timestamp::ZERO));
+        let _turn = turn;
+        let Some(Ok(worker)) = worker else {
+            refuse(&c, request, Decision::refusal(Code::Overloaded, Timestamp::ZERO));
             c.answered();
             return c.flush();
         };
@@ -85,12 +95,39 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
     });
 }
 
+/// One of the histories that may run.
+struct Turn(Arc<Shared>);
+
+impl Turn {
+    fn take(shared: &Arc<Shared>) -> Option<Self> {
+        let another = |n| (n < HISTORIES_MAX).then_some(n + 1);
+        let turn = shared.histories.fetch_update(Ordering::Relaxed, Ordering::Relaxed, another);
+        turn.is_ok().then(|| Self(Arc::clone(shared)))
+    }
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        self.0.histories.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
 fn refuse(c: &Connection, request: u64, decision: Decision) {
-    let body = crate::frames::body(&decision, State::Final, 0);
+    let retry_after_ms = if decision.code == Code::Overloaded { RETRY_AFTER_MS } else { 0 };
+    let body = crate::frames::body(&decision, State::Final, retry_after_ms);
     wire::encode_decision_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_REFUSED, 0, request, &body);
 }
 
-/// Reads the decisions of a data folder that match, up to a durable position. Returns the last position looked at.
+/// Why the log is read no further.
+enum Stop {
+    /// It does not replay.
+    Replay(ReplayError),
+    /// The limit is reached, or whoever asked is gone.
+    Enough,
+}
+
+/// Reads the decisions of a data folder that match, up to a durable position. Returns the position up to which all that
+/// matches was given: that of the last entry, where the limit ended it.
 /// Where the first position asked for was dropped from the archive, nothing is read, and the error says where it begins.
 pub fn read(
     dir: &Path,
@@ -108,7 +145,7 @@ pub fn read(
     let mut body = HistoryBody::default();
     let mut bytes = 0;
     let mut left = if query.limit == 0 { u64::MAX } else { u64::from(query.limit) };
-    let mut gone = false;
+    let (mut gone, mut last_given) = (false, 0);
     let result = read_log(dir, behind, Some(up_to), &mut |b| {
         replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |engine, position, record, applied| {
             if left == 0 || gone || position.get() < query.from || applied.effect == Effect::Noted {
@@ -118,6 +155,7 @@ pub fn read(
                 return;
             };
             left -= 1;
+            last_given = position.get();
             bytes += entry.bytes();
             body.entries.push(entry);
             if bytes >= FRAME_ENTRIES_BYTES {
@@ -126,8 +164,15 @@ pub fn read(
                 gone = give(std::mem::take(&mut body)).is_err();
             }
         })
+        .map_err(Stop::Replay)?;
+        if left == 0 || gone { Err(Stop::Enough) } else { Ok(()) }
     });
-    let last = result.map_err(HistoryError::Log)?;
+    let last = match result {
+        Ok(last) => last,
+        Err(ReadError::Consumer(Stop::Enough)) => last_given,
+        Err(ReadError::Consumer(Stop::Replay(e))) => return Err(HistoryError::Log(ReadError::Consumer(e))),
+        Err(ReadError::Journal(e)) => return Err(of_log(e)),
+    };
     if gone {
         return Err(HistoryError::Gone);
     }

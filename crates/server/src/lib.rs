@@ -54,6 +54,8 @@ pub(crate) struct Shared {
     pub(crate) facts: Mutex<ServerFacts>,
     pub(crate) sessions: Sessions,
     pub(crate) connections: AtomicUsize,
+    /// Histories that are being read.
+    pub(crate) histories: AtomicUsize,
     pub(crate) failed: AtomicBool,
     pub(crate) phase: AtomicU8,
     /// Told to the watchers' port when everything else has ended.

@@ -242,6 +242,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         facts: Mutex::new(ServerFacts::default()),
         sessions: Sessions::default(),
         connections: AtomicUsize::new(0),
+        histories: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
         phase: AtomicU8::new(RUNNING),
         ended: Notify::new(),

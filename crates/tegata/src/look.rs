@@ -194,6 +194,9 @@ impl History {
         let head = ["position", "time (Japan)", "what", "account", "shop", "yen", "decision", "key"];
         let mut text = table(&head, &rows.collect::<Vec<_>>());
         text += &format!("{} entries, up to position {up_to}", entries.len());
+        if self.limit > 0 && entries.len() == self.limit as usize {
+            text += &format!("; there may be more: --position {}", up_to + 1);
+        }
         let json = json!({ "up_to": up_to, "entries": entries.iter().map(entry_json).collect::<Vec<_>>() });
         Ok(Report::done(text, json))
     }

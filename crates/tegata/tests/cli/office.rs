@@ -90,7 +90,16 @@ fn history_filters_and_sums_agree() {
     let debits: Vec<_> = at_shop.iter().filter(|e| e["kind"] == "debit").collect();
     assert_eq!(debits.len(), 2);
     assert_eq!(debits[0]["lots"][0]["yen"], 500);
-    assert_eq!(of(&["history", "--limit", "1"]).len(), 1);
+    let all = of(&["history"]);
+    let (mut pages, mut next) = (Vec::new(), 0);
+    while pages.len() < all.len() {
+        let page = s.done(&["history", "--limit", "2", "--position", &next.to_string()]);
+        let entries = page["entries"].as_array().expect("entries");
+        assert!(entries.len() == 2 || pages.len() + entries.len() == all.len(), "a page is full, or the last");
+        pages.extend(entries.clone());
+        next = page["up_to"].as_u64().expect("a position") + 1;
+    }
+    assert_eq!(pages, all, "page by page nothing is missed");
     assert_eq!(of(&["history", "--position", &debits[1]["position"].to_string()])[0]["account"], "C2");
     let sums = s.done(&["server", "digest"])["programmes"][0].clone();
     let of = |name: &str| sums[name].as_u64().expect("a sum");

@@ -26,7 +26,8 @@ fn tool(words: &[&str]) -> Result<String, String> {
 fn skip(why: &dyn std::fmt::Display) {
     let test = std::thread::current();
     let test = test.name().unwrap_or_default();
-    let _ = writeln!(std::io::stderr(), "\n!!! {test} SKIPPED: mounting is not allowed here ({why})\n");
+    let text = format!("\n!!! {test} SKIPPED: mounting is not allowed here ({why})\n\n");
+    let _ = std::io::stderr().write_all(text.as_bytes());
 }
 
 impl Disk {

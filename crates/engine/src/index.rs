@@ -102,8 +102,7 @@ impl<const MIN: u32> Index<MIN> {
     /// An empty index.
     pub fn new() -> Self {
         let () = Self::CHECKED;
-        let mut first = Vec::with_capacity(1 << CHUNK_SHIFT);
-        first.resize(1 << MIN, Bucket::EMPTY);
+        let first = vec![Bucket::EMPTY; 1 << MIN];
         Self { chunks: vec![first], overflow: Overflow::new(), level: MIN, split: 0, buckets: 1 << MIN, len: 0 }
     }
 
@@ -204,6 +203,8 @@ impl<const MIN: u32> Index<MIN> {
         }
         if from.is_multiple_of(AHEAD) {
             let chunk = &mut self.chunks[to >> CHUNK_SHIFT];
+            // Only the first one ever grows, once, while it is small.
+            chunk.reserve_exact((1 << CHUNK_SHIFT) - chunk.len());
             chunk.resize(chunk.len() + AHEAD, Bucket::EMPTY);
             let soon = &self.chunks[from >> CHUNK_SHIFT][from & CHUNK_MASK..][..AHEAD];
             black_box(soon.iter().fold(0, |sum, b| sum ^ b.meta));

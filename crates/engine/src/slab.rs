@@ -42,8 +42,12 @@ impl<T: Slot> Slab<T> {
     fn push(&mut self, value: T) -> u32 {
         let n = self.len;
         let chunk = (n >> Self::SHIFT) as usize;
-        if chunk == self.chunks.len() {
-            self.chunks.push(Vec::with_capacity(1 << Self::SHIFT));
+        match n {
+            // An empty table costs nothing: the first chunk is made with the first slot that is handed out.
+            0 => self.chunks.push(Vec::with_capacity(1)),
+            1 => self.chunks[0].reserve_exact(Self::MASK as usize),
+            _ if chunk == self.chunks.len() => self.chunks.push(Vec::with_capacity(1 << Self::SHIFT)),
+            _ => {}
         }
         self.chunks[chunk].push(value);
         self.len = n.checked_add(1).expect("admission stops far below four thousand million slots");
@@ -134,7 +138,7 @@ impl<T: Slot> Slab<T> {
 
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
-        self.chunks.len() * (size_of::<T>() << Self::SHIFT) + self.free.capacity() * 4
+        self.chunks.iter().map(Vec::capacity).sum::<usize>() * size_of::<T>() + self.free.capacity() * size_of::<u32>()
     }
 }
 

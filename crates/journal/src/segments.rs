@@ -142,7 +142,8 @@ impl Preparer {
         direct: bool,
         bell: Doorbell,
     ) -> io::Result<Self> {
-        let (send, ready) = sync_channel(READY);
+        // One more is in the thread's hand while these are not taken.
+        let (send, ready) = sync_channel(READY - 1);
         let full = std::sync::Arc::new(std::sync::atomic::AtomicBool::new(false));
         let told = std::sync::Arc::clone(&full);
         let work = move || {

@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) turns: u64,
     pub(crate) quiet_since: Instant,
     pub(crate) taking: Option<Taking>,
+    /// The log says so.
+    pub(crate) clock_suspect: bool,
     /// Bytes of the log that were replayed behind the last snapshot.
     pub(crate) since_snapshot: u64,
     /// Bytes of the log at which the next snapshot is due.
@@ -131,6 +133,7 @@ impl Core {
             self.node.drain();
         }
         self.look_at_room();
+        self.look_at_clock();
         let mut busy = self.take_in();
         busy |= self.apply_durable()?;
         busy |= self.node.watches_time() && self.node.pass_time(clock::now());
@@ -142,6 +145,21 @@ impl Core {
             self.publish();
         }
         Ok(busy)
+    }
+
+    /// Whether the clock is trusted reaches the engine as a logged command (D7).
+    fn look_at_clock(&mut self) {
+        let suspect = clock::is_suspect();
+        if suspect == self.clock_suspect {
+            return;
+        }
+        self.clock_suspect = suspect;
+        let (mark, says) = match suspect {
+            true => (tegata_model::Mark::ClockSuspect, "the clock stepped and is not followed; nothing expires"),
+            false => (tegata_model::Mark::ClockTrusted, "the clock is trusted again"),
+        };
+        eprintln!("tegata: {says}");
+        self.node.mark(mark, clock::now());
     }
 
     /// A full disk degrades, and is over by itself (D10).

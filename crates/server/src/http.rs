@@ -123,6 +123,8 @@ fn metrics(shared: &Shared) -> String {
         "1 when the journal has failed and nothing is acknowledged any more.",
         &[("", failed)],
     );
+    let suspect = u64::from(crate::clock::is_suspect());
+    one("clock_suspect", "gauge", "1 while the wall clock has stepped and is not followed.", &[("", suspect)]);
     one("uptime_seconds", "gauge", "Since the start.", &[("", shared.started.elapsed().as_secs())]);
     out
 }

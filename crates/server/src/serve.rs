@@ -183,6 +183,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         ..Limits::default()
     };
     let position = engine.applied().get();
+    let clock_suspect = engine.rules().trusted_until.is_some();
     let node = Node::new(engine, limits, settings, delivered_to, clock::now());
 
     // The writer is made on the thread that will own it.
@@ -213,6 +214,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
                 turns,
                 quiet_since,
                 taking: None,
+                clock_suspect,
                 since_snapshot,
                 snapshot_due: 0,
                 snapshot_again_at: None,

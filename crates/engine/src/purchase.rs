@@ -8,6 +8,8 @@ use crate::shard::Shard;
 use crate::slots::{Account, flag};
 use tegata_model::{Code, Life, Position, PurchaseRecord, State};
 
+/// No hold lives longer, whatever its programme says: 7 days (FIELD, holds).
+const HOLD_S_MAX: u32 = 604_800;
 /// Record kind of a plain debit; the other two are holds.
 const KIND_DEBIT: u16 = 4;
 
@@ -179,7 +181,7 @@ impl Shard {
         let p = &rules.programme_at(programme).rules;
         let wanted = if seconds == 0 { p.hold_default_s } else { seconds };
         // A hold never outlives the memory of its key, which may have been made long before.
-        let lives = wanted.min(p.hold_max_s).min(rules.settings.horizon_s);
+        let lives = wanted.min(p.hold_max_s).min(HOLD_S_MAX).min(rules.settings.horizon_s);
         let known_until = rules.known_until(&c.envelope.key);
         let next_hold = self.accounts.get(account).holds;
         let d = self.details.get_mut(detail);

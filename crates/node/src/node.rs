@@ -64,6 +64,19 @@ const RETRY_AFTER_MS: u32 = 250;
 /// Told to whoever is refused for want of room, in ms: the journal looks for some about as often.
 const RETRY_FULL_MS: u32 = 1_000;
 
+/// The part of the decisions that is kept for ending what was begun: captures, voids, confirmations, reversals, fences,
+/// and lives.
+const DECISIONS_RESERVE: u64 = 16;
+
+/// Whether the tables are at their limits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Full {
+    No,
+    /// What ends something is still taken.
+    ForNew,
+    Entirely,
+}
+
 /// Whether a snapshot is wanted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SnapshotWish {
@@ -101,7 +114,7 @@ pub struct Node {
     replayed: u64,
     halted: bool,
     draining: bool,
-    full: Option<Code>,
+    full: Full,
     room: Room,
     unlogged: Unlogged,
     snapshot: SnapshotWish,
@@ -137,7 +150,7 @@ impl Node {
             replayed: 0,
             halted: false,
             draining: false,
-            full: None,
+            full: Full::No,
             room: Room::Ample,
             unlogged: Unlogged::default(),
             snapshot: SnapshotWish::None,
@@ -361,8 +374,9 @@ impl Node {
         if self.open_room() < record.len() {
             return Some(Code::Overloaded);
         }
-        if self.full.is_some() && !matches!(kind, 7..=10 | 12) {
-            return self.full;
+        let ends_something = matches!(kind, 7..=10 | 12 | 15..=17);
+        if self.full == Full::Entirely || self.full == Full::ForNew && !ends_something {
+            return Some(Code::MemoryLimit);
         }
         self.plans.obstacle(kind, record)
     }
@@ -513,8 +527,14 @@ impl Node {
 
     fn check_sizes(&mut self) {
         let (accounts, decisions) = self.engine.counts();
-        let full = accounts >= self.limits.accounts_max || decisions >= self.limits.decisions_max;
-        self.full = full.then_some(Code::MemoryLimit);
+        let reserve = self.limits.decisions_max / DECISIONS_RESERVE;
+        self.full = if decisions >= self.limits.decisions_max.saturating_add(reserve) {
+            Full::Entirely
+        } else if accounts >= self.limits.accounts_max || decisions >= self.limits.decisions_max {
+            Full::ForNew
+        } else {
+            Full::No
+        };
     }
 
     /// The answers for a thread of connections, if there are any. `empty` is a used bundle to fill next.

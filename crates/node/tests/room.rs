@@ -88,6 +88,28 @@ fn without_room_what_was_not_handed_over_is_refused_and_what_was_is_not() {
 }
 
 #[test]
+fn at_the_limit_of_decisions_what_ends_something_is_taken_to_the_end_of_the_reserve() {
+    let limits = Limits { decisions_max: 32, ..Limits::default() };
+    let mut node = Node::new(Engine::new(2), limits, Settings::default(), 0, NOW);
+    let mut decide = |n, fence: bool| {
+        send(&mut node, &[if fence { record(n, Operation::Fence) } else { debit(n) }]);
+        if node.has_work() {
+            let last = seal(&mut node);
+            apply(&mut node, last);
+        }
+        codes(&mut node)[0].0
+    };
+    for n in 1..=32 {
+        assert_eq!(decide(n, false), Code::AccountUnknown, "{n}");
+    }
+    assert_eq!(
+        (decide(33, false), decide(34, true), decide(35, true)),
+        (Code::MemoryLimit, Code::Fenced, Code::Fenced)
+    );
+    assert_eq!((decide(36, true), decide(1, false)), (Code::MemoryLimit, Code::AccountUnknown), "the known stay known");
+}
+
+#[test]
 fn after_a_failure_what_was_handed_over_is_unknown_and_so_are_its_repeats() {
     let mut node = node();
     send(&mut node, &[debit(1)]);

@@ -8,8 +8,13 @@ use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
 
-/// Bytes that may wait to be written to a caller that does not read; beyond, the connection is closed.
-pub(crate) const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// Bytes that wait to be written beyond which a caller is read no further.
+const BACKLOG_BYTES: usize = 64 << 10;
+/// Bytes that may wait to be written at all; beyond, the connection is closed. What was asked for before the caller was
+/// read no further is less, unless all of it were lists.
+const BACKLOG_BYTES_MAX: usize = 16 << 20;
+/// Connections that operators have beyond those that are for all, so that gateways never lock them out.
+const OPERATORS_RESERVE: usize = 64;
 
 /// On which port a caller came in, and so what it may ask.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,14 @@ impl Door {
         match self {
             Self::Gateway => 1,
             Self::Operator => 2,
+        }
+    }
+
+    /// Connections beyond the limit for all.
+    pub(crate) fn reserve(self) -> usize {
+        match self {
+            Self::Gateway => 0,
+            Self::Operator => OPERATORS_RESERVE,
         }
     }
 
@@ -58,6 +71,7 @@ pub(crate) struct Connection {
     /// Told when reading must end although the caller may still send: idle, broken, or the server stops.
     pub(crate) end: Notify,
     pub(crate) idle: Cell<bool>,
+    pub(crate) opened_at: Timestamp,
     /// When the last bytes came.
     pub(crate) heard_at: Cell<Timestamp>,
     /// Told when something waits to be written that the socket did not take.
@@ -93,6 +107,7 @@ impl Connection {
             progress_awaited: Cell::new(false),
             end: Notify::new(),
             idle: Cell::new(false),
+            opened_at: at,
             heard_at: Cell::new(at),
             backlog: Notify::new(),
             broken: Cell::new(false),
@@ -105,6 +120,11 @@ impl Connection {
     pub(crate) fn may_use(&self, namespace: NamespaceId) -> bool {
         let listed = self.namespaces.borrow();
         !namespace.is_none() && (listed.is_empty() || listed.contains(&namespace))
+    }
+
+    /// True when nothing more is read from the caller until answers went out.
+    pub(crate) fn is_at_its_limit(&self) -> bool {
+        self.in_flight.get() >= self.credits.get() || self.out.borrow().len() > BACKLOG_BYTES
     }
 
     /// A request was taken.
@@ -156,6 +176,9 @@ impl Connection {
         out.drain(..written);
         let backlog = out.len();
         drop(out);
+        if self.progress_awaited.get() {
+            self.progress.notify_one();
+        }
         if backlog > BACKLOG_BYTES_MAX || self.broken.get() {
             self.give_up();
         } else if backlog > 0 {

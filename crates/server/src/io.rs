@@ -32,6 +32,8 @@ const READ_BYTES: usize = 64 << 10;
 const SEND_BYTES: usize = 12 << 10;
 /// How long a caller that was told that the server stops is still read.
 const DRAIN_READ: Duration = Duration::from_secs(1);
+/// A caller that has not said hello after so long is no caller, in µs.
+const HELLO_US: u64 = 5_000_000;
 /// How often deliveries are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -176,7 +178,7 @@ impl Hub {
         self.next_id.set(id + 1);
         let (c, half) = Connection::new(id, door, peer, stream, self.shared.config.credits, clock::now());
         let c = Rc::new(c);
-        if count >= self.shared.config.connections_max {
+        if count >= self.shared.config.connections_max + door.reserve() {
             say_goodbye(&c, CloseReason::Overload);
             self.shared.connections.fetch_sub(1, Ordering::Relaxed);
             return;
@@ -276,7 +278,8 @@ impl Hub {
         let mut bundle = self.bundle.borrow_mut();
         let mut oldest: Option<u64> = None;
         for c in self.connections.borrow().values() {
-            if c.heard_at.get() < silent && c.in_flight.get() == 0 {
+            let unknown = !c.greeted.get() && c.opened_at < now.minus_micros(HELLO_US);
+            if unknown || c.heard_at.get() < silent && c.in_flight.get() == 0 {
                 c.idle.set(true);
                 c.end.notify_one();
             }
@@ -352,16 +355,19 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
     // Since when the caller knows that the server stops.
     let mut told: Option<tokio::time::Instant> = None;
     loop {
-        // A caller that is at its credits is read no further: TCP tells it to wait.
-        while c.in_flight.get() >= c.credits.get() && !c.broken.get() {
-            c.progress().await;
-        }
         let over = told.map_or_else(|| tokio::time::Instant::now() + DRAIN_READ * 3_600, |at| at + DRAIN_READ);
+        // A caller that is at its credits, or does not take its answers, is read no further: TCP tells it to wait.
+        let may_send = async {
+            while c.is_at_its_limit() && !c.broken.get() {
+                c.progress().await;
+            }
+            read_some(&mut read, &mut buffer[filled..]).await
+        };
         let got = tokio::select! {
             biased;
             () = c.end.notified(), if told.is_none() => None,
             () = tokio::time::sleep_until(over), if told.is_some() => return End::Left,
-            got = read_some(&mut read, &mut buffer[filled..]) => Some(got),
+            got = may_send => Some(got),
         };
         match got {
             None if c.broken.get() => return End::Broken,
@@ -449,9 +455,12 @@ impl Hub {
                 return self.connection_frame(c, frame, &header, received);
             }
             Ok(Taken::Refused(code)) => code,
-            Err(_) => {
+            Err(e) => {
                 bundle.records.truncate(records);
-                Code::Malformed
+                match e {
+                    wire::FrameError::Field { name: "amount" } => Code::AmountInvalid,
+                    _ => Code::Malformed,
+                }
             }
         };
         frames::put_refusal(&header, refused, received, &mut c.out.borrow_mut());

@@ -171,7 +171,7 @@ impl Reference {
             Some(s) => {
                 let rules = &self.programmes[&home].0;
                 let wanted = if s == 0 { rules.hold_default_s } else { s };
-                let lives = wanted.min(rules.hold_max_s).min(self.settings.horizon_s);
+                let lives = wanted.min(rules.hold_max_s).min(604_800).min(self.settings.horizon_s);
                 let period = u64::from(self.settings.horizon_s + self.settings.skew_s);
                 let made = now.envelope.key.created_at().expect("it was looked at");
                 o.dies_at = now.at.plus_seconds(u64::from(lives)).min(made.plus_seconds(period));

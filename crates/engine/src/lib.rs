@@ -21,6 +21,7 @@ mod hint;
 mod holds;
 mod index;
 mod operate;
+mod plan;
 mod purchase;
 mod returns;
 mod rules;
@@ -35,10 +36,11 @@ pub use apply::{Applied, Effect};
 pub use funds::Taken;
 pub use hint::{Hint, TOUCH_MAX, scope_hash};
 pub use operate::end_of_day;
+pub use plan::Plan;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 pub use snapshot::{Page, RestoreError, Restorer};
 pub use sums::{ShopSums, Sums};
-pub use view::{AccountView, LotView, Plan, Sizes};
+pub use view::{AccountView, LotView, Sizes};
 
 use shard::Shard;
 use tegata_model::{AccountId, Position, Timestamp};
@@ -53,6 +55,7 @@ pub struct Engine {
     touched: usize,
     /// Shard and table of the snapshot that is being taken.
     copying: Option<(u32, u32)>,
+    planning: Option<Box<plan::Planning>>,
 }
 
 /// Shards that an engine can have.
@@ -70,6 +73,7 @@ impl Engine {
             at: Timestamp::ZERO,
             touched: 0,
             copying: None,
+            planning: None,
         }
     }
 

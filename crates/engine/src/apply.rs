@@ -231,6 +231,9 @@ impl Engine {
         debug_assert!(hint.is_for(&self.hint(record)), "the hint was made from this record");
         assert!(position > self.applied, "positions only grow");
         assert!(at >= self.at, "logged time never goes back");
+        if self.planning.is_some() {
+            self.plan_ahead(record);
+        }
         self.applied = position;
         self.at = at;
         if let Some((envelope, purchase)) = decode_purchase(record)? {
@@ -250,9 +253,11 @@ impl Engine {
     fn apply_purchase(&mut self, c: &Context, purchase: &PurchaseRecord, shop: u32) -> Applied {
         let fingerprint = purchase.fingerprint(&c.envelope.account);
         self.touched = c.shard;
+        // Forgetting ends dead holds, of any account; while a plan is counted it waits.
+        let forget = if self.planning.is_some() { 0 } else { FORGET_PER_COMMAND };
         let (rules, shard) = (&self.rules, &mut self.shards[c.shard]);
         shard.taken.clear();
-        shard.forget(rules, c.at, FORGET_PER_COMMAND);
+        shard.forget(rules, c.at, forget);
         match shard.check_key(rules, c) {
             KeyCheck::Known(n) => shard.repeat(n, fingerprint, false),
             KeyCheck::Refused(code) => Applied::refused(code, c.at),
@@ -269,9 +274,10 @@ impl Engine {
         }
         let fingerprint = command.fingerprint().0;
         self.touched = c.shard;
+        let forget = if self.planning.is_some() { 0 } else { FORGET_PER_COMMAND };
         let shard = &mut self.shards[c.shard];
         shard.taken.clear();
-        shard.forget(&self.rules, c.at, FORGET_PER_COMMAND);
+        shard.forget(&self.rules, c.at, forget);
         match shard.check_key(&self.rules, c) {
             KeyCheck::Known(n) => return shard.repeat(n, fingerprint, matches!(op, Operation::Fence)),
             KeyCheck::Refused(code) => return Applied::refused(code, c.at),

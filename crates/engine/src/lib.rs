@@ -22,6 +22,7 @@ mod holds;
 mod index;
 mod operate;
 mod overflow;
+mod plan;
 mod purchase;
 mod returns;
 mod rules;
@@ -36,10 +37,11 @@ pub use apply::{Applied, Effect};
 pub use funds::Taken;
 pub use hint::{Hint, TOUCH_MAX, scope_hash};
 pub use operate::end_of_day;
+pub use plan::Plan;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 pub use snapshot::{Page, RestoreError, Restorer};
 pub use sums::{ShopSums, Sums};
-pub use view::{AccountView, LotView, Plan, Sizes};
+pub use view::{AccountView, LotView, Sizes};
 
 use shard::Shard;
 use tegata_model::{AccountId, Position, Timestamp};
@@ -54,6 +56,7 @@ pub struct Engine {
     touched: usize,
     /// Shard and table of the snapshot that is being taken.
     copying: Option<(u32, u32)>,
+    planning: Option<Box<plan::Planning>>,
 }
 
 /// Shards that an engine can have.
@@ -71,6 +74,7 @@ impl Engine {
             at: Timestamp::ZERO,
             touched: 0,
             copying: None,
+            planning: None,
         }
     }
 

@@ -230,10 +230,7 @@ impl Rules {
     }
 
     fn extended(&self, expires_at: i64, programme: u32, lot: u64) -> i64 {
-        let id = self.programme_at(programme).rules.id;
-        self.extensions.iter().fold(expires_at, |end, e| {
-            if e.end_for(expires_at, end, id, lot) { end.max(e.rule.expires_at.micros()) } else { end }
-        })
+        extended(&self.extensions, expires_at, self.programme_at(programme).rules.id, lot)
     }
 
     /// The instant with which expiry is compared: the receipt, or the last trusted time while the clock is suspect.
@@ -297,6 +294,13 @@ impl Rules {
                 reaches(since) && d.at <= until && at < until.plus_seconds(NORMAL_GRACE_S)
             })
     }
+}
+
+/// When a lot ends after these extensions.
+pub(crate) fn extended(extensions: &[ExtensionEntry], expires_at: i64, programme: ProgrammeId, lot: u64) -> i64 {
+    extensions.iter().fold(expires_at, |end, e| {
+        if e.end_for(expires_at, end, programme, lot) { end.max(e.rule.expires_at.micros()) } else { end }
+    })
 }
 
 impl ExtensionEntry {

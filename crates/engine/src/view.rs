@@ -1,10 +1,10 @@
-//! Reading without changing: balances, plans, sums, sizes, digests.
+//! Reading without changing: balances, sums, sizes, digests.
 
 use crate::Engine;
 use crate::rules::Rules;
 use crate::shard::account_hash;
 use crate::sums::{ShopSums, Sums};
-use tegata_model::{AccountId, Extension, Life, Position, ProgrammeId, ShopId, State, Timestamp, mix};
+use tegata_model::{AccountId, Life, Position, ProgrammeId, ShopId, State, Timestamp};
 
 /// A lot as its holder sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,19 +36,6 @@ pub struct AccountView {
     pub held: u64,
     /// Its lots that still hold value, in the order of their names.
     pub lots: Vec<LotView>,
-}
-
-/// What an extension or a reinstatement would do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// Lots.
-    pub count: u64,
-    /// Yen in them.
-    pub sum: u64,
-    /// Names exactly this plan.
-    pub digest: u64,
-    /// As of this position.
-    pub position: Position,
 }
 
 /// How much memory the tables use.
@@ -90,35 +77,6 @@ impl Engine {
             held,
             lots,
         })
-    }
-
-    /// What an extension would cover as things are. Lots without value are not counted.
-    #[must_use]
-    pub fn plan_extension(&self, rule: &Extension, at: Timestamp) -> Plan {
-        let entry = crate::rules::ExtensionEntry { rule: *rule, at };
-        let (mut count, mut sum, mut digest) = (0, 0u64, 0u64);
-        for shard in &self.shards {
-            for (n, a) in shard.accounts.iter() {
-                for l in shard.lots_at(n, at) {
-                    let id = self.rules.programme_at(l.programme).rules.id;
-                    let end = self.rules.expiry(l.expires_at, l.programme, l.id);
-                    if entry.end_for(l.expires_at, end, id, l.id) && end < rule.expires_at.micros() {
-                        count += 1;
-                        sum = sum.saturating_add(l.remaining);
-                        digest = digest.wrapping_add(mix(account_hash(&a.id) ^ l.id, l.remaining));
-                    }
-                }
-            }
-        }
-        let terms = [
-            u64::from(rule.rule) << 32 | u64::from(rule.programme.get()),
-            rule.expiry_from.micros() as u64,
-            rule.expiry_before.micros() as u64,
-            rule.expires_at.micros() as u64,
-            rule.as_of.get() << 1 | u64::from(rule.include_expired),
-        ];
-        let digest = terms.iter().fold(digest, |d, t| mix(d, *t)).max(1);
-        Plan { count, sum, digest, position: self.applied }
     }
 
     /// A programme's sums over all shards.

@@ -13,7 +13,7 @@
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
 use crate::flights::Flights;
 use crate::margin::Margin;
-use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts};
+use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
 use crate::plans::Plans;
 use crate::repeats::{Repeat, Repeats};
 use crate::room::Room;
@@ -104,6 +104,8 @@ pub struct Node {
     flights: Flights,
     repeats: Repeats,
     plans: Plans,
+    /// Plans of extensions that are to be made, and for whom; the first is being counted.
+    planning: VecDeque<(usize, Waiter, Extension)>,
     next: Position,
     now: Timestamp,
     durable: u64,
@@ -141,6 +143,7 @@ impl Node {
             flights: Flights::new(),
             repeats: Repeats::default(),
             plans: Plans::default(),
+            planning: VecDeque::new(),
             next: applied.next(),
             now,
             durable: applied.get(),
@@ -174,8 +177,13 @@ impl Node {
         }
         self.log_deliveries();
         for (waiter, question) in bundle.questions.drain(..) {
-            let reply = self.answer_question(&question);
-            self.out[thread].replies.push((waiter, reply));
+            match question {
+                Question::PlanExtension(rule) => self.planning.push_back((thread, waiter, rule)),
+                question => {
+                    let reply = self.answer_question(&question);
+                    self.out[thread].replies.push((waiter, reply));
+                }
+            }
         }
         if bundle.waiters.is_empty() {
             bundle.records.clear();
@@ -516,6 +524,25 @@ impl Node {
         true
     }
 
+    /// Counts at most `accounts` accounts more for the plan of an extension, one plan at a time: a plan looks at every
+    /// account, which would keep payments waiting. True when there was something to count.
+    pub fn plan_some(&mut self, accounts: u32) -> bool {
+        let Some((thread, waiter, rule)) = self.planning.front_mut() else { return false };
+        if !self.engine.is_planning() {
+            // Position 0 stands for "as things are": the plan names the position that this came to.
+            if rule.as_of == Position::ZERO {
+                rule.as_of = self.engine.applied();
+            }
+            self.engine.start_plan(rule, self.now);
+        }
+        if let Some(plan) = self.engine.plan_slice(accounts) {
+            self.plans.extension(&plan, *rule);
+            self.out[*thread].replies.push((*waiter, Reply::Extension(plan)));
+            self.planning.pop_front();
+        }
+        true
+    }
+
     /// A request that was in flight is answered.
     #[inline]
     fn settle(&mut self, ticket: Ticket, kind: u8, position: Position, applied: &Applied) {
@@ -585,7 +612,7 @@ impl Node {
     pub fn in_flight(&self) -> usize {
         let waiting: usize = self.waiting.iter().map(|(_, b, _, i)| b.waiters.len() - i).sum();
         let sealed: usize = self.sealed.iter().map(|b| b.tickets.len() - b.applied).sum();
-        self.open.tickets.len() + sealed + waiting + self.repeats.len()
+        self.open.tickets.len() + sealed + waiting + self.repeats.len() + self.planning.len()
     }
 
     /// True when the open batch holds something, or something waits to get in.
@@ -722,14 +749,7 @@ impl Node {
             Question::Balance(account) => {
                 Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }
             }
-            Question::PlanExtension(rule) => {
-                // Position 0 stands for "as things are": the plan names the position that this came to.
-                let as_of = if rule.as_of == Position::ZERO { self.engine.applied() } else { rule.as_of };
-                let rule = Extension { as_of, ..*rule };
-                let plan = self.engine.plan_extension(&rule, self.now);
-                self.plans.extension(&plan, rule);
-                Reply::Extension(plan)
-            }
+            Question::PlanExtension(_) => unreachable!("plans are counted in slices, see `plan_some`"),
             Question::PlanReinstatement { account, operation } => {
                 Reply::Reinstatement(self.plans.reinstatement(&self.engine, *account, operation).unwrap_or_default())
             }

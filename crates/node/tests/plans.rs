@@ -1,88 +1,120 @@
-//! A plan is applied once: by the first key that is approved, and by no other.
+//! A plan is counted between commands, as of the position at which its turn came, and applied as it was shown.
 
-use tegata_engine::Engine;
+use std::collections::VecDeque;
+use tegata_engine::{Engine, Plan};
 use tegata_model::{
-    AccountId, Amount, Approval, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Programme, ProgrammeId,
-    Settings, Timestamp, encode, mix,
+    AccountId, Amount, Approval, Code, Command, Envelope, Extension, Key, LotKind, NamespaceId, Operation, Position,
+    Programme, ProgrammeId, Settings, Timestamp, encode,
 };
 use tegata_node::{Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
 
-const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
+const START_S: i64 = 1_780_000_000;
 
-fn key(n: u64) -> Key {
-    Key::new(NOW, u128::from(mix(n, 1)) << 64 | u128::from(mix(n, 2)))
+fn at(s: i64) -> Timestamp {
+    Timestamp::from_micros((START_S + s) * 1_000_000)
 }
 
-fn coupon() -> AccountId {
-    AccountId::from_text("C1").expect("an account")
+struct Rig {
+    node: Node,
+    sent: u64,
+    codes: VecDeque<Code>,
+    plans: Vec<(u64, Plan)>,
 }
 
-/// Sends operations under keys, all in one batch, and returns their codes in order.
-fn codes(node: &mut Node, commands: &[(u64, Operation)]) -> Vec<Code> {
-    let mut bundle = Inbound::default();
-    for (n, operation) in commands {
-        let account = if operation.kind() == 18 { AccountId::NONE } else { coupon() };
+impl Rig {
+    /// A command that is decided at once.
+    fn command(&mut self, name: &str, operation: Operation) -> Code {
+        self.sent += 1;
+        let account = AccountId::from_text(name).unwrap_or(AccountId::NONE);
+        let key = Key::new(at(0), u128::from(self.sent) << 72);
         let envelope =
-            Envelope { received_at: NOW, namespace: NamespaceId::new(1), account, key: key(*n), ..Envelope::default() };
-        encode(&Command { envelope, operation: *operation }, &mut bundle.records);
-        bundle.waiters.push(Waiter { connection: 1, request: bundle.waiters.len() as u64 });
+            Envelope { received_at: at(1), namespace: NamespaceId::new(1), account, key, ..Envelope::default() };
+        let mut bundle = Inbound::default();
+        encode(&Command { envelope, operation }, &mut bundle.records);
+        bundle.waiters.push(Waiter { connection: 1, request: self.sent });
+        self.node.accept(0, bundle, at(1));
+        if let Some(sealed) = self.node.seal(at(1)) {
+            let last = sealed.first_position + u64::from(sealed.count) - 1;
+            self.node.durable(last);
+            while self.node.apply_some(64) {}
+        }
+        self.take();
+        self.codes.pop_front().expect("one answer")
     }
-    node.accept(0, bundle, NOW);
-    if let Some(sealed) = node.seal(NOW) {
-        let last = sealed.first_position + u64::from(sealed.count) - 1;
-        node.durable(last);
-        while node.apply_some(1_000) {}
+
+    fn load(&mut self, name: &str, yen: u64) {
+        let amount = Amount::new(yen).expect("in range");
+        let (programme, expires_at, kind) = (ProgrammeId::new(1), Timestamp::ZERO, LotKind::Paid);
+        assert_eq!(self.command(name, Operation::Load { programme, amount, expires_at, kind }), Code::Approved);
     }
-    let mut answers = node.take_outbound(0, Outbound::default()).unwrap_or_default().answers;
-    answers.sort_by_key(|a| a.waiter.request);
-    answers.iter().map(|a| a.decision.code).collect()
-}
 
-fn give(approver: [u8; 16], plan: u64) -> Operation {
-    Operation::Reinstate {
-        programme: ProgrammeId::new(1),
-        amount: Amount::new(500).expect("an amount"),
-        expires_at: NOW.plus_seconds(86_400),
-        corrects: Key::NONE,
-        approval: Approval { maker: *b"SATO\0\0\0\0\0\0\0\0\0\0\0\0", approver, reason: [0; 48], incident: 0, plan },
+    fn ask(&mut self, request: u64, rule: Extension) {
+        let questions = vec![(Waiter { connection: 1, request }, Question::PlanExtension(rule))];
+        self.node.accept(0, Inbound { questions, ..Inbound::default() }, at(1));
+        self.take();
     }
-}
 
-const SATO: [u8; 16] = *b"SATO\0\0\0\0\0\0\0\0\0\0\0\0";
-const SUZUKI: [u8; 16] = *b"SUZUKI\0\0\0\0\0\0\0\0\0\0";
-
-fn plan(node: &mut Node) -> u64 {
-    let question = Question::PlanReinstatement { account: coupon(), operation: give(SUZUKI, 0) };
-    node.accept(0, Inbound { questions: vec![(Waiter::default(), question)], ..Inbound::default() }, NOW);
-    match node.take_outbound(0, Outbound::default()).expect("a reply").replies.pop() {
-        Some((_, Reply::Reinstatement(plan))) => plan.digest,
-        other => panic!("not a plan: {other:?}"),
+    fn take(&mut self) {
+        let Some(out) = self.node.take_outbound(0, Outbound::default()) else { return };
+        self.codes.extend(out.answers.iter().map(|a| a.decision.code));
+        self.plans.extend(out.replies.iter().map(|(waiter, reply)| match reply {
+            Reply::Extension(plan) => (waiter.request, *plan),
+            other => panic!("not a plan: {other:?}"),
+        }));
     }
 }
 
 #[test]
-fn a_plan_is_applied_once() {
-    let mut node = Node::new(Engine::new(2), Limits::default(), Settings::default(), 0, NOW);
-    let issue = Operation::Issue {
-        programme: ProgrammeId::new(1),
-        amount: Amount::new(500).expect("an amount"),
-        expires_at: NOW.plus_seconds(86_400),
-        valid_from: Timestamp::ZERO,
-        stay_end_day: 0,
-        kind: LotKind::Promo,
-    };
+fn plans_wait_their_turn_and_commands_do_not_wait_for_plans() {
+    let node = Node::new(Engine::new(2), Limits::default(), Settings::default(), 0, at(0));
+    let mut rig = Rig { node, sent: 0, codes: VecDeque::new(), plans: Vec::new() };
     let programme = Operation::Programme(Programme::with_defaults(ProgrammeId::new(1)));
-    assert_eq!(codes(&mut node, &[(1, programme), (2, issue)]), [Code::Approved, Code::Approved]);
-    let digest = plan(&mut node);
-    assert_eq!(codes(&mut node, &[(3, give(SATO, digest))]), [Code::SamePerson], "a declined one uses nothing up");
-    let two = [(4, give(SUZUKI, digest)), (5, give(SUZUKI, digest))];
-    let mut both = codes(&mut node, &two);
-    both.sort();
-    assert_eq!(both, [Code::Approved, Code::PlanMismatch], "not even at the same time");
-    assert_eq!(codes(&mut node, &[(4, give(SUZUKI, digest))]), [Code::Approved], "a repeat gets its answer");
-    assert_eq!(codes(&mut node, &[(6, give(SUZUKI, digest))]), [Code::PlanMismatch], "nor later");
-    let again = plan(&mut node);
-    assert_ne!(again, digest, "whoever means it twice plans it twice");
-    assert_eq!(codes(&mut node, &[(7, give(SUZUKI, again))]), [Code::Approved]);
-    assert_eq!(node.engine().account(&coupon(), NOW).map(|a| a.balance), Some(1_500));
+    assert_eq!(rig.command("", programme), Code::Approved);
+    for n in 0..40 {
+        rig.load(&format!("W{n}"), 100);
+    }
+    let rule = Extension {
+        rule: 1,
+        programme: ProgrammeId::NONE,
+        expiry_from: Timestamp::ZERO,
+        expiry_before: Timestamp::MAX,
+        expires_at: Timestamp::MAX,
+        as_of: Position::ZERO,
+        include_expired: true,
+    };
+    rig.ask(1, rule);
+    rig.ask(2, Extension { rule: 2, ..rule });
+    let expected = |rig: &Rig, rule: Extension| {
+        let engine = rig.node.engine();
+        engine.plan_extension(&Extension { as_of: engine.applied(), ..rule }, at(1))
+    };
+    let first = expected(&rig, rule);
+    let (mut n, mut slices) = (0, 0);
+    while rig.plans.is_empty() {
+        assert!(rig.node.plan_some(4) && rig.node.in_flight() >= 1, "somebody waits");
+        // Accounts that were counted, accounts that were not, and new ones get another lot.
+        rig.load(&format!("W{n}"), 7);
+        (n, slices) = (n + 3, slices + 1);
+        assert!(slices < 1_000, "it ends");
+    }
+    assert!(slices > 8, "{slices} slices of 4 accounts");
+    let second = expected(&rig, Extension { rule: 2, ..rule });
+    assert!(rig.node.plan_some(4));
+    let approval = |plan: &Plan| Approval {
+        maker: *b"maker\0\0\0\0\0\0\0\0\0\0\0",
+        approver: *b"approver\0\0\0\0\0\0\0\0",
+        reason: [0; 48],
+        incident: 0,
+        plan: plan.digest,
+    };
+    let extend = |as_of| Operation::Extend { extension: Extension { as_of, ..rule }, approval: approval(&first) };
+    assert_eq!(rig.command("", extend(first.position.next())), Code::PlanMismatch);
+    assert_eq!(rig.command("", extend(first.position)), Code::Approved, "as it was shown");
+    // Those lots end so late now that nothing can extend them; the second plan is as of before.
+    rig.load("W1", 7);
+    let left = (0..1_000).take_while(|_| rig.node.plan_some(4)).count();
+    assert!(left < 1_000, "it ends");
+    rig.take();
+    assert_eq!(rig.plans, [(1, first), (2, second)]);
+    assert_eq!((first.count, first.sum, second.count > 40, rig.node.in_flight()), (40, 4_000, true, 0));
 }

@@ -51,6 +51,40 @@ fn look(engine: &Engine, written: &Written, at: Timestamp) -> String {
     format!("{:032x} {:?} {shops:?} {plan:?} {accounts:?} {states:?}", engine.digest(), engine.sums())
 }
 
+/// A plan counted in slices while the history goes on is the plan as of where it began.
+#[test]
+fn a_plan_in_slices_is_as_of_one_position() {
+    let mut ends = 0;
+    for seed in 0..HISTORIES {
+        let written = write(seed);
+        let mut engine = Engine::new(1 + seed as u32 % 5);
+        let mut expected = None;
+        for (n, (position, at, bytes)) in written.records.iter().enumerate() {
+            // A slice after every few commands: most accounts change meanwhile, some are counted before, some after.
+            if n as u64 % 7 == seed % 7 {
+                match expected {
+                    None => {
+                        expected = Some(engine.plan_extension(&everything(engine.at()), engine.at()));
+                        engine.start_plan(&everything(engine.at()), engine.at());
+                    }
+                    Some(plan) => {
+                        if let Some(counted) = engine.plan_slice(2) {
+                            assert_eq!(counted, plan, "seed {seed}, before position {}", position.get());
+                            assert!(!engine.is_planning());
+                            (expected, ends) = (None, ends + 1);
+                        }
+                    }
+                }
+            }
+            engine.apply(*position, *at, bytes).expect("a record");
+        }
+        let (straight, ..) = read(&written, 1);
+        assert_eq!(engine.digest(), straight.digest(), "seed {seed}: no command learns of it");
+        engine.audit().expect("books that balance");
+    }
+    assert!(ends > 200, "{ends} plans were counted");
+}
+
 /// An extension of all lots there are.
 fn everything(at: Timestamp) -> Extension {
     Extension {

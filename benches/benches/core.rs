@@ -7,16 +7,40 @@ use std::time::{Duration, Instant};
 use tegata_engine::Engine;
 use tegata_journal::{BatchMeta, IoChoice, Options};
 use tegata_model::{
-    AccountId, Amount, Command, Decision, Envelope, GatewayId, Key, LotKind, NamespaceId, Operation, Position,
-    Programme, ProgrammeId, Purchase, ShopId, TerminalId, Timestamp, encode, mix,
+    AccountId, Amount, Approval, Command, Decision, Envelope, GatewayId, Key, Life, LotKind, NamespaceId, Operation,
+    Position, Programme, ProgrammeId, Purchase, ShopId, TerminalId, Timestamp, encode, mix,
 };
 use tegata_wire::{RequestHeader, encode_operation, record_from_frame, request_header};
 
 const START_US: i64 = 1_700_000_000_000_000;
 const SHOPS: u64 = 100;
+const WALLETS: u64 = 10_000;
+/// Logged time between two commands: holds of a second die about as fast as they are made.
+const STEP_US: i64 = 100;
+/// Suspending comes last: what it leaves declines everything.
+const KINDS: [&str; 14] = [
+    "issue",
+    "load",
+    "charge",
+    "debit",
+    "confirmed debit",
+    "confirm",
+    "hold",
+    "capture",
+    "void",
+    "reversal",
+    "refund",
+    "reinstate",
+    "fence",
+    "suspend",
+];
 
 fn account(n: u64) -> AccountId {
     AccountId::from_text(&format!("C{n:010}")).expect("an account")
+}
+
+fn wallet(n: u64) -> AccountId {
+    AccountId::from_text(&format!("W{n:010}")).expect("an account")
 }
 
 fn yen(n: u64) -> Amount {
@@ -46,7 +70,7 @@ impl World {
 
     fn record(&mut self, account: AccountId, operation: Operation) -> (Key, Vec<u8>) {
         self.made += 1;
-        let at = Timestamp::from_micros(START_US + self.made as i64);
+        let at = Timestamp::from_micros(START_US + self.made as i64 * STEP_US);
         let key = Key::new(at, u128::from(mix(self.made, 3)) << 64 | u128::from(mix(self.made, 7)));
         let namespace = NamespaceId::new(1);
         let envelope = Envelope { received_at: at, namespace, account, key, ..Envelope::default() };
@@ -57,7 +81,7 @@ impl World {
 
     fn apply(&mut self, record: &[u8]) -> Decision {
         let position = self.engine.applied().next();
-        let at = Timestamp::from_micros(START_US + self.made as i64);
+        let at = Timestamp::from_micros(START_US + self.made as i64 * STEP_US);
         self.engine.apply(position, at, record).expect("a record").decision
     }
 
@@ -105,8 +129,32 @@ fn commands(world: &mut World, kind: &str, count: u64) -> Vec<Vec<u8>> {
         let of = world.any();
         let purchase = world.purchase();
         let operation = match kind {
+            "issue" => {
+                all.push(world.record(account(world.accounts + world.made), issue(5_000)).1);
+                continue;
+            }
+            "load" => {
+                let (amount, expires_at, kind) = (yen(1), Timestamp::ZERO, LotKind::Paid);
+                let load = Operation::Load { programme: ProgrammeId::new(1), amount, expires_at, kind };
+                all.push(world.record(wallet(world.made % WALLETS), load).1);
+                continue;
+            }
+            "charge" => Operation::Charge { wallet: wallet(world.made % WALLETS), amount: 1 },
             "debit" => Operation::Debit(purchase),
-            "hold" => Operation::Hold { purchase, seconds: 0 },
+            "confirmed debit" => Operation::DebitConfirmed { purchase, seconds: 1 },
+            "confirm" => {
+                Operation::Confirm { original: world.now(of, Operation::DebitConfirmed { purchase, seconds: 0 }) }
+            }
+            "void" => Operation::Void { original: world.now(of, Operation::Hold { purchase, seconds: 0 }) },
+            "reinstate" => Operation::Reinstate {
+                programme: ProgrammeId::new(1),
+                amount: yen(1),
+                expires_at: Timestamp::from_micros(START_US + 400 * 86_400_000_000),
+                corrects: world.now(of, Operation::Debit(purchase)),
+                approval: Approval { maker: [1; 16], approver: [2; 16], reason: [0; 48], incident: 0, plan: 1 },
+            },
+            "suspend" => Operation::AccountLife(Life::Suspended),
+            "hold" => Operation::Hold { purchase, seconds: 1 },
             "capture" => {
                 Operation::Capture { original: world.now(of, Operation::Hold { purchase, seconds: 0 }), amount: 0 }
             }
@@ -126,7 +174,7 @@ fn apply(c: &mut Criterion) {
         let mut world = World::new(*accounts);
         let mut group = c.benchmark_group("apply");
         group.throughput(Throughput::Elements(1)).sample_size(20).measurement_time(Duration::from_secs(2));
-        for kind in ["debit", "hold", "capture", "reversal", "refund", "fence"] {
+        for kind in KINDS {
             group.bench_function(BenchmarkId::new(kind, accounts), |b| {
                 b.iter_custom(|n| {
                     let all = commands(&mut world, kind, n);

@@ -11,7 +11,19 @@ use tegata_wire::{
     ShopsBody, SnapshotBody, SumsBody,
 };
 
-/// Appends the frame of a reply.
+/// Entries that one frame of a list holds.
+const PAGE: usize = 400;
+
+/// A list in frames, each with the flags that say whether another follows. An empty list is one empty frame.
+fn pages<T>(list: &[T]) -> impl Iterator<Item = (&[T], u16)> {
+    let count = list.len().div_ceil(PAGE).max(1);
+    (0..count).map(move |i| {
+        let page = &list[i * PAGE..list.len().min((i + 1) * PAGE)];
+        (page, if i + 1 < count { wire::FLAG_MORE } else { 0 })
+    })
+}
+
+/// Appends the frames of a reply.
 pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, at: Timestamp, out: &mut Vec<u8>) {
     match reply {
         Reply::Status { decided: Some((decision, state)), .. } => {
@@ -48,16 +60,20 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
         Reply::Extension(p) => wire::encode_answer(out, wire::KIND_PLAN_EXTEND, 0, request, &plan(p)),
         Reply::Reinstatement(p) => wire::encode_answer(out, wire::KIND_PLAN_REINSTATE, 0, request, &plan(p)),
         Reply::Digest { position, digest, sums } => {
-            let programmes = sums.iter().map(|(id, s)| SumsBody {
-                programme: id.get(),
-                sums: [s.issued, s.charged, s.reinstated, s.balances, s.spent, s.returned, s.expired, s.paid_out],
-            });
-            let body = DigestBody { position: position.get(), digest: *digest, programmes: programmes.collect() };
-            wire::encode_answer(out, wire::KIND_DIGEST, 0, request, &body);
+            for (sums, flags) in pages(sums) {
+                let programmes = sums.iter().map(|(id, s)| SumsBody {
+                    programme: id.get(),
+                    sums: [s.issued, s.charged, s.reinstated, s.balances, s.spent, s.returned, s.expired, s.paid_out],
+                });
+                let body = DigestBody { position: position.get(), digest: *digest, programmes: programmes.collect() };
+                wire::encode_answer(out, wire::KIND_DIGEST, flags, request, &body);
+            }
         }
         Reply::Programmes(list) => {
-            let programmes = list.iter().map(|p| (p.life as u8, p.rules)).collect();
-            wire::encode_answer(out, wire::KIND_LIST_PROGRAMMES, 0, request, &ProgrammesBody { programmes });
+            for (list, flags) in pages(list) {
+                let programmes = list.iter().map(|p| (p.life as u8, p.rules)).collect();
+                wire::encode_answer(out, wire::KIND_LIST_PROGRAMMES, flags, request, &ProgrammesBody { programmes });
+            }
         }
         Reply::Shops(list, next) => {
             let shops = list.iter().map(|s| ShopBody {
@@ -114,5 +130,23 @@ fn server(f: &ServerFacts, shared: &Shared) -> ServerBody {
         in_flight: f.in_flight,
         flush_us: shared.flush_us,
         version,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_goes_out_whole_and_its_last_frame_says_so() {
+        for count in [0, 1, PAGE, PAGE + 1, 1_024] {
+            let list: Vec<usize> = (0..count).collect();
+            let frames: Vec<_> = pages(&list).collect();
+            assert_eq!(frames.iter().flat_map(|(page, _)| page.iter().copied()).collect::<Vec<_>>(), list);
+            assert!(frames.iter().all(|(page, _)| page.len() <= PAGE));
+            let more: Vec<bool> = frames.iter().map(|(_, flags)| *flags == wire::FLAG_MORE).collect();
+            assert_eq!(more.iter().rposition(|m| !m), Some(frames.len() - 1), "{count}");
+            assert_eq!(more.iter().filter(|m| !**m).count(), 1, "{count}");
+        }
     }
 }

@@ -9,8 +9,8 @@ use serde_json::json;
 use tegata_client::{Ask, Call, Role};
 use tegata_model::{AccountId, Code, Key, ShopId, Timestamp, Yen};
 use tegata_wire::{
-    AnswerBody, FLAG_FLAGGED, FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry, HistoryQuery, KIND_BALANCE, KIND_DIGEST,
-    KIND_SERVER_STATUS,
+    AnswerBody, DigestBody, FLAG_FLAGGED, FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry, HistoryQuery, KIND_BALANCE,
+    KIND_DIGEST, KIND_SERVER_STATUS,
 };
 
 #[derive(Debug, clap::Args)]
@@ -246,10 +246,12 @@ impl ServerCommand {
                 Ok(Report::done(text, json))
             }
             Self::Digest { reach } => {
-                let mut found = None;
+                let mut found: Option<DigestBody> = None;
                 reach.ask(Role::Operator, Call::question(KIND_DIGEST, AccountId::NONE), &mut |body| {
-                    if let AnswerBody::Digest(d) = body {
-                        found = Some(d);
+                    match (body, &mut found) {
+                        (AnswerBody::Digest(d), Some(all)) => all.programmes.extend(d.programmes),
+                        (AnswerBody::Digest(d), None) => found = Some(d),
+                        _ => {}
                     }
                     Ok(())
                 })?;

@@ -193,10 +193,10 @@ pub(crate) fn life(n: u8) -> &'static str {
 }
 
 fn programmes(reach: &Reach) -> Result<Vec<(u8, Programme)>, Failure> {
-    let mut list = None;
+    let mut list: Option<Vec<_>> = None;
     reach.ask(Role::Operator, Call::of(Ask::Question(KIND_LIST_PROGRAMMES)), &mut |body| {
         if let AnswerBody::Programmes(p) = body {
-            list = Some(p.programmes);
+            list.get_or_insert_default().extend(p.programmes);
         }
         Ok(())
     })?;

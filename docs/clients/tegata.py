@@ -1218,7 +1218,8 @@ class Exercise:
         issue = dict(programme=self.programme, stay_end_day=0, kind=0, amount=1, expires_at=0, valid_from=0)
         expect("the other port's", code(Kind.ISSUE, issue), ("operation-unknown", False))
         expect("a question of the other port", code(Kind.DIGEST, None), ("operation-unknown", True))
-        expect("no amount", code(Kind.DEBIT, pay | dict(amount=0)), ("malformed", False))
+        for amount in (0, 10**12, 2**64 - 5):
+            expect("no amount", code(Kind.DEBIT, pay | dict(amount=amount)), ("amount-invalid", False))
         expect("a flag", code(Kind.DEBIT, pay, flags=1), ("malformed", False))
         expect("no key", code(Kind.DEBIT, pay, key=bytes(16)), ("key-clock", False))
         old = (1_600_000_000_000).to_bytes(6, "big") + new_key()[6:]
@@ -1227,8 +1228,14 @@ class Exercise:
         REQUESTS[63] = _NOTHING
         expect("an unknown kind", code(63, None), ("operation-unknown", True))
         del REQUESTS[63]
+        expect("a fence", code(Kind.FENCE, None), ("fenced", False))
+        expect("no amount, under a decided key", code(Kind.DEBIT, pay | dict(amount=0)), ("fenced", False))
+        key = new_key()
+        decided = code(Kind.DEBIT, pay | dict(amount=10**9), key=key)
+        expect("too much", decided, ("insufficient-funds", False))
+        expect("a flag, under a decided key", code(Kind.DEBIT, pay, key=key, flags=1), ("conflict", False))
         c.close()
-        return "nine requests that are refused, the connection stays"
+        return "fifteen requests that are refused, the connection stays"
 
     def reinstate(self):
         people = dict(maker=padded("sato", 16), approver=padded("suzuki", 16))

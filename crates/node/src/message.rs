@@ -26,6 +26,19 @@ pub enum Question {
         /// The key.
         key: Key,
     },
+    /// Is a key decided, whose frame can only be refused?
+    Refused {
+        /// Kind of the frame.
+        kind: u8,
+        /// Whose key.
+        namespace: NamespaceId,
+        /// Of which account.
+        account: AccountId,
+        /// The key.
+        key: Key,
+        /// Why it is refused.
+        code: Code,
+    },
     /// What is on an account?
     Balance(AccountId),
     /// What would this extension cover?
@@ -58,6 +71,13 @@ pub enum Reply {
         decided: Option<(Decision, State)>,
         /// Otherwise: that it is being decided, is not seen, or may have been decided and forgotten.
         undecided: Code,
+    },
+    /// The refusal, or the conflict that names what is decided.
+    Refused {
+        /// Kind of the frame.
+        kind: u8,
+        /// The answer.
+        decision: Decision,
     },
     /// The account; nothing when there is none.
     Balance {

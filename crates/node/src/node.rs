@@ -746,6 +746,16 @@ impl Node {
                 };
                 Reply::Status { decided, undecided }
             }
+            Question::Refused { kind, namespace, account, key, code } => {
+                let decision = match self.engine.status(*namespace, account, key, self.now) {
+                    None => Decision::refusal(*code, self.now),
+                    Some((fenced, _)) if fenced.code == Code::Fenced => fenced,
+                    Some((d, _)) => {
+                        Decision { code: Code::Conflict, position: Position::ZERO, related: d.position, ..d }
+                    }
+                };
+                Reply::Refused { kind: *kind, decision }
+            }
             Question::Balance(account) => {
                 Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }
             }

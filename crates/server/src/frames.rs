@@ -71,6 +71,16 @@ fn question(frame: &[u8]) -> Result<Option<Question>, FrameError> {
     }))
 }
 
+/// A refusal is about one frame, but the frame's key may be decided: the node looks (FIELD, unknown). Nothing where the
+/// header names no key that the caller may use.
+pub(crate) fn about_its_key(c: &Connection, h: &RequestHeader, code: Code) -> Option<Question> {
+    let namespace = NamespaceId::new(h.namespace);
+    let is_command = c.greeted.get() && h.kind <= wire::KIND_COMMAND_MAX && c.door.serves(h.kind);
+    let (account, key) = (AccountId::from_bytes(h.account).ok()?, Key::from_bytes(h.key));
+    let question = Question::Refused { kind: h.kind, namespace, account, key, code };
+    (is_command && c.may_use(namespace)).then_some(question)
+}
+
 fn account(h: &RequestHeader) -> Result<AccountId, FrameError> {
     AccountId::from_bytes(h.account).map_err(|_| FrameError::Field { name: "account" })
 }

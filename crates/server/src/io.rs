@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tegata_journal::WriteError;
 use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
-use tegata_node::{Inbound, Report};
+use tegata_node::{Inbound, Report, Waiter};
 use tegata_wire::{self as wire, CloseReason, Scan};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
@@ -457,10 +457,16 @@ impl Hub {
             Ok(Taken::Refused(code)) => code,
             Err(e) => {
                 bundle.records.truncate(records);
-                match e {
+                let code = match e {
                     wire::FrameError::Field { name: "amount" } => Code::AmountInvalid,
                     _ => Code::Malformed,
+                };
+                if let Some(question) = frames::about_its_key(c, &header, code) {
+                    bundle.questions.push((Waiter { connection: c.id, request: header.request_id }, question));
+                    c.taken();
+                    return Ok(true);
                 }
+                code
             }
         };
         frames::put_refusal(&header, refused, received, &mut c.out.borrow_mut());

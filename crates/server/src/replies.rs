@@ -37,6 +37,9 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             let body = frames::body(&Decision::refusal(*undecided, Timestamp::ZERO), State::Final, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, 0, 0, request, &body);
         }
+        Reply::Refused { kind, decision } => {
+            wire::encode_decision_answer(out, *kind, 0, 0, request, &frames::body(decision, State::Final, 0));
+        }
         Reply::Balance { position, account } => {
             let body = match account {
                 None => BalanceBody {

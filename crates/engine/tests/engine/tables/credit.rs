@@ -191,7 +191,8 @@ fn a_reinstatement_needs_two_people_an_account_and_a_debit() {
     core.expect("C1", reinstate(1, held), Code::HoldVoided);
     let too_old = crate::core::key(core.at.minus_micros(9 * DAY * 1_000_000), 1);
     core.ok("C1", reinstate(1, too_old));
-    for (maker, approver) in [([b'm'; 16], [b'm'; 16]), ([0; 16], [b'a'; 16]), ([b'm'; 16], [0; 16])] {
+    let respelt = (*b"Sato\0\0\0\0\0\0\0\0\0\0\0\0", *b"sATO\0x\0\0\0\0\0\0\0\0\0\0");
+    for (maker, approver) in [([b'm'; 16], [b'm'; 16]), ([0; 16], [b'a'; 16]), ([b'm'; 16], [0; 16]), respelt] {
         let Operation::Reinstate { programme, amount, expires_at, corrects, approval } = reinstate(1, Key::NONE) else {
             unreachable!("a reinstatement")
         };

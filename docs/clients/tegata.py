@@ -118,6 +118,7 @@ CODES = {
     25: "lot-limit", 26: "amount-invalid", 27: "expiry-invalid", 28: "original-unknown", 29: "original-kind",
     30: "original-declined", 31: "voided", 32: "already-captured", 33: "already-reversed", 34: "exceeds-original",
     35: "same-person", 36: "plan-mismatch", 37: "rule-exists", 38: "wrong-programme", 39: "limit-reached",
+    40: "hold-limit",
     100: "suspected-duplicate",
     110: "overloaded", 111: "draining", 112: "memory-limit", 113: "disk-full", 114: "deadline-passed", 115: "halted",
     116: "wrong-shard",

@@ -356,7 +356,12 @@ impl Engine {
             Operation::ShopLife { shop, life } => Verdict::of(rules.set_shop_life(shop, *life)),
             Operation::ProgrammeLife { programme, life } => Verdict::of(rules.set_programme_life(*programme, *life)),
             Operation::Programme(p) => Verdict::of(rules.set_programme(p)),
-            Operation::Shop { shop, programme, name } => Verdict::of(rules.set_shop(*shop, *programme, *name)),
+            Operation::Shop { shop, programme, name } => {
+                let verdict = Verdict::of(rules.set_shop(*shop, *programme, *name));
+                let slots = rules.shops.len();
+                self.shards.iter_mut().for_each(|s| s.shops.lengthen(slots));
+                verdict
+            }
             Operation::Undelivered(_) | Operation::Delivered(_) | Operation::Epoch { .. } | Operation::Mark(_) => {
                 unreachable!("noted before")
             }

@@ -83,7 +83,7 @@ impl Engine {
             let s = &self.shards[h.shard as usize];
             *buckets =
                 [s.account_index.bucket_of(h.account), s.like_index.bucket_of(h.like), s.key_index.bucket_of(h.key)];
-            sum ^= s.shops.get(h.shop as usize).map_or(0, |shop| shop.count);
+            sum ^= s.shops.get(h.shop).count;
         }
         // Loops so short that the processor has all of their loads under way at once.
         sum ^= buckets.as_flattened().iter().fold(0, |sum, b| sum ^ u64::from(b.word()));

@@ -275,6 +275,11 @@ impl Rules {
             && !d.key.created_at().is_some_and(|created| self.remembers(created, at))
     }
 
+    /// True when it was not known to be delivered when the core started again.
+    pub(crate) fn is_before_restart(&self, position: Position) -> bool {
+        self.restarts.iter().any(|r| r.from < position && position < r.to)
+    }
+
     /// True when nobody has shown that the caller of `d` knows its answer.
     pub fn in_doubt(&self, d: &Remembered, at: Timestamp) -> bool {
         if d.flags & flag::DELIVERED != 0 {
@@ -282,7 +287,7 @@ impl Rules {
         }
         d.flags & flag::UNDELIVERED != 0
             || at < d.at.plus_seconds(u64::from(self.settings.ack_s))
-            || self.restarts.iter().any(|r| r.from < d.position && d.position < r.to)
+            || self.is_before_restart(d.position)
     }
 
     /// True while a decision in doubt still makes a like debit suspect (T1).

@@ -25,7 +25,7 @@ pub struct Shard {
     /// By programme index.
     pub(crate) sums: Vec<Sums>,
     /// By shop slot.
-    pub(crate) shops: Vec<ShopSums>,
+    pub(crate) shops: Slab<ShopSums>,
     pub(crate) digest: u128,
     pub(crate) decided: u64,
     /// Lots that a debit may take from, in the order of consumption. Scratch.
@@ -68,7 +68,7 @@ impl Shard {
             details: Slab::new(),
             allocations: Slab::new(),
             sums: Vec::new(),
-            shops: Vec::new(),
+            shops: Slab::new(),
             digest: 0,
             decided: 0,
             candidates: Vec::new(),
@@ -127,11 +127,7 @@ impl Shard {
     /// A shop's sums.
     #[inline]
     pub(crate) fn shop_sums(&mut self, shop: u32) -> &mut ShopSums {
-        let i = shop as usize;
-        if i >= self.shops.len() {
-            self.shops.resize((i + 1).next_power_of_two(), ShopSums::default());
-        }
-        &mut self.shops[i]
+        self.shops.get_mut(shop)
     }
 
     /// Forgets up to `count` decisions whose keys nobody may use any more. Which ones are forgotten by the rules is

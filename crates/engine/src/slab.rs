@@ -88,6 +88,13 @@ impl<T: Slot> Slab<T> {
         slot
     }
 
+    /// Adds empty slots until there are `len`.
+    pub(crate) fn lengthen(&mut self, len: usize) {
+        while self.len() < len {
+            self.push(T::default());
+        }
+    }
+
     /// Slots, vacant ones and number 0 included.
     pub(crate) fn len(&self) -> usize {
         self.len as usize

@@ -15,7 +15,7 @@ use crate::rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 use crate::shard::{Shard, account_hash, key_hash};
 use crate::slab::Slot;
 use crate::slots::Detail;
-use crate::sums::{ShopSums, Sums};
+use crate::sums::Sums;
 use crate::{Engine, SHARDS_MAX};
 use tegata_model::{
     Extension, Life, Position, ProgrammeId, Reader, Settings, Short, Timestamp, Writer, get_programme, put_programme,
@@ -24,7 +24,7 @@ use tegata_model::{
 /// Version of the head and of the slots' words.
 const VERSION: u32 = 1;
 /// Tables of a shard, in the order in which they are copied; shops come last, in the first shard's name.
-const TABLES: u32 = 5;
+const TABLES: u32 = 6;
 const SHOPS: u32 = TABLES;
 
 /// A piece of a table.
@@ -89,6 +89,7 @@ impl Engine {
             s.decisions.start_copy();
             s.details.start_copy();
             s.allocations.start_copy();
+            s.shops.start_copy();
         }
         self.rules.shops.start_copy();
         self.copying = Some((0, 0));
@@ -111,7 +112,8 @@ impl Engine {
                     1 => s.lots.copy_next(slots).map(page),
                     2 => s.decisions.copy_next(slots).map(page),
                     3 => s.details.copy_next(slots).map(page),
-                    _ => s.allocations.copy_next(slots).map(page),
+                    4 => s.allocations.copy_next(slots).map(page),
+                    _ => s.shops.copy_next(slots).map(page),
                 }
             };
             if let Some(page) = page {
@@ -154,7 +156,7 @@ impl Engine {
             s.lengths().iter().for_each(|n| {
                 w.u64(*n);
             });
-            w.u32(s.sums.len() as u32).u32(s.shops.len() as u32);
+            w.u32(s.sums.len() as u32).u32(0);
             for sums in &s.sums {
                 let all = [
                     sums.issued,
@@ -169,9 +171,6 @@ impl Engine {
                 all.iter().for_each(|yen| {
                     w.bytes(&yen.to_le_bytes());
                 });
-            }
-            for shop in &s.shops {
-                w.u64(shop.spent).u64(shop.returned).u64(shop.count);
             }
         }
     }
@@ -234,13 +233,10 @@ impl Restorer {
             let _zero = r.u32()?;
             (s.digest, s.decided) = (u128::from_le_bytes(r.array()?), r.u64()?);
             let mut table = || r.u64();
-            lengths.push([table()?, table()?, table()?, table()?, table()?]);
-            let (sums, shops) = (r.u32()?, r.u32()?);
+            lengths.push([table()?, table()?, table()?, table()?, table()?, table()?]);
+            let (sums, _zero) = (r.u32()?, r.u32()?);
             for _ in 0..sums {
                 s.sums.push(get_sums(r)?);
-            }
-            for _ in 0..shops {
-                s.shops.push(ShopSums { spent: r.u64()?, returned: r.u64()?, count: r.u64()? });
             }
         }
         if r.rest().is_empty() {
@@ -262,6 +258,7 @@ impl Restorer {
                 2 => slots_back(p, |slot| s.decisions.restore(slot))?,
                 3 => slots_back(p, |slot| s.details.restore(slot))?,
                 4 => slots_back(p, |slot| s.allocations.restore(slot))?,
+                5 => slots_back(p, |slot| s.shops.restore(slot))?,
                 _ => return Err(RestoreError::Order),
             }
         }
@@ -275,7 +272,9 @@ impl Restorer {
     pub fn finish(self) -> Result<Engine, RestoreError> {
         let mut engine = self.engine;
         let whole = engine.shards.iter().map(Shard::lengths).eq(self.lengths.iter().copied());
-        if !whole || engine.rules.shops.len() != self.shops_len as usize {
+        let shops = self.shops_len as usize;
+        let of_shops = engine.shards.iter().all(|s| s.shops.len() == shops) && engine.rules.shops.len() == shops;
+        if !whole || !of_shops {
             return Err(RestoreError::Order);
         }
         for (shard, table, numbers, words) in &self.undo {
@@ -286,6 +285,7 @@ impl Restorer {
                 2 => undo(numbers, words, |n, slot| s.decisions.undo(n, slot))?,
                 3 => undo(numbers, words, |n, slot| s.details.undo(n, slot))?,
                 4 => undo(numbers, words, |n, slot| s.allocations.undo(n, slot))?,
+                5 => undo(numbers, words, |n, slot| s.shops.undo(n, slot))?,
                 _ => undo(numbers, words, |n, slot| engine.rules.shops.undo(n, slot))?,
             }
         }
@@ -379,9 +379,9 @@ fn rules(r: &mut Reader<'_>) -> Result<(Rules, u32), RestoreError> {
 impl Shard {
     /// Slots of each table, in the order in which they are copied.
     fn lengths(&self) -> [u64; TABLES as usize] {
-        let all =
-            [self.accounts.len(), self.lots.len(), self.decisions.len(), self.details.len(), self.allocations.len()];
-        all.map(|n| n as u64)
+        let (accounts, lots, decisions) = (self.accounts.len(), self.lots.len(), self.decisions.len());
+        let (details, allocations, shops) = (self.details.len(), self.allocations.len(), self.shops.len());
+        [accounts, lots, decisions, details, allocations, shops].map(|n| n as u64)
     }
 
     /// All slots are back: what refers to nothing is refused, and the indexes are made.
@@ -412,6 +412,7 @@ impl Shard {
         }
         for (n, d) in self.decisions.iter() {
             there(d.detail, details)?;
+            there(d.shop, self.shops.len())?;
             let hash = account_hash(&d.account);
             self.key_index.insert(key_hash(hash, d.namespace, &d.key), n);
             if d.shop == 0 {

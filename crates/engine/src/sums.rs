@@ -1,6 +1,8 @@
 //! What came in, what went out, and what is there: per programme and per shop. `issued + charged + reinstated =
 //! balances + spent − returned + expired + paid out`, at every position.
 
+use crate::slab::Slot;
+
 /// Sums of one programme, in yen. 128 bits: no sequence of valid amounts overflows them.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sums {
@@ -72,6 +74,22 @@ pub struct ShopSums {
     pub returned: u64,
     /// Debits and captures, counted.
     pub count: u64,
+}
+
+impl Slot for ShopSums {
+    const WORDS: usize = 3;
+
+    fn vacant(&self) -> bool {
+        *self == Self::default()
+    }
+
+    fn put(&self, w: &mut Vec<u64>) {
+        w.extend([self.spent, self.returned, self.count]);
+    }
+
+    fn take(w: &[u64]) -> Option<Self> {
+        Some(Self { spent: w[0], returned: w[1], count: w[2] })
+    }
 }
 
 impl ShopSums {

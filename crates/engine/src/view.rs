@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::rules::Rules;
 use crate::shard::account_hash;
+use crate::slots::flag;
 use crate::sums::{ShopSums, Sums};
 use tegata_model::{AccountId, Life, Position, ProgrammeId, ShopId, State, Timestamp};
 
@@ -93,9 +94,9 @@ impl Engine {
     /// A shop's sums over all shards; nothing when it is not registered.
     #[must_use]
     pub fn shop_sums(&self, id: &ShopId) -> Option<ShopSums> {
-        let n = self.rules.shop(id)? as usize;
+        let n = self.rules.shop(id)?;
         let mut sums = ShopSums::default();
-        self.shards.iter().filter_map(|s| s.shops.get(n)).for_each(|s| sums.add(s));
+        self.shards.iter().for_each(|s| sums.add(s.shops.get(n)));
         Some(sums)
     }
 
@@ -128,10 +129,11 @@ impl Engine {
         self.shards.iter().fold((0, 0), |(a, d), s| (a + s.accounts.used() as u64, d + s.decisions.len() as u64))
     }
 
-    /// True when the decision at a position is logged as undelivered.
+    /// True when the decision at a position counts as undelivered: the log says so, or a restart makes it so.
     #[must_use]
     pub fn is_undelivered(&self, position: Position) -> bool {
-        self.shards.iter().any(|s| s.flags_at(position) & crate::slots::flag::UNDELIVERED != 0)
+        let flags = self.shards.iter().fold(0, |flags, s| flags | s.flags_at(position));
+        flags & flag::UNDELIVERED != 0 || flags & flag::DELIVERED == 0 && self.rules.is_before_restart(position)
     }
 
     /// At most `count` shops from a slot on, and the slot to go on with; 0 when there are no more.

@@ -105,6 +105,11 @@ fn assert_equal(a: &Engine, b: &Engine, at: Timestamp) {
     for n in 0..ACCOUNTS {
         assert_eq!(a.account(&account(n), at), b.account(&account(n), at));
     }
+    let (shops, _) = a.shops_after(0, usize::MAX);
+    assert!(shops.iter().any(|s| a.shop_sums(&s.id).is_some_and(|sums| sums.count > 0)), "shops took something");
+    for s in &shops {
+        assert_eq!(a.shop_sums(&s.id), b.shop_sums(&s.id));
+    }
 }
 
 #[test]

@@ -7,6 +7,7 @@
 
 use crate::retention::{Taken, decide};
 use rkyv::rancor;
+use std::cmp::Ordering;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
@@ -17,6 +18,9 @@ use tegata_journal::{
 };
 use tegata_node::Replay;
 
+/// Bytes of a block of the head: its length in eight bytes, then itself. The sums of many shards and programmes are more
+/// than one block holds.
+const HEAD_BLOCK_BYTES: usize = 1 << 20;
 /// Slots of a page. It is copied in some microseconds, and is small enough for the allocator to use its memory again:
 /// memory that is touched for the first time costs more than the copying.
 const PAGE_SLOTS: usize = 256;
@@ -34,7 +38,7 @@ struct Block {
     undo_words: Vec<u64>,
 }
 
-/// Bytes of a trailer that are ours: `0 u64 delivered to | 8 u128 digest | 24 zero`.
+/// Bytes of a trailer that are ours: `0 u64 delivered to | 8 u128 digest | 24 … 64 zero`.
 fn margin(delivered_to: u64, digest: u128) -> [u8; MARGIN_BYTES] {
     let mut b = [0; MARGIN_BYTES];
     b[..8].copy_from_slice(&delivered_to.to_le_bytes());
@@ -79,9 +83,16 @@ pub struct Loaded {
 /// Reads the snapshot as of `position`, and checks everything that it says of itself.
 pub fn load(dir: &Path, store: &[u8; 16], position: u64) -> Result<Loaded, SnapshotError> {
     let mut restorer: Option<Restorer> = None;
+    let mut head = Vec::new();
     let trailer = read_snapshot(dir, store, position, &mut |block| {
         let Some(restorer) = &mut restorer else {
-            restorer = Some(Restorer::new(block)?);
+            head.extend_from_slice(block);
+            let Some((length, rest)) = head.split_first_chunk() else { return Err(RestoreError::Order) };
+            match (rest.len() as u64).cmp(&u64::from_le_bytes(*length)) {
+                Ordering::Less => {}
+                Ordering::Equal => restorer = Some(Restorer::new(rest)?),
+                Ordering::Greater => return Err(RestoreError::Order),
+            }
             return Ok(());
         };
         let block = rkyv::access::<ArchivedBlock, rancor::Error>(block).map_err(|_| RestoreError::Slot)?;
@@ -186,7 +197,8 @@ impl Taking {
 
 fn write(b: &Beginning, pieces: &Receiver<Piece>) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = SnapshotWriter::create(&b.dir, &b.store, b.position)?;
-    out.block(&b.head)?;
+    let whole = [&(b.head.len() as u64).to_le_bytes()[..], &b.head].concat();
+    whole.chunks(HEAD_BLOCK_BYTES).try_for_each(|part| out.block(part))?;
     loop {
         match pieces.recv() {
             Ok(Piece::Page(p)) => {

@@ -25,7 +25,7 @@ type EachBatch<'a, E> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>;
 /// Bytes of batches that are compressed together; at least one batch.
 const CHUNK_BYTES: usize = 1 << 20;
 
-fn folder(dir: &Path) -> PathBuf {
+pub(crate) fn folder(dir: &Path) -> PathBuf {
     dir.join("archive")
 }
 

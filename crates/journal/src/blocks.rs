@@ -157,6 +157,22 @@ impl BlocksWriter {
     }
 }
 
+/// Removes the drafts that a killed writer left in a folder; nobody writes there now.
+pub(crate) fn remove_drafts(folder: &Path) -> io::Result<()> {
+    let entries = match std::fs::read_dir(folder) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    };
+    for entry in entries {
+        let path = entry?.path();
+        if path.extension().is_some_and(|x| x == "tmp") {
+            std::fs::remove_file(path)?;
+        }
+    }
+    Ok(())
+}
+
 impl Drop for BlocksWriter {
     fn drop(&mut self) {
         if !self.whole {

@@ -1,6 +1,7 @@
 //! Snapshots: the owner's blocks as of one position. The newest valid one and the log behind it give the state.
 
-use crate::blocks::{BlocksReader, BlocksWriter, Trailer};
+use crate::archive;
+use crate::blocks::{self, BlocksReader, BlocksWriter, Trailer};
 use crate::error::{OpenError, ReadError};
 use crate::store::sync_dir;
 use std::io;
@@ -42,6 +43,13 @@ impl SnapshotWriter {
     pub fn finish(self, trailer: &Trailer) -> io::Result<()> {
         self.blocks.finish(trailer)
     }
+}
+
+/// Removes what a killed process left of a snapshot or an archived segment that it was writing. To be called by the owner
+/// of the data folder, before it writes any.
+pub fn remove_drafts(dir: &Path) -> io::Result<()> {
+    blocks::remove_drafts(&folder(dir))?;
+    blocks::remove_drafts(&archive::folder(dir))
 }
 
 /// Positions of the snapshots in a data folder, newest first.

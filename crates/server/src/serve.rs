@@ -157,6 +157,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     config.check().map_err(ServeError::Config)?;
     let config = config.with_free_ports();
     let mut journal = tegata_journal::open(journal_options(&config)).map_err(ServeError::Journal)?;
+    tegata_journal::remove_drafts(&config.data).map_err(ServeError::System)?;
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();

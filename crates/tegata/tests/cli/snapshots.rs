@@ -74,7 +74,10 @@ fn every_way_back_gives_the_same_state() {
     let mut again = |words: &str| {
         s.server.child.kill().expect("it runs");
         s.server.child.wait().expect("it ends");
-        if words == "damaged" {
+        let folders = [data.join("snapshots"), data.join("archive")];
+        if words == "whole" {
+            folders.iter().for_each(|f| std::fs::write(f.join("7.tmp"), "half").expect("it is written"));
+        } else if words == "damaged" {
             let newest = files(&data.join("snapshots"), "snap").pop().expect("a snapshot");
             let mut bytes = std::fs::read(&newest).expect("it is read");
             let middle = bytes.len() / 2;
@@ -84,6 +87,7 @@ fn every_way_back_gives_the_same_state() {
             std::fs::remove_dir_all(data.join("snapshots")).expect("removed");
         }
         s.server = Server::start(&data, &flags);
+        assert!(folders.iter().all(|f| !f.join("7.tmp").exists()), "what a killed writer left is gone");
         assert_eq!(s.done(&["server", "digest"])["digest"], digest["digest"], "{words}");
         s.server.banner.clone()
     };

@@ -147,24 +147,26 @@ pub fn read(
     let mut left = if query.limit == 0 { u64::MAX } else { u64::from(query.limit) };
     let (mut gone, mut last_given) = (false, 0);
     let result = read_log(dir, behind, Some(up_to), &mut |b| {
-        replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |engine, position, record, applied| {
-            if left == 0 || gone || position.get() < query.from || applied.effect == Effect::Noted {
-                return;
-            }
-            let Some(entry) = entry(engine, position, b.at_us, record, applied).filter(|e| matches(query, e)) else {
-                return;
-            };
-            left -= 1;
-            last_given = position.get();
-            bytes += entry.bytes();
-            body.entries.push(entry);
-            if bytes >= FRAME_ENTRIES_BYTES {
-                body.up_to = position.get();
-                bytes = 0;
-                gone = give(std::mem::take(&mut body)).is_err();
-            }
-        })
-        .map_err(Stop::Replay)?;
+        replay
+            .batch(b.first_position, b.count, b.at_us, b.margin, b.body, |engine, position, record, applied| {
+                if left == 0 || gone || position.get() < query.from || applied.effect == Effect::Noted {
+                    return;
+                }
+                let Some(entry) = entry(engine, position, b.at_us, record, applied).filter(|e| matches(query, e))
+                else {
+                    return;
+                };
+                left -= 1;
+                last_given = position.get();
+                bytes += entry.bytes();
+                body.entries.push(entry);
+                if bytes >= FRAME_ENTRIES_BYTES {
+                    body.up_to = position.get();
+                    bytes = 0;
+                    gone = give(std::mem::take(&mut body)).is_err();
+                }
+            })
+            .map_err(Stop::Replay)?;
         if left == 0 || gone { Err(Stop::Enough) } else { Ok(()) }
     });
     let last = match result {

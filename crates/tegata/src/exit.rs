@@ -14,6 +14,7 @@ pub(crate) enum Exit {
     NotExecuted = 5,
     Unknown = 6,
     Unreachable = 7,
+    Conflict = 8,
     Damaged = 10,
     InUse = 11,
     Newer = 12,
@@ -21,8 +22,11 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    pub(crate) const ALL: [(Self, &str); 12] = [
-        (Self::Done, "Done; a payment: approved. `serve`: stopped in order."),
+    pub(crate) const ALL: [(Self, &str); 13] = [
+        (
+            Self::Done,
+            "Done; a payment: approved, or with `--confirm-within` held until it is confirmed. `serve`: stopped in order.",
+        ),
         (Self::Failed, "The proof of `demo` failed, or what was to be checked does not hold."),
         (Self::Usage, "Wrong arguments, or a setting out of its range; the message says which."),
         (Self::Declined, "Declined or refused: nothing was taken. The answer's code says why."),
@@ -30,6 +34,7 @@ impl Exit {
         (Self::NotExecuted, "Rejected, not executed: nothing was taken; the same key may be sent again."),
         (Self::Unknown, "The outcome is not known: send the same key again, or fence it."),
         (Self::Unreachable, "No server could be reached, or it answered a question with nothing usable."),
+        (Self::Conflict, "The key was used for another request, whose decision stands: look at the key's `status`."),
         (Self::Damaged, "The data folder is damaged in a way that no crash explains; it was not changed."),
         (Self::InUse, "Another process has the data folder."),
         (Self::Newer, "A newer version of Tegata wrote the data folder."),

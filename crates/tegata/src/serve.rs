@@ -5,6 +5,7 @@ use crate::journal::exit_of;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tegata_journal::OpenError;
 use tegata_server::{Banner, Config, ConfigError, ServeError, start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -125,7 +126,11 @@ async fn told(term: &mut Signal, int: &mut Signal) {
 }
 
 fn fail(e: &ServeError) -> ExitCode {
-    eprintln!("tegata: {e}");
+    let hint = match e {
+        ServeError::Journal(OpenError::Volatile { .. }) => "; to accept that: --allow-volatile",
+        _ => "",
+    };
+    eprintln!("tegata: {e}{hint}");
     match e {
         ServeError::Journal(e) => exit_of(e),
         ServeError::Replay(_) => Exit::Damaged,

@@ -1,5 +1,6 @@
 //! What an SRE meets: stops, crashes, folders in use, damaged folders, wrong configuration, pages made from the code.
 
+use crate::disk::Disk;
 use crate::stage::{Server, Stage, TEGATA, said};
 use std::process::Command;
 
@@ -57,6 +58,26 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
     assert!(told, "it names file and offset: {}", refused.error);
     assert!(std::fs::read(&segments[0]).expect("a segment") == bytes, "it was not changed");
     assert_eq!(s.run(&["journal", "verify"]).code, 10);
+}
+
+#[test]
+fn a_refused_folder_is_left_untouched() {
+    let names = |dir: &std::path::Path| {
+        std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").file_name()).collect::<Vec<_>>()
+    };
+    let strange = tempfile::tempdir().expect("a folder");
+    std::fs::write(strange.path().join("letter.txt"), "to whom it may concern").expect("it is written");
+    let refused = serve(&["--allow-volatile", "--data", strange.path().to_str().expect("UTF-8")]);
+    assert_eq!(refused.code, 2, "{}", refused.error);
+    assert_eq!(names(strange.path()), ["letter.txt"]);
+
+    let Some(disk) = Disk::in_memory(64 << 20) else { return };
+    for data in [disk.path.clone(), disk.path.join("a/folder")] {
+        let refused = serve(&["--data", data.to_str().expect("UTF-8")]);
+        assert_eq!(refused.code, 2, "{}", refused.error);
+        assert!(refused.error.contains("--allow-volatile"), "it names the way: {}", refused.error);
+        assert!(names(&disk.path).is_empty(), "{:?}", names(&disk.path));
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
 use tegata_client::{Ask, Call, Role};
-use tegata_model::{AccountId, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen};
+use tegata_model::{AccountId, Code, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen};
 use tegata_wire::{AnswerBody, KIND_LIST_PROGRAMMES, ShopBody};
 
 /// The commented file that `programme create` reads.
@@ -216,7 +216,7 @@ impl ProgrammeCommand {
             Self::Show { id, reach } => {
                 let found = programmes(&reach)?.into_iter().find(|(_, p)| p.id.get() == id);
                 let Some((n, p)) = found else {
-                    return Err(Failure::new(Exit::Declined, format!("programme {id} is not known")));
+                    return Err(Failure::refused(Code::ProgrammeUnknown, format!("programme {id} is not known")));
                 };
                 let file = RulesFile::of(&p);
                 let text = toml::to_string(&file).map_err(|e| Failure::new(Exit::Failed, e))?;

@@ -2,6 +2,7 @@
 
 use crate::exit::Exit;
 use crate::journal::exit_of;
+use crate::output::{self, Failure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -75,23 +76,23 @@ impl Settings {
 pub(crate) fn run(args: Args) -> ExitCode {
     let config = match args.settings.config() {
         Ok(config) => config,
-        Err(e) => return fail(&ServeError::Config(e)),
+        Err(e) => return fail(&ServeError::Config(e), args.json),
     };
     // Warm memory is a help, not a need.
     let _ = tegata_pages::keep_warm(config.warm_bytes);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return fail(&ServeError::System(e)),
+        Err(e) => return fail(&ServeError::System(e), args.json),
     };
     let inside = runtime.enter();
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let (mut term, mut int) = match signals {
         Ok(signals) => signals,
-        Err(e) => return fail(&ServeError::System(e)),
+        Err(e) => return fail(&ServeError::System(e), args.json),
     };
     let running = match start(config) {
         Ok(running) => running,
-        Err(e) => return fail(&e),
+        Err(e) => return fail(&e, args.json),
     };
     print(running.banner(), args.json);
     drop(inside);
@@ -125,18 +126,17 @@ async fn told(term: &mut Signal, int: &mut Signal) {
     }
 }
 
-fn fail(e: &ServeError) -> ExitCode {
+fn fail(e: &ServeError, json: bool) -> ExitCode {
     let hint = match e {
         ServeError::Journal(OpenError::Volatile { .. }) => "; to accept that: --allow-volatile",
         _ => "",
     };
-    eprintln!("tegata: {e}{hint}");
-    match e {
+    let exit = match e {
         ServeError::Journal(e) => exit_of(e),
         ServeError::Replay(_) => Exit::Damaged,
         ServeError::Config(_) | ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
-    }
-    .into()
+    };
+    output::print(Err(Failure::new(exit, format!("{e}{hint}"))), json)
 }
 
 fn print(b: &Banner, json: bool) {

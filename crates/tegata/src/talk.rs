@@ -170,7 +170,7 @@ fn answer_body(answer: Answer) -> Result<AnswerBody, Failure> {
         AnswerBody::Decision(d) => {
             let code = u8::try_from(d.code).ok().and_then(Code::from_u8).unwrap_or(Code::Unknown);
             let which = if d.related == 0 { String::new() } else { format!(" ({})", d.related) };
-            Err(Failure::new(Exit::Declined, format!("{}: {}{which}", code.name(), code.english())))
+            Err(Failure::refused(code, format!("{}: {}{which}", code.name(), code.english())))
         }
         body => Ok(body),
     }

@@ -36,7 +36,7 @@ fn a_folder_has_one_server() {
     let s = Stage::bare();
     let data = s.folder.path().join("data");
     let second = serve(&["--allow-volatile", "--data", data.to_str().expect("UTF-8")]);
-    assert_eq!(second.code, 11, "{}", second.error);
+    assert_eq!((second.code, &second.json["exit"]), (11, &11.into()), "{} {}", second.json, second.error);
 }
 
 #[test]

@@ -96,7 +96,6 @@ fn wrong_words_are_told_apart_from_wrong_payments() {
     }
     s.ends(3, "account-unknown", &["debit", "NOBODY", "100", "--shop", "SHOP1"]);
     s.ends(3, "shop-unknown", &["debit", "C1", "100", "--shop", "NOWHERE"]);
-    assert_eq!(s.run(&["balance", "NOBODY"]).code, 3);
 }
 
 #[test]
@@ -105,4 +104,13 @@ fn nobody_there_is_unreachable() {
     let said =
         crate::stage::said(s.command(&["balance", "C1"]).env("TEGATA_ADDR", "127.0.0.1:1").output().expect("it runs"));
     assert_eq!(said.code, 7, "{}", said.error);
+    // With `--json`, what failed is one object as well.
+    let said = crate::stage::said(
+        s.command(&["balance", "C1", "--json"]).env("TEGATA_ADDR", "127.0.0.1:1").output().expect("it runs"),
+    );
+    assert_eq!((said.code, &said.json["exit"]), (7, &7.into()), "{}", said.error);
+    assert!(said.error.contains(said.json["error"].as_str().expect("a message")), "{}", said.json);
+    let unknown = s.ends(3, "account-unknown", &["balance", "NOBODY"]);
+    assert_eq!((&unknown["code"], unknown["error"].is_string()), (&16.into(), true), "{unknown}");
+    s.ends(3, "programme-unknown", &["programme", "show", "99"]);
 }

@@ -15,6 +15,7 @@ pub(crate) enum Exit {
     Unknown = 6,
     Unreachable = 7,
     Conflict = 8,
+    Config = 9,
     Damaged = 10,
     InUse = 11,
     Newer = 12,
@@ -22,19 +23,20 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    pub(crate) const ALL: [(Self, &str); 13] = [
+    pub(crate) const ALL: [(Self, &str); 14] = [
         (
             Self::Done,
             "Done; a payment: approved, or with `--confirm-within` held until it is confirmed. `serve`: stopped in order.",
         ),
         (Self::Failed, "The proof of `demo` failed, or what was to be checked does not hold."),
-        (Self::Usage, "Wrong arguments, or a setting out of its range; the message says which."),
+        (Self::Usage, "Wrong arguments, or an address or folder that cannot be used; the message says which."),
         (Self::Declined, "Declined or refused: nothing was taken. The answer's code says why."),
         (Self::Suspected, "Suspected duplicate: nothing was taken; look at the earlier payment."),
         (Self::NotExecuted, "Rejected, not executed: nothing was taken; the same key may be sent again."),
         (Self::Unknown, "The outcome is not known: send the same key again, or fence it."),
         (Self::Unreachable, "No server could be reached, or it answered a question with nothing usable."),
         (Self::Conflict, "The key was used for another request, whose decision stands: look at the key's `status`."),
+        (Self::Config, "A setting or a programme's rule is wrong; the message says which, and its file and line."),
         (Self::Damaged, "The data folder is damaged in a way that no crash explains; it was not changed."),
         (Self::InUse, "Another process has the data folder."),
         (Self::Newer, "A newer version of Tegata wrote the data folder."),

@@ -54,6 +54,23 @@ pub(crate) struct Args {
 }
 
 impl Settings {
+    /// Where the file sets what is wrong, unless a flag or the environment does.
+    fn located(&self, e: ConfigError) -> ConfigError {
+        let ConfigError::Range { key, .. } = &e else { return e };
+        let given = match *key {
+            "listen" => self.listen.is_some(),
+            "operate" => self.operate.is_some(),
+            "http" => self.http.is_some(),
+            "archive_keep_days" => self.archive_keep_days.is_some(),
+            _ => false,
+        };
+        match &self.config {
+            Some(file) if !given => e.found_in(file),
+            _ => e,
+        }
+    }
+
+    /// All settings, each in its range.
     pub(crate) fn config(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(file) => Config::from_file(file)?,
@@ -69,6 +86,7 @@ impl Settings {
         }
         config.archive_keep_days = self.archive_keep_days.unwrap_or(config.archive_keep_days);
         config.allow_volatile |= self.allow_volatile;
+        config.check().map_err(|e| self.located(e))?;
         Ok(config)
     }
 }
@@ -134,7 +152,8 @@ fn fail(e: &ServeError, json: bool) -> ExitCode {
     let exit = match e {
         ServeError::Journal(e) => exit_of(e),
         ServeError::Replay(_) => Exit::Damaged,
-        ServeError::Config(_) | ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
+        ServeError::Config(_) => Exit::Config,
+        ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
     };
     output::print(Err(Failure::new(exit, format!("{e}{hint}"))), json)
 }

@@ -91,16 +91,21 @@ fn wrong_settings_are_named() {
     };
     assert_eq!(check("shards = 4\narchive_keep_days = 7\n").code, 0);
     for (text, word) in [
-        ("shard = 4\n", "shards"),
-        ("shards = 0\n", "1 to 1024"),
+        ("\nshard = 4\n", "line 2: shard is not known; did you mean `shards`?"),
+        ("colour = 4\n", "colour is not known\n"),
+        ("# eight is enough\nshards = 0\n", "tegata.toml: line 2: shards: must be 1 to 1024"),
         ("archive_keep_days = 6\n", "horizon_s"),
         ("\n\nshards = \"many\"\n", "line 3"),
         ("listen = \"0.0.0.0:7411\"\n", "insecure"),
     ] {
         let wrong = check(text);
-        assert_eq!(wrong.code, 2, "{text}: {}", wrong.error);
+        assert_eq!(wrong.code, 9, "{text}: {}", wrong.error);
         assert!(wrong.error.contains(word) && wrong.error.contains("tegata"), "{text}: {}", wrong.error);
     }
+    std::fs::write(&file, "archive_keep_days = 8\n").expect("it is written");
+    let flag = serve(&["--config", name, "--archive-keep-days", "6"]);
+    assert_eq!(flag.code, 9, "{}", flag.error);
+    assert!(!flag.error.contains("line"), "the file is not at fault: {}", flag.error);
     std::fs::write(&file, "listen = \"127.0.0.1:6666\"\noperate = \"127.0.0.1:6667\"\nshards = 4\n").expect("written");
     let shown = said(
         Command::new(TEGATA)

@@ -28,7 +28,10 @@ impl Exit {
             Self::Done,
             "Done; a payment: approved, or with `--confirm-within` held until it is confirmed. `serve`: stopped in order.",
         ),
-        (Self::Failed, "The proof of `demo` failed, or what was to be checked does not hold."),
+        (
+            Self::Failed,
+            "The proof of `demo` failed, or what was to be checked does not hold. `serve`: a second signal stopped it at once.",
+        ),
         (Self::Usage, "Wrong arguments, or an address or folder that cannot be used; the message says which."),
         (Self::Declined, "Declined or refused: nothing was taken. The answer's code says why."),
         (Self::Suspected, "Suspected duplicate: nothing was taken; look at the earlier payment."),

@@ -2,7 +2,13 @@
 
 use crate::disk::Disk;
 use crate::stage::{Server, Stage, TEGATA, said};
+use crate::watching::get;
 use std::process::Command;
+use std::time::{Duration, Instant};
+use tegata_client::Link;
+use tegata_wire::{ANSWER_HEADER_BYTES, DECISION_BYTES, KIND_STATUS, RequestHeader, encode_request};
+
+const STATUS_ANSWER_BYTES: u64 = (ANSWER_HEADER_BYTES + DECISION_BYTES) as u64;
 
 fn serve(words: &[&str]) -> crate::stage::Said {
     let ports = ["serve", "--json", "--listen", "127.0.0.1:0", "--operate", "127.0.0.1:0"];
@@ -29,6 +35,28 @@ fn stops_and_crashes_are_told_apart_and_lose_nothing() {
     assert_eq!(s.done(&["server", "digest"])["digest"], digest["digest"]);
     let batches = s.done(&["journal", "inspect"]);
     assert!(batches["batches"].as_array().is_some_and(|b| b.len() >= 5), "{batches}");
+}
+
+#[test]
+fn a_second_signal_stops_at_once() {
+    let mut s = Stage::open();
+    // Whoever leaves answers unread is waited for: more than a socket holds, less than it is cut off for.
+    let mut link = Link::open(s.server.field("addr").parse().expect("an address"), false).expect("a connection");
+    let mut out = Vec::new();
+    for request_id in 0..(14 << 20) / STATUS_ANSWER_BYTES {
+        encode_request(&RequestHeader { kind: KIND_STATUS, request_id, ..RequestHeader::default() }, &mut out);
+    }
+    link.send(&out).expect("sent");
+    s.server.signal();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while get(&s.server.field("http"), "/readyz").0 == 200 {
+        assert!(Instant::now() < deadline, "the first signal drains");
+    }
+    assert_eq!(s.server.child.try_wait().expect("it is known"), None, "it waits for the reader");
+    assert_eq!(s.server.stop(), Some(1), "the second one ends it");
+    let data = s.folder.path().join("data");
+    s.server = Server::start(&data, &["--allow-volatile"]);
+    assert_eq!(s.balance("C1"), 5_000);
 }
 
 #[test]

@@ -811,7 +811,8 @@ class Client:
         if last.position:
             return last
         # Nothing is recorded as far as the last answer goes. A frame that was not answered may still arrive.
-        if last.outcome is Outcome.NOT_EXECUTED and unanswered:
+        refused = last.outcome is Outcome.NOT_EXECUTED or last.outcome is Outcome.REFUSED and last.code != 152
+        if refused and unanswered:
             last.outcome, last.code = Outcome.UNKNOWN, 140
         if not unanswered and not last.raw:
             last.outcome = Outcome.NOT_EXECUTED  # No connection was ever made: nothing was sent.

@@ -103,7 +103,7 @@ impl Client {
         let began = Instant::now();
         let until = began + attempt.deadline;
         let (answers, mut inbox) = mpsc::unbounded_channel();
-        let mut tally = Tally::default();
+        let mut tally = Tally::of(attempt);
         let mut sends = 0;
         while until.saturating_duration_since(Instant::now()) >= LEFT_MIN {
             let mut again = Instant::now() + pause(sends);
@@ -143,15 +143,13 @@ impl Client {
                 }
             }
         }
-        if tally.in_doubt() {
-            return Outcome::Unknown(InDoubt { attempt: *attempt, code: tally.doubt.unwrap_or(Code::Unknown) });
-        }
-        Outcome::NotExecuted { code: tally.refused.unwrap_or(Code::Overloaded), retry_after: tally.retry_after }
+        tally.end()
     }
 
     /// The way out of an unknown outcome: asks for the status, and fences the key if nothing is decided under it.
     /// After a fence the original never takes effect, and [`Outcome::Declined`] means that nothing was taken. Goes on
-    /// for `patience`; what is still unknown then is given back.
+    /// for `patience`; what is still unknown then is given back. A refusal of the question or of the fence says nothing
+    /// about the key.
     pub async fn resolve(&self, doubt: InDoubt, patience: Duration) -> Outcome {
         let until = Instant::now() + patience;
         let a = doubt.attempt;
@@ -162,7 +160,7 @@ impl Client {
         loop {
             for call in [status, fence] {
                 let Some(answer) = self.ask_once(call, until).await else { break };
-                match judge(Ok(answer)) {
+                match judge(Ok(answer), &a.operation) {
                     Heard::Final(outcome) => return outcome,
                     Heard::InDoubt(c) => code = c,
                     _ => {}
@@ -191,8 +189,8 @@ impl Client {
 }
 
 /// What has been heard of one attempt's sends.
-#[derive(Default)]
 struct Tally {
+    attempt: Attempt,
     /// Sends that may still be answered.
     outstanding: u32,
     /// Sends that will never be answered, and those that were answered with "unknown".
@@ -203,6 +201,10 @@ struct Tally {
 }
 
 impl Tally {
+    fn of(attempt: &Attempt) -> Self {
+        Self { attempt: *attempt, outstanding: 0, lost: 0, doubt: None, refused: None, retry_after: None }
+    }
+
     /// True when a send may have taken effect, or may yet.
     fn in_doubt(&self) -> bool {
         self.outstanding + self.lost > 0
@@ -210,7 +212,7 @@ impl Tally {
 
     fn hear(&mut self, got: Result<Answer, Lost>) -> Option<Outcome> {
         self.outstanding -= 1;
-        match judge(got) {
+        match judge(got, &self.attempt.operation) {
             Heard::Final(outcome) => return Some(outcome),
             Heard::Suspected(d) if !self.in_doubt() => return Some(Outcome::SuspectedDuplicate(d)),
             // An earlier send may be on its way still: the same key is asked again until that is settled.
@@ -220,9 +222,23 @@ impl Tally {
                 self.doubt = Some(code);
                 self.lost += 1;
             }
-            Heard::Refused(code, after) => (self.refused, self.retry_after) = (Some(code), after),
+            Heard::Refused(code, after) => {
+                (self.refused, self.retry_after) = (Some(code), after);
+                // Sent again unchanged it would only be refused again.
+                if code.class() == Class::Refused && self.outstanding == 0 {
+                    return Some(self.end());
+                }
+            }
         }
         None
+    }
+
+    /// What can be said when nothing more will be heard.
+    fn end(&self) -> Outcome {
+        if self.in_doubt() {
+            return Outcome::Unknown(InDoubt { attempt: self.attempt, code: self.doubt.unwrap_or(Code::Unknown) });
+        }
+        Outcome::NotExecuted { code: self.refused.unwrap_or(Code::Overloaded), retry_after: self.retry_after }
     }
 }
 
@@ -231,13 +247,14 @@ impl Tally {
 enum Heard {
     Final(Outcome),
     Suspected(Decided),
+    /// One frame was refused: nothing about any other.
     Refused(Code, Option<Duration>),
     InDoubt(Code),
     NotSent,
     Lost,
 }
 
-fn judge(got: Result<Answer, Lost>) -> Heard {
+fn judge(got: Result<Answer, Lost>, asked: &Operation) -> Heard {
     let answer = match got {
         Ok(answer) => answer,
         Err(Lost::NotSent) => return Heard::NotSent,
@@ -252,16 +269,24 @@ fn judge(got: Result<Answer, Lost>) -> Heard {
     match d.decision.code.class() {
         // Approved once, and taken back since.
         Class::Approved if matches!(d.state, State::Voided | State::Reversed) => Heard::Final(Outcome::Declined(d)),
+        // Only a status says that it was confirmed.
+        Class::Approved
+            if matches!(asked, Operation::DebitConfirmed { .. })
+                && !matches!(d.state, State::Captured | State::PartlyReturned) =>
+        {
+            Heard::Final(Outcome::Unconfirmed(d))
+        }
         Class::Approved => Heard::Final(Outcome::Approved(d)),
         Class::Declined => Heard::Final(Outcome::Declined(d)),
         Class::Suspected => Heard::Suspected(d),
         Class::NotExecuted => Heard::Refused(d.decision.code, after),
         Class::Unknown => Heard::InDoubt(d.decision.code),
         Class::Refused => match d.decision.code {
+            Code::Fenced => Heard::Final(Outcome::Declined(d)),
+            Code::Conflict => Heard::Final(Outcome::Conflict(d)),
             // It may have been decided and forgotten: only the office can know.
             Code::KeyTooOld | Code::OriginalTooOld => Heard::InDoubt(d.decision.code),
-            Code::PlanMismatch => Heard::Refused(d.decision.code, None),
-            _ => Heard::Final(Outcome::Declined(d)),
+            code => Heard::Refused(code, None),
         },
     }
 }

@@ -2,11 +2,12 @@
 //!
 //! ```text
 //! Client::decide ──same key, jittered, within the deadline──▶ Connection (pipelined) ──▶ server
-//!      └──▶ Approved | Declined | SuspectedDuplicate | NotExecuted | Unknown ──resolve──▶ Approved | Declined
+//!      └──▶ Approved | Unconfirmed | Declined | SuspectedDuplicate | NotExecuted | Conflict
+//!           Unknown ──resolve──▶ Approved | Unconfirmed | Declined
 //! ```
 //!
 //! Invariants: a key is made once per customer's decision and kept over every send; `NotExecuted` is said only when
-//! every send was definitely refused; an answer is acknowledged only after it was handed to the caller.
+//! every send was definitely refused; of the refusals only `fenced` is about the key; an answer is acknowledged only after it was handed to the caller.
 #![forbid(unsafe_code)]
 
 mod call;

@@ -1,4 +1,4 @@
-//! What became of an attempt, in the only five ways that matter to a till.
+//! What became of an attempt, in the only ways that matter to a till.
 
 use crate::client::Attempt;
 use std::time::Duration;
@@ -23,21 +23,31 @@ pub struct Decided {
 #[derive(Debug, Clone, PartialEq)]
 #[expect(clippy::large_enum_variant, reason = "a box would only make the rare variant harder to take apart")]
 pub enum Outcome {
-    /// Paid, durably; show it.
+    /// Done, durably; a payment is paid: show it.
     Approved(Decided),
+    /// A debit that goes back by itself unless it is confirmed in time. Nobody shows "paid" before the confirmation is
+    /// answered with [`Outcome::Approved`]. A repeat under the debit's own key says this for ever, since its stored
+    /// answer does not change; [`crate::Client::resolve`] tells whether it was confirmed.
+    Unconfirmed(Decided),
     /// Nothing was taken, and nothing ever will be under this key; or what was taken has gone back since, as `state`
     /// says. A new attempt needs a new key.
     Declined(Decided),
     /// Nothing was taken: a like payment was made just before. Look at the earlier one (`decision.related` is its
     /// position); if a second purchase is meant, send the same key with that position as the token.
     SuspectedDuplicate(Decided),
-    /// Every send of this key was definitely refused: nothing was taken. The same key may be sent again.
+    /// Every send of this attempt was definitely refused: nothing was taken. [`Code::retry`] tells whether the same key
+    /// may be sent again; of [`tegata_model::Class::Refused`] nothing may be sent again unchanged. A fence that was not
+    /// executed says nothing about what was sent before it under its key.
     NotExecuted {
         /// Why, of the last refusal.
         code: Code,
         /// When to try again, if the core said so.
         retry_after: Option<Duration>,
     },
+    /// The key had been used for another request: `decision.related` is the position of what was decided about that
+    /// (0: not decided yet), and its debit may stand. Nothing about "nothing was taken": a human looks at the status of
+    /// the key. The caller's own mistake, since a key is made for one decision.
+    Conflict(Decided),
     /// At least one send got no answer. Not a failure: the only way out is [`crate::Client::resolve`].
     Unknown(InDoubt),
 }
@@ -48,7 +58,8 @@ pub enum Outcome {
 pub struct InDoubt {
     /// What was tried, with its key.
     pub attempt: Attempt,
-    /// The last thing that was heard of it: `unknown`, `in-progress`, or `key-too-old` (ask the office).
+    /// The last thing that was heard of it: `unknown`, `in-progress`, or `key-too-old` (ask the office). Never a refusal:
+    /// that would speak of one frame.
     pub code: Code,
 }
 

@@ -36,4 +36,5 @@ pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
 pub use segments::be_modest;
 pub use snapshots::{SnapshotWriter, read_snapshot, remove_drafts, remove_snapshot, snapshot_trailer, snapshots};
+pub use store::is_volatile;
 pub use writer::{BatchMeta, Room, Writer};

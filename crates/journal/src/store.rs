@@ -70,21 +70,31 @@ pub(crate) fn open_direct(path: &Path, direct: bool) -> io::Result<File> {
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58F6;
 
+/// True where a folder lies in memory, or would: nothing survives the machine.
+pub fn is_volatile(dir: &Path) -> io::Result<bool> {
+    let dir = std::path::absolute(dir)?;
+    let there = dir.ancestors().find(|d| d.exists()).unwrap_or(&dir);
+    Ok([TMPFS, RAMFS].contains(&rustix::fs::statfs(there)?.f_type))
+}
+
 impl Store {
-    /// Locks the folder, and creates what is missing in an empty one.
+    /// Locks the folder, and creates what is missing in an empty one. A folder that is refused is left untouched.
     pub(crate) fn open(options: &Options) -> Result<Self, OpenError> {
         options.check()?;
         let dir = &options.dir;
+        let volatile = is_volatile(dir).map_err(OpenError::io("looking at", dir))?;
+        if volatile && !options.allow_volatile {
+            return Err(OpenError::Volatile { dir: dir.clone() });
+        }
+        // Another process may be creating it just now: the lock tells.
+        if dir.exists() && !store_path(dir).exists() {
+            Self::check_empty(dir).or_else(|e| if store_path(dir).exists() { Ok(()) } else { Err(e) })?;
+        }
         std::fs::create_dir_all(dir).map_err(OpenError::io("creating the data folder", dir))?;
         let lock_path = dir.join("LOCK");
         let lock = File::create(&lock_path).map_err(OpenError::io("opening", &lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)
             .map_err(|_| OpenError::InUse { file: lock_path.clone() })?;
-        let fs = rustix::fs::statfs(dir).map_err(|e| OpenError::io("looking at", dir)(e.into()))?;
-        let volatile = [TMPFS, RAMFS].contains(&fs.f_type);
-        if volatile && !options.allow_volatile {
-            return Err(OpenError::Volatile { dir: dir.clone() });
-        }
         let path = store_path(dir);
         let created = !path.exists();
         if created {
@@ -96,14 +106,14 @@ impl Store {
         Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, volatile, _lock: lock })
     }
 
-    fn create(options: &Options) -> Result<(), OpenError> {
-        let dir = &options.dir;
+    /// Nothing is there but what an interrupted creation leaves.
+    fn check_empty(dir: &Path) -> Result<(), OpenError> {
         let strangers = std::fs::read_dir(dir).map_err(OpenError::io("reading", dir))?.flatten().any(|e| {
             let name = e.file_name();
             !(name == "LOCK" || name == "BEACON" || name == "journal" || name.to_string_lossy().ends_with(".tmp"))
         });
         if strangers {
-            return Err(OpenError::NotAStore { dir: dir.clone(), what: "it is not empty and has no file STORE" });
+            return Err(OpenError::NotAStore { dir: dir.to_owned(), what: "it is not empty and has no file STORE" });
         }
         let segments = segments_dir(dir);
         let old = segments.exists()
@@ -112,8 +122,15 @@ impl Store {
                 .flatten()
                 .any(|e| e.path().extension().is_some_and(|x| x == "seg"));
         if old {
-            return Err(OpenError::NotAStore { dir: dir.clone(), what: "it has segments but no file STORE" });
+            return Err(OpenError::NotAStore { dir: dir.to_owned(), what: "it has segments but no file STORE" });
         }
+        Ok(())
+    }
+
+    fn create(options: &Options) -> Result<(), OpenError> {
+        let dir = &options.dir;
+        Self::check_empty(dir)?;
+        let segments = segments_dir(dir);
         std::fs::create_dir_all(&segments).map_err(OpenError::io("creating", &segments))?;
         let beacon = beacon_path(dir);
         write_file(&beacon, &[0; 2 * BLOCK]).map_err(OpenError::io("creating", &beacon))?;

@@ -149,7 +149,7 @@ codes! {
     AlreadyReversed = 33, "already-reversed", Declined, "25", NewKey, "The original was reversed.", "元の取引は既に取り消されています。";
     ExceedsOriginal = 34, "exceeds-original", Declined, "61", NewKey, "Reversals and refunds would pass what was taken.", "元の取引の金額を超えています。";
     SamePerson = 35, "same-person", Declined, "57", NewKey, "Maker and approver are the same person.", "起案者と承認者が同一です。";
-    PlanMismatch = 36, "plan-mismatch", Refused, "12", SameKey, "The digest does not name a plan that was made here; plan again.", "計画のダイジェストが一致しません。再度計画してください。";
+    PlanMismatch = 36, "plan-mismatch", Refused, "12", NewKey, "The digest does not name a plan that was made here; plan again.", "計画のダイジェストが一致しません。再度計画してください。";
     RuleExists = 37, "rule-exists", Declined, "94", NewKey, "An extension with this rule id exists already.", "同じ番号の延長ルールが既に存在します。";
     WrongProgramme = 38, "wrong-programme", Declined, "57", NewKey, "The value belongs to another programme.", "事業が異なります。";
     LimitReached = 39, "limit-reached", Declined, "65", NewKey, "A fixed limit of the core was reached (programmes, shops or rules).", "登録件数の上限に達しています。";

@@ -1,6 +1,9 @@
 //! What the server is told: flags over environment over file over defaults. Every value is checked before anything
 //! starts, and `tegata config show` prints what came out.
 
+pub mod file;
+
+use file::FileError;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -138,7 +141,7 @@ pub enum ConfigError {
         /// Which.
         file: PathBuf,
         /// Where and why.
-        error: Box<toml::de::Error>,
+        error: FileError,
     },
     /// A value is out of its range.
     Range {
@@ -146,6 +149,8 @@ pub enum ConfigError {
         key: &'static str,
         /// What it may be.
         allowed: &'static str,
+        /// The file that says so, and the line in it.
+        at: Option<(PathBuf, usize)>,
     },
 }
 
@@ -154,18 +159,36 @@ impl core::fmt::Display for ConfigError {
         match self {
             Self::Read { file, error } => write!(f, "{}: {error}", file.display()),
             Self::Parse { file, error } => write!(f, "{}: {error}", file.display()),
-            Self::Range { key, allowed } => write!(f, "{key}: must be {allowed}"),
+            Self::Range { key, allowed, at } => {
+                if let Some((file, line)) = at {
+                    write!(f, "{}: line {line}: ", file.display())?;
+                }
+                write!(f, "{key}: must be {allowed}")
+            }
         }
     }
 }
 
 impl std::error::Error for ConfigError {}
 
+impl ConfigError {
+    /// The same, with the place in `file` where a value out of its range is set, if it is set there.
+    #[must_use]
+    pub fn found_in(mut self, file: &Path) -> Self {
+        if let Self::Range { key, at, .. } = &mut self
+            && let Ok(text) = std::fs::read_to_string(file)
+        {
+            *at = file::line_of(&text, key).map(|line| (file.to_owned(), line));
+        }
+        self
+    }
+}
+
 impl Config {
     /// From a TOML file over the defaults.
     pub fn from_file(file: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(file).map_err(|error| ConfigError::Read { file: file.to_owned(), error })?;
-        toml::from_str(&text).map_err(|error| ConfigError::Parse { file: file.to_owned(), error: Box::new(error) })
+        file::read(&text, &Self::default()).map_err(|error| ConfigError::Parse { file: file.to_owned(), error })
     }
 
     /// Where gateways come to any free port, so do operators and watchers, unless they were given one.
@@ -190,7 +213,8 @@ impl Config {
 
     /// Checks every range.
     pub fn check(&self) -> Result<(), ConfigError> {
-        let range = |ok: bool, key, allowed| if ok { Ok(()) } else { Err(ConfigError::Range { key, allowed }) };
+        let range =
+            |ok: bool, key, allowed| if ok { Ok(()) } else { Err(ConfigError::Range { key, allowed, at: None }) };
         range((1..=1_024).contains(&self.shards), "shards", "1 to 1024")?;
         range(self.io_threads <= 16, "io_threads", "0 to 16")?;
         range((1..=65_536).contains(&self.credits), "credits", "1 to 65536")?;
@@ -213,13 +237,10 @@ impl Config {
             "segment_bytes",
             "a multiple of 4096, 4 MiB to 1 GiB",
         )?;
-        range(
-            self.insecure
-                || (self.listen.ip().is_loopback()
-                    && self.operate.ip().is_loopback()
-                    && self.http.is_none_or(|a| a.ip().is_loopback())),
-            "listen, operate, http",
-            "loopback addresses, unless `insecure` says that nothing protects the traffic",
-        )
+        let here = |addr: SocketAddr| self.insecure || addr.ip().is_loopback();
+        let allowed = "a loopback address, unless `insecure` says that nothing protects the traffic";
+        range(here(self.listen), "listen", allowed)?;
+        range(here(self.operate), "operate", allowed)?;
+        range(self.http.is_none_or(here), "http", allowed)
     }
 }

@@ -27,8 +27,7 @@ pub(crate) enum ConfigCommand {
 impl ConfigCommand {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         let (Self::Check { settings, .. } | Self::Show { settings, .. }) = &self;
-        let config = settings.config().map_err(|e| Failure::new(Exit::Usage, e))?;
-        config.check().map_err(|e| Failure::new(Exit::Usage, e))?;
+        let config = settings.config().map_err(|e| Failure::new(Exit::Config, e))?;
         let json = serde_json::to_value(&config).map_err(|e| Failure::new(Exit::Failed, e))?;
         let text = match self {
             Self::Check { .. } => "good".to_owned(),

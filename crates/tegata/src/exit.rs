@@ -14,6 +14,8 @@ pub(crate) enum Exit {
     NotExecuted = 5,
     Unknown = 6,
     Unreachable = 7,
+    Conflict = 8,
+    Config = 9,
     Damaged = 10,
     InUse = 11,
     Newer = 12,
@@ -21,15 +23,23 @@ pub(crate) enum Exit {
 }
 
 impl Exit {
-    pub(crate) const ALL: [(Self, &str); 12] = [
-        (Self::Done, "Done; a payment: approved. `serve`: stopped in order."),
-        (Self::Failed, "The proof of `demo` failed, or what was to be checked does not hold."),
-        (Self::Usage, "Wrong arguments, or a setting out of its range; the message says which."),
+    pub(crate) const ALL: [(Self, &str); 14] = [
+        (
+            Self::Done,
+            "Done; a payment: approved, or with `--confirm-within` held until it is confirmed. `serve`: stopped in order.",
+        ),
+        (
+            Self::Failed,
+            "The proof of `demo` failed, or what was to be checked does not hold. `serve`: a second signal stopped it at once.",
+        ),
+        (Self::Usage, "Wrong arguments, or an address or folder that cannot be used; the message says which."),
         (Self::Declined, "Declined or refused: nothing was taken. The answer's code says why."),
         (Self::Suspected, "Suspected duplicate: nothing was taken; look at the earlier payment."),
         (Self::NotExecuted, "Rejected, not executed: nothing was taken; the same key may be sent again."),
         (Self::Unknown, "The outcome is not known: send the same key again, or fence it."),
         (Self::Unreachable, "No server could be reached, or it answered a question with nothing usable."),
+        (Self::Conflict, "The key was used for another request, whose decision stands: look at the key's `status`."),
+        (Self::Config, "A setting or a programme's rule is wrong; the message says which, and its file and line."),
         (Self::Damaged, "The data folder is damaged in a way that no crash explains; it was not changed."),
         (Self::InUse, "Another process has the data folder."),
         (Self::Newer, "A newer version of Tegata wrote the data folder."),

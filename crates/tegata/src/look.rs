@@ -1,6 +1,5 @@
 //! Looking: balance, history, the server's own state.
 
-use crate::exit::Exit;
 use crate::output::{Failure, Report, table};
 use crate::parse;
 use crate::rules::{life, yen};
@@ -75,7 +74,7 @@ impl Balance {
         let b = expected(found)?;
         if b.code != 0 {
             let code = Code::AccountUnknown;
-            return Err(Failure::new(Exit::Declined, format!("{}: {}", code.name(), code.english())));
+            return Err(Failure::refused(code, format!("{}: {}", code.name(), code.english())));
         }
         let kind = if b.wallet == 1 { "wallet" } else { "coupon" };
         let mut text = format!(

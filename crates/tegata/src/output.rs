@@ -4,6 +4,7 @@ use crate::exit::Exit;
 use std::fmt::Write as _;
 use std::io::Write as _;
 use std::process::ExitCode;
+use tegata_model::Code;
 
 /// What a command has to say, and how it ends.
 #[derive(Debug)]
@@ -24,11 +25,26 @@ impl Report {
 pub(crate) struct Failure {
     pub(crate) exit: Exit,
     pub(crate) message: String,
+    /// What the server answered, if it was that.
+    pub(crate) code: Option<Code>,
 }
 
 impl Failure {
     pub(crate) fn new(exit: Exit, message: impl ToString) -> Self {
-        Self { exit, message: message.to_string() }
+        Self { exit, message: message.to_string(), code: None }
+    }
+
+    pub(crate) fn refused(code: Code, message: impl ToString) -> Self {
+        Self { exit: Exit::Declined, message: message.to_string(), code: Some(code) }
+    }
+
+    fn json(&self) -> serde_json::Value {
+        let mut json = serde_json::json!({ "error": self.message, "exit": self.exit as u8 });
+        if let Some(code) = self.code {
+            json["code"] = code.number().into();
+            json["name"] = code.name().into();
+        }
+        json
     }
 }
 
@@ -42,6 +58,9 @@ pub(crate) fn print(said: Result<Report, Failure>, json: bool) -> ExitCode {
             report.exit.into()
         }
         Err(failure) => {
+            if json {
+                let _ = writeln!(std::io::stdout(), "{}", failure.json());
+            }
             eprintln!("tegata: {}", failure.message);
             failure.exit.into()
         }

@@ -229,10 +229,8 @@ impl AboutKey {
         talk::status(&self.reach, self.account, self.namespace, self.key)
     }
 
-    /// A fence carries the key that it ends.
     pub(crate) fn fence(self) -> Result<Report, Failure> {
-        let ticket = Ticket { key: Some(self.key), namespace: self.namespace, deadline_ms: 8_000 };
-        self.reach.decide(Role::Gateway, self.account, &ticket, Operation::Fence)
+        talk::fence(&self.reach, self.account, self.namespace, self.key)
     }
 
     pub(crate) fn json(&self) -> bool {

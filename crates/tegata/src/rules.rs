@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
 use tegata_client::{Ask, Call, Role};
-use tegata_model::{AccountId, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen};
+use tegata_model::{AccountId, Code, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen};
+use tegata_server::config::file;
 use tegata_wire::{AnswerBody, KIND_LIST_PROGRAMMES, ShopBody};
 
 /// The commented file that `programme create` reads.
@@ -66,20 +67,12 @@ pub(crate) enum ShopCommand {
     },
 }
 
-/// A programme's rules as a file has them.
+/// A programme's rules as a file has them. Flat, since serde loses the line of what it flattens.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub(crate) struct RulesFile {
     id: u32,
-    #[serde(default)]
     name: String,
-    #[serde(flatten, default)]
-    rules: RulesPart,
-}
-
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(default)]
-struct RulesPart {
     payment_max: u64,
     balance_max: u64,
     any_shop: bool,
@@ -110,9 +103,14 @@ enum Expired {
     PayOut,
 }
 
-impl Default for RulesPart {
+/// A rule that is out of its range, and what it may be.
+#[derive(Debug, PartialEq)]
+struct Wrong(&'static str, String);
+
+impl Default for RulesFile {
+    /// Without an id, which has no default.
     fn default() -> Self {
-        RulesFile::of(&Programme::with_defaults(ProgrammeId::new(1))).rules
+        Self { id: 0, ..Self::of(&Programme::with_defaults(ProgrammeId::new(1))) }
     }
 }
 
@@ -121,45 +119,49 @@ impl RulesFile {
         Self {
             id: p.id.get(),
             name: p.name_text().to_owned(),
-            rules: RulesPart {
-                payment_max: p.payment_max,
-                balance_max: p.balance_max,
-                any_shop: p.any_shop,
-                guard_window_s: p.guard_window_s,
-                guard_mode: match p.guard_mode {
-                    GuardMode::Ask => Guard::Ask,
-                    GuardMode::Flag => Guard::Flag,
-                },
-                doubt_window_s: p.doubt_window_s,
-                hold_default_s: p.hold_default_s,
-                hold_max_s: p.hold_max_s,
-                validity_days: p.validity_days,
-                zone_minutes: p.zone_minutes,
-                expired_refund: match p.expired_refund {
-                    ExpiredRefund::Reinstate => Expired::Reinstate,
-                    ExpiredRefund::Forfeit => Expired::Forfeit,
-                    ExpiredRefund::PayOut => Expired::PayOut,
-                },
-                refund_days: p.refund_days,
-                priority: p.priority,
+            payment_max: p.payment_max,
+            balance_max: p.balance_max,
+            any_shop: p.any_shop,
+            guard_window_s: p.guard_window_s,
+            guard_mode: match p.guard_mode {
+                GuardMode::Ask => Guard::Ask,
+                GuardMode::Flag => Guard::Flag,
             },
+            doubt_window_s: p.doubt_window_s,
+            hold_default_s: p.hold_default_s,
+            hold_max_s: p.hold_max_s,
+            validity_days: p.validity_days,
+            zone_minutes: p.zone_minutes,
+            expired_refund: match p.expired_refund {
+                ExpiredRefund::Reinstate => Expired::Reinstate,
+                ExpiredRefund::Forfeit => Expired::Forfeit,
+                ExpiredRefund::PayOut => Expired::PayOut,
+            },
+            refund_days: p.refund_days,
+            priority: p.priority,
         }
     }
 
-    fn programme(&self) -> Result<Programme, String> {
-        if self.id == 0 {
-            return Err("id: must be 1 or more".to_owned());
-        }
-        let r = &self.rules;
-        if r.hold_default_s == 0 || r.hold_default_s > r.hold_max_s || r.hold_max_s > 604_800 {
-            return Err("hold_default_s, hold_max_s: 1 to 604800 s, and the default is not above the most".to_owned());
-        }
-        if r.validity_days == 0 || !(-720..=840).contains(&r.zone_minutes) {
-            return Err("validity_days: 1 or more; zone_minutes: -720 to 840".to_owned());
-        }
+    /// From a file's text; what is wrong is told with its line.
+    fn parse(text: &str) -> Result<Programme, String> {
+        let rules = file::read(text, &Self::default()).map_err(|e| e.to_string())?;
+        rules.programme().map_err(|Wrong(key, allowed)| {
+            let line = file::line_of(text, key).map_or_else(String::new, |n| format!("line {n}: "));
+            format!("{line}{key}: must be {allowed}")
+        })
+    }
+
+    fn programme(&self) -> Result<Programme, Wrong> {
+        let range = |ok: bool, key, allowed: &str| if ok { Ok(()) } else { Err(Wrong(key, allowed.to_owned())) };
+        let r = self;
+        range(r.id > 0, "id", "given, 1 or more")?;
+        range((1..=604_800).contains(&r.hold_max_s), "hold_max_s", "1 to 604800 s")?;
+        range((1..=r.hold_max_s).contains(&r.hold_default_s), "hold_default_s", "1 s to hold_max_s")?;
+        range(r.validity_days > 0, "validity_days", "1 or more")?;
+        range((-720..=840).contains(&r.zone_minutes), "zone_minutes", "-720 to 840")?;
         Ok(Programme {
             id: ProgrammeId::new(self.id),
-            name: parse::words(&self.name).map_err(|e| format!("name: {e}"))?,
+            name: parse::words(&self.name).map_err(|_| Wrong("name", "at most 48 bytes of UTF-8".to_owned()))?,
             payment_max: r.payment_max,
             balance_max: r.balance_max,
             guard_window_s: r.guard_window_s,
@@ -207,16 +209,15 @@ impl ProgrammeCommand {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         match self {
             Self::Create { file, ticket, reach } => {
-                let usage = |e: String| Failure::new(Exit::Usage, format!("{}: {e}", file.display()));
-                let text = std::fs::read_to_string(&file).map_err(|e| usage(e.to_string()))?;
-                let rules: RulesFile = toml::from_str(&text).map_err(|e| usage(e.to_string()))?;
-                let programme = rules.programme().map_err(usage)?;
+                let wrong = |exit, e: String| Failure::new(exit, format!("{}: {e}", file.display()));
+                let text = std::fs::read_to_string(&file).map_err(|e| wrong(Exit::Usage, e.to_string()))?;
+                let programme = RulesFile::parse(&text).map_err(|e| wrong(Exit::Config, e))?;
                 reach.decide(Role::Operator, AccountId::NONE, &ticket, Operation::Programme(programme))
             }
             Self::Show { id, reach } => {
                 let found = programmes(&reach)?.into_iter().find(|(_, p)| p.id.get() == id);
                 let Some((n, p)) = found else {
-                    return Err(Failure::new(Exit::Declined, format!("programme {id} is not known")));
+                    return Err(Failure::refused(Code::ProgrammeUnknown, format!("programme {id} is not known")));
                 };
                 let file = RulesFile::of(&p);
                 let text = toml::to_string(&file).map_err(|e| Failure::new(Exit::Failed, e))?;
@@ -309,16 +310,21 @@ mod tests {
 
     #[test]
     fn the_template_says_the_defaults() {
-        let file: RulesFile = toml::from_str(TEMPLATE).expect("the template is a file of rules");
-        assert_eq!(file.programme(), Ok(Programme::with_defaults(ProgrammeId::new(13))));
+        assert_eq!(RulesFile::parse(TEMPLATE), Ok(Programme::with_defaults(ProgrammeId::new(13))));
     }
 
     #[test]
-    fn unknown_rules_are_refused() {
-        for wrong in ["id = 1\npayment_maximum = 5", "name = \"no id\"", "id = 0", "id = 1\nguard_mode = \"never\""] {
-            let file: Result<RulesFile, _> = toml::from_str(wrong);
-            let refused = file.map_err(|e| e.to_string()).and_then(|f| f.programme());
-            assert!(refused.is_err(), "{wrong}");
+    fn wrong_rules_are_told_with_their_line() {
+        for (wrong, told) in [
+            ("id = 1\npayment_maximum = 5", "line 2: payment_maximum is not known; did you mean `payment_max`?"),
+            ("name = \"no id\"", "id: must be given"),
+            ("name = \"Tokyo\"\nid = 0", "line 2: id: must be"),
+            ("id = 1\nguard_mode = \"never\"", "line 2"),
+            ("id = 1\n\npriority = \"high\"", "line 3"),
+            ("id = 1\nhold_max_s = 9\nhold_default_s = 10", "line 3: hold_default_s: must be"),
+        ] {
+            let refused = RulesFile::parse(wrong).expect_err(wrong);
+            assert!(refused.contains(told), "{wrong}: {refused}");
         }
     }
 }

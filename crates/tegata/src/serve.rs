@@ -2,9 +2,11 @@
 
 use crate::exit::Exit;
 use crate::journal::exit_of;
+use crate::output::{self, Failure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use tegata_journal::OpenError;
 use tegata_server::{Banner, Config, ConfigError, ServeError, start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -52,6 +54,23 @@ pub(crate) struct Args {
 }
 
 impl Settings {
+    /// Where the file sets what is wrong, unless a flag or the environment does.
+    fn located(&self, e: ConfigError) -> ConfigError {
+        let ConfigError::Range { key, .. } = &e else { return e };
+        let given = match *key {
+            "listen" => self.listen.is_some(),
+            "operate" => self.operate.is_some(),
+            "http" => self.http.is_some(),
+            "archive_keep_days" => self.archive_keep_days.is_some(),
+            _ => false,
+        };
+        match &self.config {
+            Some(file) if !given => e.found_in(file),
+            _ => e,
+        }
+    }
+
+    /// All settings, each in its range.
     pub(crate) fn config(&self) -> Result<Config, ConfigError> {
         let mut config = match &self.config {
             Some(file) => Config::from_file(file)?,
@@ -67,6 +86,7 @@ impl Settings {
         }
         config.archive_keep_days = self.archive_keep_days.unwrap_or(config.archive_keep_days);
         config.allow_volatile |= self.allow_volatile;
+        config.check().map_err(|e| self.located(e))?;
         Ok(config)
     }
 }
@@ -74,23 +94,23 @@ impl Settings {
 pub(crate) fn run(args: Args) -> ExitCode {
     let config = match args.settings.config() {
         Ok(config) => config,
-        Err(e) => return fail(&ServeError::Config(e)),
+        Err(e) => return fail(&ServeError::Config(e), args.json),
     };
     // Warm memory is a help, not a need.
     let _ = tegata_pages::keep_warm(config.warm_bytes);
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        Err(e) => return fail(&ServeError::System(e)),
+        Err(e) => return fail(&ServeError::System(e), args.json),
     };
     let inside = runtime.enter();
     let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
     let (mut term, mut int) = match signals {
         Ok(signals) => signals,
-        Err(e) => return fail(&ServeError::System(e)),
+        Err(e) => return fail(&ServeError::System(e), args.json),
     };
     let running = match start(config) {
         Ok(running) => running,
-        Err(e) => return fail(&e),
+        Err(e) => return fail(&e, args.json),
     };
     print(running.banner(), args.json);
     drop(inside);
@@ -124,14 +144,18 @@ async fn told(term: &mut Signal, int: &mut Signal) {
     }
 }
 
-fn fail(e: &ServeError) -> ExitCode {
-    eprintln!("tegata: {e}");
-    match e {
+fn fail(e: &ServeError, json: bool) -> ExitCode {
+    let hint = match e {
+        ServeError::Journal(OpenError::Volatile { .. }) => "; to accept that: --allow-volatile",
+        _ => "",
+    };
+    let exit = match e {
         ServeError::Journal(e) => exit_of(e),
         ServeError::Replay(_) => Exit::Damaged,
-        ServeError::Config(_) | ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
-    }
-    .into()
+        ServeError::Config(_) => Exit::Config,
+        ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
+    };
+    output::print(Err(Failure::new(exit, format!("{e}{hint}"))), json)
 }
 
 fn print(b: &Banner, json: bool) {

@@ -7,7 +7,7 @@ use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
 use tegata_client::{Answer, Ask, Attempt, Call, Client, Credential, Decided, Options, Outcome, Role, new_key};
-use tegata_model::{AccountId, Code, Key, NamespaceId, Operation, Retry, State};
+use tegata_model::{AccountId, Class, Code, Key, NamespaceId, Operation, Retry, State};
 use tegata_wire::AnswerBody;
 
 /// Where the server is, and how to say what it answers.
@@ -62,6 +62,17 @@ impl Reach {
         ticket: &Ticket,
         operation: Operation,
     ) -> Result<Report, Failure> {
+        let (attempt, outcome) = self.outcome(role, account, ticket, operation)?;
+        Ok(outcome_report(&attempt, outcome))
+    }
+
+    fn outcome(
+        &self,
+        role: Role,
+        account: AccountId,
+        ticket: &Ticket,
+        operation: Operation,
+    ) -> Result<(Attempt, Outcome), Failure> {
         let attempt = Attempt {
             account,
             key: ticket.key.unwrap_or_else(new_key),
@@ -75,7 +86,7 @@ impl Reach {
             client.connection().await.map_err(|e| self.unreachable(role, &e))?;
             let outcome = client.decide(&attempt).await;
             client.close().await;
-            Ok(outcome_report(&attempt, outcome))
+            Ok((attempt, outcome))
         })
     }
 
@@ -120,8 +131,38 @@ pub(crate) fn status(reach: &Reach, account: AccountId, namespace: u32, key: Key
         let decided = Decided::from_answer(&answer).ok_or_else(|| Failure::new(Exit::Unreachable, "no decision"))?;
         drop(connection);
         client.close().await;
+        if let Some(code) = refusal(&decided) {
+            return Ok(still_unknown(account, key, code));
+        }
         Ok(decided_report(key, &decided))
     })
+}
+
+/// Why a question about a key, or its fence, was refused: that says nothing about the key.
+fn refusal(d: &Decided) -> Option<Code> {
+    let code = d.decision.code;
+    (matches!(code.class(), Class::NotExecuted | Class::Refused) && code != Code::Fenced).then_some(code)
+}
+
+/// Ends a key. It was sent before, so that nothing is known of it while the fence has no decision.
+pub(crate) fn fence(reach: &Reach, account: AccountId, namespace: u32, key: Key) -> Result<Report, Failure> {
+    let ticket = Ticket { key: Some(key), namespace, deadline_ms: 8_000 };
+    let (attempt, outcome) = reach.outcome(Role::Gateway, account, &ticket, Operation::Fence)?;
+    Ok(match outcome {
+        Outcome::NotExecuted { code, .. } => still_unknown(account, key, code),
+        outcome => outcome_report(&attempt, outcome),
+    })
+}
+
+fn still_unknown(account: AccountId, key: Key, refused: Code) -> Report {
+    let unknown = Code::Unknown;
+    let text =
+        format!("{}  {}\n  key {key} of {account}  refused: {}", unknown.name(), unknown.english(), refused.name());
+    let json = json!({
+        "class": unknown.class().name(), "code": unknown.number(), "name": unknown.name(), "refused": refused.name(),
+        "key": key.to_string(),
+    });
+    Report { exit: Exit::Unknown, text, json }
 }
 
 fn answer_body(answer: Answer) -> Result<AnswerBody, Failure> {
@@ -129,7 +170,7 @@ fn answer_body(answer: Answer) -> Result<AnswerBody, Failure> {
         AnswerBody::Decision(d) => {
             let code = u8::try_from(d.code).ok().and_then(Code::from_u8).unwrap_or(Code::Unknown);
             let which = if d.related == 0 { String::new() } else { format!(" ({})", d.related) };
-            Err(Failure::new(Exit::Declined, format!("{}: {}{which}", code.name(), code.english())))
+            Err(Failure::refused(code, format!("{}: {}{which}", code.name(), code.english())))
         }
         body => Ok(body),
     }
@@ -155,11 +196,12 @@ fn state_name(state: State) -> &'static str {
 fn decided_report(key: Key, d: &Decided) -> Report {
     let (code, decision) = (d.decision.code, &d.decision);
     let exit = match code.class() {
-        tegata_model::Class::Approved => Exit::Done,
-        tegata_model::Class::Suspected => Exit::Suspected,
-        tegata_model::Class::NotExecuted => Exit::NotExecuted,
-        tegata_model::Class::Unknown => Exit::Unknown,
-        tegata_model::Class::Declined | tegata_model::Class::Refused => Exit::Declined,
+        Class::Approved => Exit::Done,
+        Class::Suspected => Exit::Suspected,
+        Class::NotExecuted => Exit::NotExecuted,
+        Class::Unknown => Exit::Unknown,
+        Class::Refused if code == Code::Conflict => Exit::Conflict,
+        Class::Declined | Class::Refused => Exit::Declined,
     };
     let mut text = code.name().to_owned();
     if exit == Exit::Done && decision.amount.get() + decision.balance.get() > 0 {
@@ -199,6 +241,17 @@ fn outcome_report(attempt: &Attempt, outcome: Outcome) -> Report {
     let key = attempt.key;
     match outcome {
         Outcome::Approved(d) | Outcome::Declined(d) => decided_report(key, &d),
+        Outcome::Unconfirmed(d) => {
+            let mut report = decided_report(key, &d);
+            report.text += &format!("\n  held until confirmed, not paid yet: tegata confirm {} {key}", attempt.account);
+            report.json["state"] = state_name(State::Open).into();
+            report
+        }
+        Outcome::Conflict(d) => {
+            let mut report = decided_report(key, &d);
+            report.text += &format!("\n  what is decided: tegata status {} {key}", attempt.account);
+            report
+        }
         Outcome::SuspectedDuplicate(d) => {
             let mut report = decided_report(key, &d);
             report.text += &format!(
@@ -217,7 +270,8 @@ fn outcome_report(attempt: &Attempt, outcome: Outcome) -> Report {
                 "class": code.class().name(), "code": code.number(), "name": code.name(),
                 "retry_after_ms": after.map(|n| u64::try_from(n).unwrap_or(u64::MAX)), "key": key.to_string(),
             });
-            Report { exit: Exit::NotExecuted, text, json }
+            let refused = code.class() == Class::Refused;
+            Report { exit: if refused { Exit::Declined } else { Exit::NotExecuted }, text, json }
         }
         Outcome::Unknown(doubt) => {
             let code = doubt.code;

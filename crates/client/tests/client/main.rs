@@ -2,4 +2,5 @@
 
 mod outcomes;
 mod proxy;
+mod refusals;
 mod stage;

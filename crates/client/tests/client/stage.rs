@@ -23,7 +23,10 @@ pub(crate) struct Stage {
 }
 
 pub(crate) fn client(addr: std::net::SocketAddr, role: Role) -> Client {
-    let credential = Credential { gateway: 7, role, namespaces: Vec::new() };
+    client_of(addr, Credential { gateway: 7, role, namespaces: Vec::new() })
+}
+
+pub(crate) fn client_of(addr: std::net::SocketAddr, credential: Credential) -> Client {
     Client::new(Options { addrs: vec![addr], credential })
 }
 

@@ -1,7 +1,14 @@
 //! What an SRE meets: stops, crashes, folders in use, damaged folders, wrong configuration, pages made from the code.
 
+use crate::disk::Disk;
 use crate::stage::{Server, Stage, TEGATA, said};
+use crate::watching::get;
 use std::process::Command;
+use std::time::{Duration, Instant};
+use tegata_client::Link;
+use tegata_wire::{ANSWER_HEADER_BYTES, DECISION_BYTES, KIND_STATUS, RequestHeader, encode_request};
+
+const STATUS_ANSWER_BYTES: u64 = (ANSWER_HEADER_BYTES + DECISION_BYTES) as u64;
 
 fn serve(words: &[&str]) -> crate::stage::Said {
     let ports = ["serve", "--json", "--listen", "127.0.0.1:0", "--operate", "127.0.0.1:0"];
@@ -31,11 +38,33 @@ fn stops_and_crashes_are_told_apart_and_lose_nothing() {
 }
 
 #[test]
+fn a_second_signal_stops_at_once() {
+    let mut s = Stage::open();
+    // Whoever leaves answers unread is waited for: more than a socket holds, less than it is cut off for.
+    let mut link = Link::open(s.server.field("addr").parse().expect("an address"), false).expect("a connection");
+    let mut out = Vec::new();
+    for request_id in 0..(14 << 20) / STATUS_ANSWER_BYTES {
+        encode_request(&RequestHeader { kind: KIND_STATUS, request_id, ..RequestHeader::default() }, &mut out);
+    }
+    link.send(&out).expect("sent");
+    s.server.signal();
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while get(&s.server.field("http"), "/readyz").0 == 200 {
+        assert!(Instant::now() < deadline, "the first signal drains");
+    }
+    assert_eq!(s.server.child.try_wait().expect("it is known"), None, "it waits for the reader");
+    assert_eq!(s.server.stop(), Some(1), "the second one ends it");
+    let data = s.folder.path().join("data");
+    s.server = Server::start(&data, &["--allow-volatile"]);
+    assert_eq!(s.balance("C1"), 5_000);
+}
+
+#[test]
 fn a_folder_has_one_server() {
     let s = Stage::bare();
     let data = s.folder.path().join("data");
     let second = serve(&["--allow-volatile", "--data", data.to_str().expect("UTF-8")]);
-    assert_eq!(second.code, 11, "{}", second.error);
+    assert_eq!((second.code, &second.json["exit"]), (11, &11.into()), "{} {}", second.json, second.error);
 }
 
 #[test]
@@ -60,6 +89,26 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
 }
 
 #[test]
+fn a_refused_folder_is_left_untouched() {
+    let names = |dir: &std::path::Path| {
+        std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").file_name()).collect::<Vec<_>>()
+    };
+    let strange = tempfile::tempdir().expect("a folder");
+    std::fs::write(strange.path().join("letter.txt"), "to whom it may concern").expect("it is written");
+    let refused = serve(&["--allow-volatile", "--data", strange.path().to_str().expect("UTF-8")]);
+    assert_eq!(refused.code, 2, "{}", refused.error);
+    assert_eq!(names(strange.path()), ["letter.txt"]);
+
+    let Some(disk) = Disk::in_memory(64 << 20) else { return };
+    for data in [disk.path.clone(), disk.path.join("a/folder")] {
+        let refused = serve(&["--data", data.to_str().expect("UTF-8")]);
+        assert_eq!(refused.code, 2, "{}", refused.error);
+        assert!(refused.error.contains("--allow-volatile"), "it names the way: {}", refused.error);
+        assert!(names(&disk.path).is_empty(), "{:?}", names(&disk.path));
+    }
+}
+
+#[test]
 fn wrong_settings_are_named() {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("tegata.toml");
@@ -70,16 +119,21 @@ fn wrong_settings_are_named() {
     };
     assert_eq!(check("shards = 4\narchive_keep_days = 7\n").code, 0);
     for (text, word) in [
-        ("shard = 4\n", "shards"),
-        ("shards = 0\n", "1 to 1024"),
+        ("\nshard = 4\n", "line 2: shard is not known; did you mean `shards`?"),
+        ("colour = 4\n", "colour is not known\n"),
+        ("# eight is enough\nshards = 0\n", "tegata.toml: line 2: shards: must be 1 to 1024"),
         ("archive_keep_days = 6\n", "horizon_s"),
         ("\n\nshards = \"many\"\n", "line 3"),
         ("listen = \"0.0.0.0:7411\"\n", "insecure"),
     ] {
         let wrong = check(text);
-        assert_eq!(wrong.code, 2, "{text}: {}", wrong.error);
+        assert_eq!(wrong.code, 9, "{text}: {}", wrong.error);
         assert!(wrong.error.contains(word) && wrong.error.contains("tegata"), "{text}: {}", wrong.error);
     }
+    std::fs::write(&file, "archive_keep_days = 8\n").expect("it is written");
+    let flag = serve(&["--config", name, "--archive-keep-days", "6"]);
+    assert_eq!(flag.code, 9, "{}", flag.error);
+    assert!(!flag.error.contains("line"), "the file is not at fault: {}", flag.error);
     std::fs::write(&file, "listen = \"127.0.0.1:6666\"\noperate = \"127.0.0.1:6667\"\nshards = 4\n").expect("written");
     let shown = said(
         Command::new(TEGATA)

@@ -43,10 +43,15 @@ impl Server {
         self.banner[name].as_str().expect("a text").to_owned()
     }
 
-    /// SIGTERM, and the exit code.
-    pub(crate) fn stop(&mut self) -> Option<i32> {
+    /// SIGTERM.
+    pub(crate) fn signal(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).expect("it runs");
+    }
+
+    /// SIGTERM, and the exit code.
+    pub(crate) fn stop(&mut self) -> Option<i32> {
+        self.signal();
         self.child.wait().expect("it ends").code()
     }
 }

@@ -16,7 +16,7 @@ struct Args {
     #[arg(long, default_value_t = 10_000_000)]
     coupons: u32,
     /// Memory that the server under load has ready before.
-    #[arg(long, default_value_t = 3_000_000_000)]
+    #[arg(long, default_value_t = 4_200_000_000)]
     warm_bytes: usize,
     /// Where the data folder goes; default: the folder for temporary files.
     #[arg(long)]

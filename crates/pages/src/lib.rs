@@ -97,9 +97,9 @@ pub fn keep_warm(bytes: usize) -> io::Result<()> {
         // SAFETY: setpriority takes numbers only; with 0 it means the calling thread.
         let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
         loop {
-            // Filled up when half of it is used, so that it does not compete with whoever uses it all the time.
+            // Filled up when a quarter is left, so that it seldom competes with whoever uses it all the time.
             let left = STOCK[..wanted].iter().filter(|s| !s.load(Ordering::Relaxed).is_null()).count();
-            let due = left <= wanted / 2;
+            let due = left <= wanted / 4;
             for slot in STOCK[..wanted].iter().filter(|_| due) {
                 if slot.load(Ordering::Relaxed).is_null() {
                     let block = fresh(BLOCK);

@@ -7,9 +7,13 @@ pub(crate) struct Copying<T> {
     end: usize,
     /// A bit for each slot from the beginning of the copy that was saved already.
     saved: Vec<u64>,
-    /// Slots as they were when the copy began.
-    undo: Vec<(u32, T)>,
+    /// Slots as they were when the copy began, in runs of at most [`RUN`]: a table that waits long for its turn gathers
+    /// many megabytes, which are neither moved when they grow nor when some of them go out.
+    undo: Vec<Vec<(u32, T)>>,
 }
+
+/// Saved slots that go out together.
+const RUN: usize = 256;
 
 /// A piece of a table.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,16 +42,23 @@ impl<T: Copy> Copying<T> {
         let (word, bit) = (n / 64, 1 << (n % 64));
         if self.saved[word] & bit == 0 {
             self.saved[word] |= bit;
-            self.undo.push((n as u32, *old));
+            match self.undo.last_mut() {
+                Some(run) if run.len() < RUN => run.push((n as u32, *old)),
+                _ => {
+                    let mut run = Vec::with_capacity(RUN);
+                    run.push((n as u32, *old));
+                    self.undo.push(run);
+                }
+            }
         }
     }
 
-    /// The next slots, and what was saved, at most `count` of each; nothing when all of them and everything saved went out.
+    /// The next slots, at most `count`, and a run of what was saved; nothing when all of them and everything saved went out.
     pub(crate) fn next(&mut self, count: usize, slot: impl Fn(usize) -> T) -> Option<Slice<T>> {
         if self.next >= self.end && self.undo.is_empty() {
             return None;
         }
-        let undo = self.undo.drain(..self.undo.len().min(count)).collect();
+        let undo = self.undo.pop().unwrap_or_default();
         let first = self.next;
         self.next = first.saturating_add(count).min(self.end);
         let slots = (first..self.next).map(slot).collect();

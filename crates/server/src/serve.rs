@@ -215,6 +215,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
                 turns,
                 quiet_since,
                 taking: None,
+                page_at: Instant::now(),
                 clock_suspect,
                 since_snapshot,
                 snapshot_due: 0,

@@ -9,5 +9,5 @@ mod tables;
 
 pub use machine::{command, commit, machine};
 pub use rate::{Rates, Shape, per_second, rates, us};
-pub use restart::{Restarts, restarts};
+pub use restart::{Beside, Restarts, restarts};
 pub use tables::{Tables, tables};

@@ -9,8 +9,10 @@ use tegata_load::{CHILD_SERVE, Link, LinkError, Plan, Purchases, ServerProcess, 
 use tegata_model::Amount;
 use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE, RequestHeader, encode_request};
 
-/// How long payments are watched with no snapshot.
+/// How long payments are watched, with a snapshot and without.
 const WINDOW: Duration = Duration::from_secs(5);
+/// How often with and without, in turns.
+const PAIRS: usize = 3;
 /// How often it is looked whether a snapshot is whole.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -27,14 +29,32 @@ pub struct Restarts {
     pub snapshot_ms: u64,
     /// Debits a second in a closed loop; the other runs offer half of it.
     pub full_load: f64,
-    /// p99 at half load, µs: with no snapshot.
+    /// Of the pairs of runs at half load the one with the median ratio.
+    pub beside: Beside,
+    /// The ratios of all pairs, in the order in which they were run.
+    pub ratios: Vec<f64>,
+    /// Answers at half load that were not approved.
+    pub not_approved: u64,
+}
+
+/// The same load without a snapshot and, at once after it, beside one.
+#[derive(Debug, Clone, Copy)]
+pub struct Beside {
+    /// p99, µs: with no snapshot.
     pub p99_us: f64,
-    /// p99 at half load, µs: while one is written.
+    /// p99, µs: while one is written.
     pub p99_beside_us: f64,
     /// How long the snapshot took.
     pub snapshot_took: Duration,
-    /// Answers at half load that were not approved.
-    pub not_approved: u64,
+    not_approved: u64,
+}
+
+impl Beside {
+    /// How many times higher the p99 is beside a snapshot.
+    #[must_use]
+    pub fn ratio(&self) -> f64 {
+        self.p99_beside_us / self.p99_us
+    }
 }
 
 /// Measures with so many coupons, each issued by one decision.
@@ -70,26 +90,33 @@ pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<R
     };
     let full_load = per_second(&run(&plan(None, Duration::from_secs(2)), &mut purchases)?);
     let half = Some((full_load / 2.0) as u64);
-    let without = run(&plan(half, WINDOW), &mut purchases)?;
-    let began = std::time::Instant::now();
-    let (beside, took) = thread::scope(|s| {
-        let taking = s.spawn(|| take_snapshot(&server, &data).map(|_| began.elapsed()));
-        // The first second is warm-up: the window lies wholly inside the snapshot if that takes longer than both.
-        let beside = run(&plan(half, Duration::from_secs(2)), &mut purchases);
-        (beside, taking.join().expect("no panic"))
-    });
-    let (beside, snapshot_took) = (beside?, took?);
+    let mut pair = || -> Result<Beside, LinkError> {
+        let without = run(&plan(half, WINDOW), &mut purchases)?;
+        let began = std::time::Instant::now();
+        let (beside, took) = thread::scope(|s| {
+            let taking = s.spawn(|| take_snapshot(&server, &data).map(|_| began.elapsed()));
+            // The window lies wholly inside the snapshot if that takes longer than warm-up and window.
+            let beside = run(&plan(half, WINDOW), &mut purchases);
+            (beside, taking.join().expect("no panic"))
+        });
+        let (beside, snapshot_took) = (beside?, took?);
+        let not_approved = [&without, &beside].iter().map(|o| o.declined + o.suspected + o.errors).sum();
+        let (p99_us, p99_beside_us) = (us(&without, 0.99), us(&beside, 0.99));
+        Ok(Beside { p99_us, p99_beside_us, snapshot_took, not_approved })
+    };
+    let pairs = (0..PAIRS).map(|_| pair()).collect::<Result<Vec<_>, _>>()?;
     server.stop()?;
+    let mut sorted = pairs.clone();
+    sorted.sort_by(|a, b| a.ratio().total_cmp(&b.ratio()));
     Ok(Restarts {
         replayed,
         replay_ms,
         snapshot_bytes,
         snapshot_ms,
         full_load,
-        p99_us: us(&without, 0.99),
-        p99_beside_us: us(&beside, 0.99),
-        snapshot_took,
-        not_approved: [&without, &beside].iter().map(|o| o.declined + o.suspected + o.errors).sum(),
+        beside: sorted[PAIRS / 2],
+        ratios: pairs.iter().map(Beside::ratio).collect(),
+        not_approved: pairs.iter().map(|p| p.not_approved).sum(),
     })
 }
 

@@ -35,8 +35,9 @@ fn main() -> ExitCode {
                 serde_json::json!({
                     "coupons": args.coupons, "replayed": r.replayed, "replay_ms": r.replay_ms,
                     "snapshot_bytes": r.snapshot_bytes, "snapshot_ms": r.snapshot_ms, "full_load": r.full_load,
-                    "p99_us": r.p99_us, "p99_beside_us": r.p99_beside_us,
-                    "snapshot_took_ms": r.snapshot_took.as_millis() as u64, "not_approved": r.not_approved,
+                    "p99_us": r.beside.p99_us, "p99_beside_us": r.beside.p99_beside_us,
+                    "snapshot_took_ms": r.beside.snapshot_took.as_millis() as u64, "ratios": r.ratios,
+                    "not_approved": r.not_approved,
                 })
             );
             ExitCode::SUCCESS

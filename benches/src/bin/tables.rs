@@ -36,8 +36,8 @@ fn main() {
             "coupons": args.coupons, "debits": args.debits, "bytes_per_coupon": t.bytes_per_coupon,
             "bytes_per_decision": t.bytes_per_decision, "bytes_per_debit": t.bytes_per_debit,
             "issues_per_second": t.issues_per_second, "debits_per_second": t.debits_per_second,
-            "longest_apply_us": t.longest_apply.as_micros() as u64, "applies_over_1_ms": t.applies_over_1_ms,
-            "pauses_of_the_machine": t.pauses_of_the_machine, "snapshot_begin_us": t.snapshot_begin.as_micros() as u64,
+            "longest_apply_us": t.longest_apply.as_micros() as u64, "applies_over_1_ms": t.slow,
+            "applies_over_1_ms_in_both": t.slow_in_both, "snapshot_begin_us": t.snapshot_begin.as_micros() as u64,
             "snapshot_copy_ms": t.snapshot_copy.as_millis() as u64,
             "longest_page_us": t.longest_page.as_micros() as u64, "restore_ms": t.restore.as_millis() as u64,
         })

@@ -16,6 +16,8 @@ mod core;
 #[cfg(test)]
 mod dropping;
 mod frames;
+#[cfg(test)]
+mod golden;
 mod handover;
 pub mod history;
 mod http;

@@ -1,0 +1,185 @@
+//! Snapshots and archived segments: version 1 stays as it is, the tables of `docs/formats/journal.md` are what the
+//! golden files hold, and a file that a writer would not have made is refused.
+
+use std::path::Path;
+use std::time::Duration;
+use tegata_journal::{
+    BatchMeta, OpenError, Options, ReadError, SnapshotWriter, Trailer, Writer, archive_retired, open, read_log,
+    read_snapshot,
+};
+
+const SNAPSHOT: &[u8] = include_bytes!("golden/v1.snap");
+const ARCHIVED: &[u8] = include_bytes!("golden/v1.arc");
+
+const STORE: [u8; 16] = [9; 16];
+const POSITION: u64 = 42;
+const BLOCKS: [&[u8]; 2] = [b"head", b"and a page"];
+const TRAILER_BYTES: usize = 256;
+
+fn trailer() -> Trailer {
+    let (chain, margin) = ([7; 32], [5; 64]);
+    Trailer { position: POSITION, at_us: -3, boot_epoch: 2, segment: 0, chain, margin }
+}
+
+fn snapshot_path(dir: &Path) -> std::path::PathBuf {
+    dir.join(format!("snapshots/{POSITION:020}.snap"))
+}
+
+fn archived_path(dir: &Path) -> std::path::PathBuf {
+    dir.join("archive/0000000001.arc")
+}
+
+fn written_snapshot(dir: &Path) -> Vec<u8> {
+    let mut out = SnapshotWriter::create(dir, &STORE, POSITION).expect("a draft");
+    BLOCKS.iter().for_each(|b| out.block(b).expect("the disk works"));
+    out.finish(&trailer()).expect("the disk works");
+    std::fs::read(snapshot_path(dir)).expect("it has its name")
+}
+
+fn read_back(dir: &Path, bytes: &[u8]) -> Result<(Trailer, Vec<Vec<u8>>), OpenError> {
+    std::fs::create_dir_all(dir.join("snapshots")).expect("a folder");
+    std::fs::write(snapshot_path(dir), bytes).expect("it is written");
+    let mut blocks = Vec::new();
+    let read = read_snapshot::<OpenError>(dir, &STORE, POSITION, &mut |b| {
+        blocks.push(b.to_vec());
+        Ok(())
+    });
+    match read {
+        Ok(trailer) => Ok((trailer, blocks)),
+        Err(ReadError::Journal(e) | ReadError::Consumer(e)) => Err(e),
+    }
+}
+
+fn body(position: u64) -> Vec<u8> {
+    (0..300).map(|i| (position * 31 + i / 4) as u8).collect()
+}
+
+fn append(writer: &mut Writer, position: u64) {
+    let meta = BatchMeta { first_position: position, count: 1, at_us: 1_000 + position as i64, margin: [5; 64] };
+    while !writer.has_room() {
+        writer.wait(Some(Duration::from_millis(20))).expect("the disk works");
+        writer.reap().expect("the disk works");
+    }
+    writer.append(&meta, &[&body(position)]).expect("the disk works");
+    while writer.reap().expect("the disk works") < position {
+        writer.wait(Some(Duration::from_millis(20))).expect("the disk works");
+    }
+}
+
+/// A log of five batches in segments of two, the first of which is archived. The second start wrote it.
+fn written_archive(dir: &Path) -> Vec<u8> {
+    let mut options = Options::new(dir);
+    (options.segment_bytes, options.batch_bytes_max, options.window_bytes) = (12 << 10, 4 << 10, 8 << 10);
+    (options.store_id, options.allow_volatile) = (STORE, true);
+    let start = || open(options.clone()).expect("a sound folder").into_writer().expect("a writer");
+    start().close().expect("an orderly stop");
+    let mut writer = start();
+    (1..=5).for_each(|position| append(&mut writer, position));
+    writer.close().expect("an orderly stop");
+    assert_eq!(archive_retired(dir, &STORE, 2).expect("the disk works"), 1);
+    std::fs::read(archived_path(dir)).expect("it has its name")
+}
+
+#[test]
+#[ignore = "writes the golden files"]
+fn write_the_golden_files() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden");
+    std::fs::write(golden.join("v1.snap"), written_snapshot(folder.path())).expect("it is written");
+    std::fs::write(golden.join("v1.arc"), written_archive(&folder.path().join("data"))).expect("it is written");
+}
+
+#[test]
+fn version_1_of_a_snapshot_is_written_and_read_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let written = written_snapshot(folder.path());
+    assert!(written == SNAPSHOT, "what is written has changed: that is a new format version");
+    let read = read_back(folder.path(), SNAPSHOT).expect("a sound file");
+    assert_eq!(read, (trailer(), BLOCKS.map(<[u8]>::to_vec).to_vec()));
+}
+
+#[test]
+fn version_1_of_an_archived_segment_is_written_and_read_as_it_was() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    let written = written_archive(&dir);
+    assert!(written == ARCHIVED, "what is written has changed: that is a new format version");
+    std::fs::write(archived_path(&dir), ARCHIVED).expect("it is written");
+    let mut log = Vec::new();
+    let last = read_log::<OpenError>(&dir, 0, None, &mut |b| {
+        log.push((b.first_position, b.segment, b.body.to_vec()));
+        Ok(())
+    });
+    assert_eq!(last.expect("a sound log"), 5);
+    assert!(log == (1..=5u64).map(|p| (p, p.div_ceil(2) as u32, body(p))).collect::<Vec<_>>());
+}
+
+/// Takes a file apart by the page's tables alone.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(*self.0[at..].first_chunk().expect("four bytes"))
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(*self.0[at..].first_chunk().expect("eight bytes"))
+    }
+
+    fn is_zero(&self, from: usize, to: usize) -> bool {
+        self.0[from..to].iter().all(|b| *b == 0)
+    }
+
+    /// Checks header, block headers and trailer against the tables; returns the payloads and where the trailer begins.
+    fn payloads(&self, magic: &[u8; 8]) -> (Vec<&[u8]>, usize) {
+        assert_eq!((&self.0[..8], self.u32(12), &self.0[16..32]), (&magic[..], 1, &STORE[..]));
+        assert_eq!(self.u32(8), crc32c::crc32c(&self.0[12..64]));
+        assert!(self.is_zero(32, 64));
+        let end = self.0.len() - TRAILER_BYTES;
+        let (mut at, mut payloads) = (64, Vec::new());
+        while at < end {
+            let bytes = self.u32(at) as usize;
+            assert_eq!(self.u32(at + 4), crc32c::crc32c(&self.0[at + 8..at + 16 + bytes]));
+            assert_eq!(self.u64(at + 8), payloads.len() as u64);
+            payloads.push(&self.0[at + 16..at + 16 + bytes]);
+            at += 16 + bytes;
+        }
+        assert_eq!((at, &self.0[end..end + 8], self.u32(end + 12)), (end, &b"TGTTRAIL"[..], 1));
+        assert_eq!(self.u32(end + 8), crc32c::crc32c(&self.0[end + 12..]));
+        assert_eq!(self.u64(end + 16), payloads.len() as u64);
+        assert!(self.is_zero(end + 144, end + TRAILER_BYTES));
+        (payloads, end)
+    }
+}
+
+#[test]
+fn the_golden_snapshot_is_as_the_page_says() {
+    let file = Bytes(SNAPSHOT);
+    let (payloads, end) = file.payloads(b"TGTSNAPS");
+    assert_eq!(payloads, BLOCKS);
+    assert_eq!((file.u64(end + 24), file.u64(end + 32) as i64), (POSITION, -3));
+    assert_eq!((file.u32(end + 40), file.u32(end + 44)), (2, 0));
+    assert_eq!((&file.0[end + 48..end + 80], &file.0[end + 80..end + 144]), (&[7; 32][..], &[5; 64][..]));
+}
+
+#[test]
+fn the_golden_archived_segment_is_as_the_page_says() {
+    let file = Bytes(ARCHIVED);
+    let (payloads, end) = file.payloads(b"TGTARCHV");
+    let [block] = payloads[..] else { panic!("one block holds both batches") };
+    let batches = lz4_flex::block::decompress(&block[4..], Bytes(block).u32(0) as usize).expect("an LZ4 block");
+    assert_eq!(batches.len(), Bytes(block).u32(0) as usize);
+    let (mut chain, mut at) = ([0; 32], 0);
+    for position in 1..=2 {
+        let b = Bytes(&batches[at..]);
+        assert_eq!((&b.0[..8], b.u64(48), b.u32(56), b.u32(60)), (&b"TGTBATCH"[..], position, 1, 300));
+        assert_eq!((&b.0[80..112], &b.0[256..556]), (&chain[..], &body(position)[..]));
+        let hash = blake3::Hasher::new().update(&b.0[16..36]).update(&b.0[48..208]).finalize();
+        (chain, at) = (*hash.as_bytes(), at + 556);
+    }
+    assert_eq!(at, batches.len(), "no padding");
+    assert_eq!((file.u64(end + 24), file.u64(end + 32)), (2, 1_002));
+    assert_eq!((file.u32(end + 40), file.u32(end + 44)), (2, 1), "epoch and segment");
+    assert_eq!(file.0[end + 48..end + 80], chain);
+    assert!(file.is_zero(end + 80, end + 144));
+}

@@ -248,13 +248,7 @@ fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<S
     let (mut offset, mut raw) = (BLOCK, Vec::with_capacity(2 * CHUNK_BYTES));
     while let Some(rest) = bytes.get(offset..).filter(|r| r.len() >= BLOCK && r[..8] != [0; 8]) {
         let position = expected.next;
-        let corrupt = |damage| OpenError::Corrupt {
-            file: file.clone(),
-            offset: offset as u64,
-            position,
-            damage,
-            vouched: u64::MAX,
-        };
+        let corrupt = |damage| OpenError::damaged(&file, offset as u64, position, damage, u64::MAX);
         let (h, body) = layout::batch(rest).map_err(corrupt)?;
         raw.extend_from_slice(&rest[..BATCH_HEADER_BYTES + body.len()]);
         let place = Place { segment: number, offset: offset as u64 };

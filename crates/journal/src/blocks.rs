@@ -196,10 +196,7 @@ pub(crate) struct BlocksReader {
 impl BlocksReader {
     pub(crate) fn open(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
         let io = |e| OpenError::io("reading", path)(e);
-        let corrupt = |offset, damage| match damage {
-            Damage::Version { got } => OpenError::NewerVersion { file: path.to_owned(), got },
-            damage => OpenError::Corrupt { file: path.to_owned(), offset, position: 0, damage, vouched: 0 },
-        };
+        let corrupt = |offset, damage| OpenError::damaged(path, offset, 0, damage, 0);
         let mut file = File::open(path).map_err(io)?;
         let bytes = file.metadata().map_err(io)?.len();
         let Some(end) = bytes.checked_sub(TRAILER_BYTES as u64).filter(|n| *n >= HEADER_BYTES as u64) else {
@@ -227,13 +224,7 @@ impl BlocksReader {
     }
 
     pub(crate) fn damaged(&self, damage: Damage) -> OpenError {
-        OpenError::Corrupt {
-            file: self.path.clone(),
-            offset: self.offset,
-            position: self.trailer.position,
-            damage,
-            vouched: self.trailer.position,
-        }
+        OpenError::damaged(&self.path, self.offset, self.trailer.position, damage, self.trailer.position)
     }
 
     /// The next block's payload; nothing after the last.

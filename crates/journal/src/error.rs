@@ -2,7 +2,7 @@
 
 use crate::layout::Damage;
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Why a journal cannot be opened.
 #[derive(Debug)]
@@ -74,6 +74,15 @@ impl OpenError {
     pub(crate) fn io(doing: &'static str, file: impl Into<PathBuf>) -> impl FnOnce(io::Error) -> Self {
         let file = file.into();
         move |error| Self::Io { doing, file, error }
+    }
+
+    /// Damage at a byte of a file. What a newer version wrote is none.
+    pub(crate) fn damaged(file: &Path, offset: u64, position: u64, damage: Damage, vouched: u64) -> Self {
+        let file = file.to_owned();
+        match damage {
+            Damage::Version { got } => Self::NewerVersion { file, got },
+            damage => Self::Corrupt { file, offset, position, damage, vouched },
+        }
     }
 }
 

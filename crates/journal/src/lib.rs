@@ -35,6 +35,8 @@ pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
 pub use segments::be_modest;
-pub use snapshots::{SnapshotWriter, read_snapshot, remove_drafts, remove_snapshot, snapshot_trailer, snapshots};
+pub use snapshots::{
+    SnapshotWriter, read_snapshot, remove_drafts, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
+};
 pub use store::is_volatile;
 pub use writer::{BatchMeta, Room, Writer};

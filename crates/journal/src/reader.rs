@@ -77,13 +77,7 @@ pub fn read_log<E>(
 pub fn read_store(dir: &Path) -> Result<([u8; 16], u32, u64), OpenError> {
     let path = store_path(dir);
     let block = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
-    layout::decode_store_block(&block).map_err(|damage| OpenError::Corrupt {
-        file: path,
-        offset: 0,
-        position: 0,
-        damage,
-        vouched: 0,
-    })
+    layout::decode_store_block(&block).map_err(|damage| OpenError::damaged(&path, 0, 0, damage, 0))
 }
 
 fn vouched(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
@@ -145,13 +139,7 @@ pub(crate) fn walk<E>(
         while last < up_to && offset < bytes.len() as u64 {
             let at = Place { segment, offset };
             let corrupt = |damage, position| {
-                ReadError::Journal(OpenError::Corrupt {
-                    file: segment_path(dir, segment),
-                    offset,
-                    position,
-                    damage,
-                    vouched,
-                })
+                ReadError::Journal(OpenError::damaged(&segment_path(dir, segment), offset, position, damage, vouched))
             };
             let rest = &bytes[offset as usize..];
             if rest[..8] == [0; 8] {
@@ -161,7 +149,8 @@ pub(crate) fn walk<E>(
             let next = expected.next;
             let (h, body) = match layout::batch(rest) {
                 Ok(batch) => batch,
-                Err(_) if next > vouched => return Ok(last),
+                // A tail that a newer version wrote is not torn.
+                Err(d) if next > vouched && !matches!(d, Damage::Version { .. }) => return Ok(last),
                 Err(d) => return Err(corrupt(d, next)),
             };
             match expected.follow(&h, at) {

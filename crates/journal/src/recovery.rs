@@ -68,7 +68,7 @@ pub struct Journal {
 pub fn open(options: Options) -> Result<Journal, OpenError> {
     let store = Store::open(&options)?;
     let start = archive::start(&store.dir, &store.id)?;
-    let found = scan(&store.dir, &store.id, options.window_bytes, start, witness(&store))?;
+    let found = scan(&store.dir, &store.id, options.window_bytes, start, witness(&store)?)?;
     let clean_stop = found.torn.is_none() && found.beacon.is_some_and(|b| b.clean && b.flushed == found.last_position);
     let mut recovery = Recovery {
         created: store.created,
@@ -90,11 +90,18 @@ pub fn open(options: Options) -> Result<Journal, OpenError> {
     Ok(Journal { options, store, found, recovery })
 }
 
-/// A snapshot vouches for everything up to its position. One that cannot be read vouches for nothing.
-fn witness(store: &Store) -> u64 {
-    let newest = snapshots(&store.dir).unwrap_or_default();
-    let vouched = newest.iter().filter_map(|p| snapshot_trailer(&store.dir, &store.id, *p).ok());
-    vouched.map(|t| t.position).max().unwrap_or(0)
+/// A snapshot vouches for everything up to its position. One that cannot be read vouches for nothing; one of a newer
+/// version says that this program should not go on.
+fn witness(store: &Store) -> Result<u64, OpenError> {
+    let mut vouched = 0;
+    for position in snapshots(&store.dir).unwrap_or_default() {
+        match snapshot_trailer(&store.dir, &store.id, position) {
+            Ok(t) => vouched = t.position.max(vouched),
+            Err(e @ OpenError::NewerVersion { .. }) => return Err(e),
+            Err(_) => {}
+        }
+    }
+    Ok(vouched)
 }
 
 /// Keeps a copy of everything behind the end and writes zeros over it.

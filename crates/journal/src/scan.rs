@@ -76,10 +76,7 @@ pub(crate) fn live_segments(dir: &Path, start: &Start) -> Result<Vec<u32>, OpenE
 pub(crate) fn read_segment(dir: &Path, store: &[u8; 16], number: u32) -> Result<Vec<u8>, OpenError> {
     let path = segment_path(dir, number);
     let bytes = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
-    let corrupt = |damage| match damage {
-        Damage::Version { got } => OpenError::NewerVersion { file: path.clone(), got },
-        damage => OpenError::Corrupt { file: path.clone(), offset: 0, position: 0, damage, vouched: 0 },
-    };
+    let corrupt = |damage| OpenError::damaged(&path, 0, 0, damage, 0);
     let (id, n, size) = layout::decode_segment_block(&bytes).map_err(corrupt)?;
     if id != *store || n != number || size != bytes.len() as u64 {
         return Err(corrupt(Damage::Misplaced));

@@ -13,7 +13,9 @@ fn folder(dir: &Path) -> PathBuf {
     dir.join("snapshots")
 }
 
-fn path(dir: &Path, position: u64) -> PathBuf {
+/// The file of the snapshot as of a position.
+#[must_use]
+pub fn snapshot_path(dir: &Path, position: u64) -> PathBuf {
     folder(dir).join(format!("{position:020}.snap"))
 }
 
@@ -31,7 +33,7 @@ impl SnapshotWriter {
             std::fs::create_dir_all(&folder)?;
             sync_dir(dir)?;
         }
-        Ok(Self { blocks: BlocksWriter::create(&path(dir, position), MAGIC, store)? })
+        Ok(Self { blocks: BlocksWriter::create(&snapshot_path(dir, position), MAGIC, store)? })
     }
 
     /// Appends a block of 1 byte to 8 MiB.
@@ -72,7 +74,7 @@ pub fn snapshots(dir: &Path) -> io::Result<Vec<u64>> {
 
 /// What the end of a snapshot says, without reading the rest.
 pub fn snapshot_trailer(dir: &Path, store: &[u8; 16], position: u64) -> Result<Trailer, OpenError> {
-    Ok(*BlocksReader::open(&path(dir, position), MAGIC, store)?.trailer())
+    Ok(*BlocksReader::open(&snapshot_path(dir, position), MAGIC, store)?.trailer())
 }
 
 /// Reads a snapshot: every block goes to `each`.
@@ -82,7 +84,7 @@ pub fn read_snapshot<E>(
     position: u64,
     each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Trailer, ReadError<E>> {
-    let mut reader = BlocksReader::open(&path(dir, position), MAGIC, store).map_err(ReadError::Journal)?;
+    let mut reader = BlocksReader::open(&snapshot_path(dir, position), MAGIC, store).map_err(ReadError::Journal)?;
     while let Some(block) = reader.next().map_err(ReadError::Journal)? {
         each(block).map_err(ReadError::Consumer)?;
     }
@@ -91,5 +93,5 @@ pub fn read_snapshot<E>(
 
 /// Removes a snapshot.
 pub fn remove_snapshot(dir: &Path, position: u64) -> io::Result<()> {
-    std::fs::remove_file(path(dir, position))
+    std::fs::remove_file(snapshot_path(dir, position))
 }

@@ -5,7 +5,7 @@
 //! ```
 
 use crate::error::OpenError;
-use crate::layout::{self, BLOCK, Damage};
+use crate::layout::{self, BLOCK};
 use crate::options::Options;
 use rustix::fs::{FlockOperation, flock};
 use std::fs::{File, OpenOptions};
@@ -101,7 +101,8 @@ impl Store {
             Self::create(options)?;
         }
         let block = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
-        let (id, shards, segment_bytes) = layout::decode_store_block(&block).map_err(|d| broken(&path, d))?;
+        let (id, shards, segment_bytes) =
+            layout::decode_store_block(&block).map_err(|d| OpenError::damaged(&path, 0, 0, d, 0))?;
         let direct = open_direct(&beacon_path(dir), true).is_ok();
         Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, volatile, _lock: lock })
     }
@@ -137,12 +138,5 @@ impl Store {
         let store = store_path(dir);
         let block = layout::store_block(&options.store_id, options.shards, options.segment_bytes);
         write_file(&store, &block).map_err(OpenError::io("creating", &store))
-    }
-}
-
-fn broken(path: &Path, damage: Damage) -> OpenError {
-    match damage {
-        Damage::Version { got } => OpenError::NewerVersion { file: path.to_owned(), got },
-        damage => OpenError::Corrupt { file: path.to_owned(), offset: 0, position: 0, damage, vouched: 0 },
     }
 }

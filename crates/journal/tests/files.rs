@@ -114,6 +114,43 @@ fn version_1_of_an_archived_segment_is_written_and_read_as_it_was() {
     assert!(log == (1..=5u64).map(|p| (p, p.div_ceil(2) as u32, body(p))).collect::<Vec<_>>());
 }
 
+fn sealed(b: &mut [u8]) {
+    let crc = crc32c::crc32c(&b[12..]);
+    b[8..12].copy_from_slice(&crc.to_le_bytes());
+}
+
+/// Version 2 in a sealed header at some offset.
+fn newer(file: &[u8], at: usize, bytes: usize) -> Vec<u8> {
+    let mut file = file.to_vec();
+    file[at + 12..at + 16].copy_from_slice(&2u32.to_le_bytes());
+    sealed(&mut file[at..at + bytes]);
+    file
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_not_called_damage() {
+    let folder = tempfile::tempdir().expect("a folder");
+    for (at, bytes) in [(0, 64), (SNAPSHOT.len() - TRAILER_BYTES, TRAILER_BYTES)] {
+        let read = read_back(folder.path(), &newer(SNAPSHOT, at, bytes));
+        assert!(matches!(read, Err(OpenError::NewerVersion { got: 2, .. })), "byte {at}: {read:?}");
+    }
+    // A batch inside an archived segment.
+    let end = ARCHIVED.len() - TRAILER_BYTES;
+    let raw = lz4_flex::block::decompress(&ARCHIVED[84..end], 2 * 556).expect("an LZ4 block");
+    let packed = lz4_flex::block::compress(&newer(&raw, 0, 256));
+    let mut file = ARCHIVED[..64].to_vec();
+    file.extend_from_slice(&(packed.len() as u32 + 4).to_le_bytes());
+    let payload = [&ARCHIVED[72..84], &packed].concat();
+    file.extend_from_slice(&crc32c::crc32c(&payload).to_le_bytes());
+    file.extend_from_slice(&payload);
+    file.extend_from_slice(&ARCHIVED[end..]);
+    let dir = folder.path().join("data");
+    written_archive(&dir);
+    std::fs::write(archived_path(&dir), file).expect("it is written");
+    let read = read_log::<OpenError>(&dir, 0, None, &mut |_| Ok(()));
+    assert!(matches!(read, Err(ReadError::Journal(OpenError::NewerVersion { got: 2, .. }))), "{read:?}");
+}
+
 /// Takes a file apart by the page's tables alone.
 struct Bytes<'a>(&'a [u8]);
 

@@ -5,7 +5,7 @@ use crate::connection::Door;
 use crate::core::Core;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
-use crate::snapshot::{Loaded, load as load_snapshot};
+use crate::snapshot::{Loaded, SnapshotError, load as load_snapshot};
 use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, http, io};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -138,17 +138,19 @@ fn fresh_id() -> [u8; 16] {
     id
 }
 
-/// The newest snapshot that can be used, and why those before it cannot. Without any, the whole log is replayed.
-fn newest_snapshot(dir: &Path, recovery: &Recovery) -> (Option<Loaded>, Vec<String>) {
+/// The newest snapshot that can be used, and why those before it cannot. Without any, the whole log is replayed. What a
+/// newer version wrote is not passed over: what it decided is not this version's to go on with.
+fn newest_snapshot(dir: &Path, recovery: &Recovery) -> Result<(Option<Loaded>, Vec<String>), OpenError> {
     let mut skipped = Vec::new();
     for position in tegata_journal::snapshots(dir).unwrap_or_default() {
         match load_snapshot(dir, &recovery.store_id, position) {
-            Ok(loaded) if position <= recovery.last_position => return (Some(loaded), skipped),
+            Ok(loaded) if position <= recovery.last_position => return Ok((Some(loaded), skipped)),
             Ok(_) => skipped.push(format!("snapshot {position}: the log ends at {}", recovery.last_position)),
+            Err(SnapshotError::File(ReadError::Journal(e @ OpenError::NewerVersion { .. }))) => return Err(e),
             Err(e) => skipped.push(format!("snapshot {position}: {e}")),
         }
     }
-    (None, skipped)
+    Ok((None, skipped))
 }
 
 /// Recovers the data folder, opens the doors and serves, on threads of its own.
@@ -161,7 +163,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let (loaded, skipped) = newest_snapshot(&config.data, &recovery);
+    let (loaded, skipped) = newest_snapshot(&config.data, &recovery).map_err(ServeError::Journal)?;
     let (after, chain) = loaded.as_ref().map_or((0, None), |l| (l.trailer.position, Some(l.trailer.chain)));
     let mut replay = match loaded {
         Some(loaded) => Replay::new(loaded.engine, loaded.delivered_to),

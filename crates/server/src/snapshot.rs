@@ -14,7 +14,7 @@ use std::thread::JoinHandle;
 use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_journal::{
     MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, be_modest, drop_archived, dropped_to,
-    read_snapshot, remove_snapshot, snapshot_trailer, snapshots,
+    read_snapshot, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
 };
 use tegata_node::Replay;
 
@@ -104,6 +104,12 @@ pub fn load(dir: &Path, store: &[u8; 16], position: u64) -> Result<Loaded, Snaps
             undo: block.undo.iter().map(|n| n.to_native()).collect(),
             undo_words: block.undo_words.iter().map(|w| w.to_native()).collect(),
         })
+    })
+    .map_err(|e| match e {
+        ReadError::Consumer(RestoreError::Version { got }) => {
+            OpenError::NewerVersion { file: snapshot_path(dir, position), got }.into()
+        }
+        e => e,
     })
     .map_err(SnapshotError::File)?;
     let engine = restorer.ok_or(SnapshotError::Empty)?.finish();
@@ -259,9 +265,12 @@ pub fn oldest_state(dir: &Path, store: &[u8; 16], shards: u32) -> Result<(Replay
         return Ok((Replay::new(Engine::new(shards), 0), 0));
     }
     let all = snapshots(dir).map_err(|error| OpenError::Io { doing: "listing", file: dir.to_owned(), error })?;
-    let usable = |position: u64| load(dir, store, position).ok().filter(|_| position >= dropped);
-    match all.into_iter().rev().find_map(usable) {
-        Some(loaded) => Ok((Replay::new(loaded.engine, loaded.delivered_to), loaded.trailer.position)),
-        None => Err(OpenError::Dropped { first: dropped + 1 }),
+    for position in all.into_iter().rev().filter(|p| *p >= dropped) {
+        match load(dir, store, position) {
+            Ok(loaded) => return Ok((Replay::new(loaded.engine, loaded.delivered_to), position)),
+            Err(SnapshotError::File(ReadError::Journal(e @ OpenError::NewerVersion { .. }))) => return Err(e),
+            Err(_) => {}
+        }
     }
+    Err(OpenError::Dropped { first: dropped + 1 })
 }

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use tegata_client::{Ask, Call, Role};
 use tegata_journal::{OpenError, ReadError, dropped_to, read_log, read_store, snapshot_trailer, snapshots};
 use tegata_node::ReplayError;
+use tegata_server::SnapshotError;
 use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE};
 
 #[derive(Debug, clap::Args)]
@@ -81,10 +82,15 @@ impl SnapshotCommand {
                 let (store, ..) = read_store(&folder.data).map_err(|e| Failure::new(exit_of(&e), e))?;
                 let (mut text, mut all) = (String::new(), Vec::new());
                 for position in positions(&folder)? {
-                    let damaged = |e: String| Failure::new(Exit::Damaged, format!("snapshot {position}: {e}"));
-                    let loaded = tegata_server::load_snapshot(&folder.data, &store, position)
-                        .map_err(|e| damaged(e.to_string()))?;
-                    loaded.engine.audit().map_err(damaged)?;
+                    let failed = |exit, e: String| Failure::new(exit, format!("snapshot {position}: {e}"));
+                    let loaded = tegata_server::load_snapshot(&folder.data, &store, position).map_err(|e| {
+                        let exit = match &e {
+                            SnapshotError::File(ReadError::Journal(e)) => exit_of(e),
+                            _ => Exit::Damaged,
+                        };
+                        failed(exit, e.to_string())
+                    })?;
+                    loaded.engine.audit().map_err(|e| failed(Exit::Damaged, e))?;
                     let (accounts, decisions) = loaded.engine.counts();
                     let digest = format!("{:032x}", loaded.engine.digest());
                     text += &format!(

@@ -6,7 +6,7 @@ use crate::output::{self, Failure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tegata_journal::OpenError;
+use tegata_journal::{OpenError, ReadError};
 use tegata_server::{Banner, Config, ConfigError, ServeError, start};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -151,6 +151,7 @@ fn fail(e: &ServeError, json: bool) -> ExitCode {
     };
     let exit = match e {
         ServeError::Journal(e) => exit_of(e),
+        ServeError::Replay(ReadError::Journal(e @ OpenError::NewerVersion { .. })) => exit_of(e),
         ServeError::Replay(_) => Exit::Damaged,
         ServeError::Config(_) => Exit::Config,
         ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,

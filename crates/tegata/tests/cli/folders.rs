@@ -4,6 +4,7 @@ use crate::disk::Disk;
 use crate::stage::{Server, Stage, TEGATA, said};
 use crate::watching::get;
 use std::io::Write;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 use tegata_client::Link;
@@ -89,9 +90,56 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
     assert_eq!(s.run(&["journal", "verify"]).code, 10);
 }
 
+/// Version 2 in `file`: at `version`, under the checksum at `crc` of the bytes up to `end`.
+fn newer(file: &Path, version: usize, crc: usize, end: usize) -> Vec<u8> {
+    let old = std::fs::read(file).expect("a file");
+    let mut bytes = old.clone();
+    bytes[version..version + 4].copy_from_slice(&2u32.to_le_bytes());
+    let sum = crc32c::crc32c(&bytes[crc + 4..end]);
+    bytes[crc..crc + 4].copy_from_slice(&sum.to_le_bytes());
+    std::fs::write(file, bytes).expect("it is written");
+    old
+}
+
+#[test]
+fn what_a_newer_version_wrote_is_told_from_damage() {
+    let mut s = Stage::open();
+    let data = s.folder.path().join("data");
+    s.done(&["snapshot", "take"]);
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while s.done(&["snapshot", "list"]).as_array().is_none_or(Vec::is_empty) {
+        assert!(Instant::now() < deadline, "it is listed when it is whole");
+    }
+    let snapshot =
+        std::fs::read_dir(data.join("snapshots")).expect("a folder").next().expect("one").expect("it").path();
+    assert_eq!(s.server.stop(), Some(0));
+    let offset = s.done(&["journal", "inspect"])["batches"][1]["offset"].as_u64().expect("an offset") as usize;
+    let bytes = std::fs::read(&snapshot).expect("a file");
+    let head_block = 64 + 16 + u32::from_le_bytes(*bytes[64..].first_chunk().expect("a length")) as usize;
+    let trailer = bytes.len() - 256;
+    let (journal, kept): (&[&str], &[&str]) = (&["journal", "verify"], &["snapshot", "verify"]);
+    for (what, file, (version, crc, end), command) in [
+        ("the store", data.join("STORE"), (12, 8, 4_096), journal),
+        ("a segment", data.join("journal/00000001.seg"), (12, 8, 4_096), journal),
+        ("a batch", data.join("journal/00000001.seg"), (offset + 12, offset + 8, offset + 256), journal),
+        ("a snapshot's trailer", snapshot.clone(), (trailer + 12, trailer + 8, trailer + 256), kept),
+        ("a snapshot's head", snapshot, (88, 68, head_block), kept),
+    ] {
+        let old = newer(&file, version, crc, end);
+        let refused = serve(&["--allow-volatile", "--data", data.to_str().expect("UTF-8")]);
+        assert_eq!(refused.code, 12, "{what}: {}", refused.error);
+        let name = file.file_name().expect("a name").to_str().expect("UTF-8");
+        assert!(refused.error.contains(name), "{what}: it names the file: {}", refused.error);
+        assert_eq!(s.run(command).code, 12, "{what}");
+        std::fs::write(&file, old).expect("it is written");
+    }
+    s.server = Server::start(&data, &["--allow-volatile"]);
+    assert_eq!(s.balance("C1"), 5_000, "nothing was changed");
+}
+
 #[test]
 fn a_refused_folder_is_left_untouched() {
-    let names = |dir: &std::path::Path| {
+    let names = |dir: &Path| {
         std::fs::read_dir(dir).expect("a folder").map(|e| e.expect("an entry").file_name()).collect::<Vec<_>>()
     };
     let strange = tempfile::tempdir().expect("a folder");

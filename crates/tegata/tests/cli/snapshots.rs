@@ -1,7 +1,8 @@
 //! Snapshots and the archive: a start loads the newest snapshot that is whole, and every way gives the same state.
 
-use crate::stage::{Server, Stage};
+use crate::stage::{Server, Stage, TEGATA};
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::{Duration, Instant};
 use tegata_client::{Attempt, Client, Credential, Options, Outcome, Role, new_key};
 use tegata_model::{AccountId, Amount, NamespaceId, Operation, Position, Purchase, ShopId, TerminalId};
@@ -100,6 +101,19 @@ fn every_way_back_gives_the_same_state() {
     let none = again("none");
     assert_eq!(none["snapshot"], 0);
     assert!(none["replayed"].as_u64() > Some(4_100), "{none}");
+
+    // The archive is met in replay only.
+    assert_eq!(s.server.stop(), Some(0));
+    let oldest = files(&data.join("archive"), "arc").remove(0);
+    let mut bytes = std::fs::read(&oldest).expect("it is read");
+    bytes[12] = 2;
+    let crc = crc32c::crc32c(&bytes[12..64]);
+    bytes[8..12].copy_from_slice(&crc.to_le_bytes());
+    std::fs::write(&oldest, bytes).expect("it is written");
+    let data = data.to_str().expect("UTF-8");
+    let serve = [&["serve", "--json", "--listen", "127.0.0.1:0", "--data", data][..], &flags].concat();
+    let refused = Command::new(TEGATA).args(serve).output().expect("it runs");
+    assert_eq!(refused.status.code(), Some(12), "a newer version");
 }
 
 #[test]

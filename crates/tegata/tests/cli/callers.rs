@@ -1,0 +1,99 @@
+//! Callers that do not do their part: no hello, answers left unread. Neither costs the others anything.
+
+use crate::stage::{Server, Stage};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+use tegata_client::Link;
+use tegata_wire::{
+    ANSWER_BYTES_MAX, AnswerBody, CloseReason, KIND_PING, KIND_STATUS, RequestHeader, Scan, decode_answer,
+    encode_request, scan,
+};
+
+/// Longer than anything here takes.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// What kernels may keep for a caller that does not read is theirs; the server's part is 64 KiB and one reading.
+const UNREAD_BYTES_MAX: u64 = 4 << 20;
+
+fn addr(server: &Server) -> SocketAddr {
+    server.field("addr").parse().expect("an address")
+}
+
+fn request(kind: u8, request_id: u64) -> Vec<u8> {
+    let mut out = Vec::new();
+    encode_request(&RequestHeader { kind, request_id, ..RequestHeader::default() }, &mut out);
+    out
+}
+
+#[test]
+fn who_says_no_hello_is_told_and_closed() {
+    let s = Stage::bare();
+    let mut greeted = Link::open(addr(&s.server), false).expect("a connection");
+    let mut silent = TcpStream::connect(addr(&s.server)).expect("the port is open");
+    let mut chatty = TcpStream::connect(addr(&s.server)).expect("the port is open");
+    chatty.write_all(&request(KIND_PING, 1)).expect("sent");
+    for (stream, pongs) in [(&mut silent, 0), (&mut chatty, 1)] {
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        let (mut bytes, mut answers) = (Vec::new(), Vec::new());
+        stream.read_to_end(&mut bytes).expect("it is closed");
+        let mut rest = &bytes[..];
+        while let Scan::Frame { frame, rest: behind } = scan(rest, ANSWER_BYTES_MAX) {
+            answers.push(decode_answer(frame).expect("an answer").body);
+            rest = behind;
+        }
+        let Some(AnswerBody::Goodbye(goodbye)) = answers.pop() else { panic!("no goodbye: {answers:?}") };
+        assert_eq!((goodbye.reason, answers.len()), (CloseReason::Idle, pongs));
+    }
+    greeted.send(&request(KIND_PING, 2)).expect("sent");
+    assert!(matches!(greeted.receive().expect("it is still there").body, AnswerBody::Pong(_)));
+}
+
+/// Anonymous memory of the server in use, bytes.
+fn memory(server: &Server) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", server.child.id())).expect("it runs");
+    let line = status.lines().find_map(|l| l.strip_prefix("RssAnon:")).expect("a line");
+    line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+}
+
+#[test]
+fn who_does_not_read_is_made_to_wait() {
+    let mut s = Stage::bare();
+    // Memory that is kept warm would count as in use.
+    let config = s.file("tegata.toml", "warm_bytes = 0\nallow_volatile = true\n");
+    s.server = Server::start(&s.folder.path().join("measured"), &["--config", config.to_str().expect("a name")]);
+    for kind in [KIND_STATUS, KIND_PING] {
+        let before = memory(&s.server);
+        let mut stream = Link::open(addr(&s.server), false).expect("a connection").into_stream();
+        stream.set_write_timeout(Some(Duration::from_millis(500))).expect("a time limit");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+        let one = request(kind, 7);
+        let many = one.repeat(1_000);
+        let mut sent = 0;
+        let end = loop {
+            match stream.write(&many[sent % one.len()..]) {
+                Ok(n) => sent += n,
+                Err(e) => break e.kind(),
+            }
+        };
+        assert!(matches!(end, ErrorKind::WouldBlock | ErrorKind::TimedOut), "it waits, and is not cut off: {end:?}");
+        let grown = memory(&s.server).saturating_sub(before);
+        assert!(grown < UNREAD_BYTES_MAX, "{grown} bytes for {sent} that were sent");
+        s.done(&["shop", "list"]);
+        let mut other = Link::open(addr(&s.server), false).expect("others come in");
+        other.send(&request(KIND_PING, 1)).expect("sent");
+        assert!(matches!(other.receive().expect("and are answered").body, AnswerBody::Pong(_)));
+        // Once it reads, it has everything that it asked.
+        let (mut buffer, mut chunk, mut answers) = (Vec::new(), vec![0; 1 << 16], 0);
+        while answers < sent / one.len() {
+            let n = stream.read(&mut chunk).expect("the next answers");
+            assert!(n > 0, "{answers} answers");
+            buffer.extend_from_slice(&chunk[..n]);
+            let mut rest = &buffer[..];
+            while let Scan::Frame { frame, rest: behind } = scan(rest, ANSWER_BYTES_MAX) {
+                assert_eq!(decode_answer(frame).expect("an answer").header.request_id, 7);
+                (rest, answers) = (behind, answers + 1);
+            }
+            buffer.drain(..buffer.len() - rest.len());
+        }
+    }
+}

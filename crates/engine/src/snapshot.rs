@@ -249,16 +249,17 @@ impl Restorer {
     /// The next page, in the order in which they were taken.
     pub fn page(&mut self, p: &Page) -> Result<(), RestoreError> {
         if p.table == SHOPS {
-            slots_back(p, |slot| self.engine.rules.shops.restore(slot))?;
+            let shops = &mut self.engine.rules.shops;
+            slots_back(p, shops.len(), |slot| shops.restore(slot))?;
         } else {
             let s = self.engine.shards.get_mut(p.shard as usize).ok_or(RestoreError::Order)?;
             match p.table {
-                0 => slots_back(p, |slot| s.accounts.restore(slot))?,
-                1 => slots_back(p, |slot| s.lots.restore(slot))?,
-                2 => slots_back(p, |slot| s.decisions.restore(slot))?,
-                3 => slots_back(p, |slot| s.details.restore(slot))?,
-                4 => slots_back(p, |slot| s.allocations.restore(slot))?,
-                5 => slots_back(p, |slot| s.shops.restore(slot))?,
+                0 => slots_back(p, s.accounts.len(), |slot| s.accounts.restore(slot))?,
+                1 => slots_back(p, s.lots.len(), |slot| s.lots.restore(slot))?,
+                2 => slots_back(p, s.decisions.len(), |slot| s.decisions.restore(slot))?,
+                3 => slots_back(p, s.details.len(), |slot| s.details.restore(slot))?,
+                4 => slots_back(p, s.allocations.len(), |slot| s.allocations.restore(slot))?,
+                5 => slots_back(p, s.shops.len(), |slot| s.shops.restore(slot))?,
                 _ => return Err(RestoreError::Order),
             }
         }
@@ -304,7 +305,11 @@ impl Restorer {
     }
 }
 
-fn slots_back<T: Slot>(p: &Page, mut restore: impl FnMut(T)) -> Result<(), RestoreError> {
+/// Puts a page's slots behind the `len` that are back.
+fn slots_back<T: Slot>(p: &Page, len: usize, mut restore: impl FnMut(T)) -> Result<(), RestoreError> {
+    if p.first as usize != len {
+        return Err(RestoreError::Order);
+    }
     if !p.words.len().is_multiple_of(T::WORDS) {
         return Err(RestoreError::Short);
     }

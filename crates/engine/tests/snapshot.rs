@@ -1,7 +1,7 @@
 //! A snapshot taken while the engine goes on is the state as it was, and the rest of the log on top of it gives the
 //! state that the whole log gives.
 
-use tegata_engine::{Engine, Restorer};
+use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_model::{
     AccountId, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
     Purchase, ShopId, TerminalId, Timestamp, encode, mix,
@@ -150,13 +150,26 @@ fn anything_else_is_refused() {
         assert!(Restorer::new(&head[..n]).is_err(), "a head of {n} bytes");
     }
     let pages: Vec<_> = std::iter::from_fn(|| engine.snapshot_page(1_000)).collect();
-    let without = |skip: usize| {
+    let of = |pages: &[Page]| {
         let mut restorer = Restorer::new(&head).expect("a head");
-        pages.iter().enumerate().filter(|(i, _)| *i != skip).try_for_each(|(_, p)| restorer.page(p))?;
+        pages.iter().try_for_each(|p| restorer.page(p))?;
         restorer.finish()
     };
-    assert!(without(usize::MAX).is_ok());
-    for skip in 0..pages.len() {
-        assert!(without(skip).is_err(), "a snapshot without page {skip}");
+    assert!(of(&pages).is_ok());
+    for n in 0..pages.len() {
+        let changed = |change: &dyn Fn(&mut Vec<Page>)| {
+            let mut pages = pages.clone();
+            change(&mut pages);
+            of(&pages).err()
+        };
+        assert!(changed(&|p| drop(p.remove(n))).is_some(), "without page {n}");
+        assert_eq!(changed(&|p| p.insert(n, p[n].clone())), Some(RestoreError::Order), "page {n} twice");
+        assert_eq!(changed(&|p| p[n].first += 1), Some(RestoreError::Order), "page {n} of the next slot");
+        assert_eq!(changed(&|p| p[n].first = 0).is_none(), pages[n].first == 0, "page {n} of the first slot");
     }
+    let same = |w: &[Page]| (w[0].shard, w[0].table) == (w[1].shard, w[1].table);
+    let n = pages.windows(2).position(same).expect("two pages of a table");
+    let mut swapped = pages.clone();
+    swapped.swap(n, n + 1);
+    assert_eq!(of(&swapped).err(), Some(RestoreError::Order), "pages {n} and {} swapped", n + 1);
 }

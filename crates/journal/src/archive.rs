@@ -43,7 +43,7 @@ fn beginning(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
     if !path.exists() {
         return Ok(Start::default());
     }
-    Ok(end_of(BlocksReader::open(&path, DROPPED_MAGIC, store)?.trailer()))
+    Ok(end_of(&BlocksReader::mark(&path, DROPPED_MAGIC, store)?))
 }
 
 /// Where the log goes on behind a segment.

@@ -71,6 +71,9 @@ impl Trailer {
         if word(b, 12) != VERSION {
             return Err(Damage::Version { got: word(b, 12) });
         }
+        if b[80 + MARGIN_BYTES..].iter().any(|x| *x != 0) {
+            return Err(Damage::Padding);
+        }
         let trailer = Self {
             position: long(b, 24),
             at_us: long(b, 32) as i64,
@@ -190,11 +193,26 @@ pub(crate) struct BlocksReader {
     blocks: u64,
     next: u64,
     offset: u64,
+    /// Where the trailer begins.
+    end: u64,
     buffer: Vec<u8>,
 }
 
 impl BlocksReader {
+    /// A file of blocks.
     pub(crate) fn open(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
+        let reader = Self::read(path, magic, store)?;
+        if reader.blocks == 0 { Err(reader.damaged(Damage::Length)) } else { Ok(reader) }
+    }
+
+    /// The trailer of a file without blocks.
+    pub(crate) fn mark(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Trailer, OpenError> {
+        let reader = Self::read(path, magic, store)?;
+        let empty = reader.blocks == 0 && reader.end == reader.offset;
+        if empty { Ok(reader.trailer) } else { Err(reader.damaged(Damage::Length)) }
+    }
+
+    fn read(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
         let io = |e| OpenError::io("reading", path)(e);
         let corrupt = |offset, damage| OpenError::damaged(path, offset, 0, damage, 0);
         let mut file = File::open(path).map_err(io)?;
@@ -216,7 +234,7 @@ impl BlocksReader {
         let offset = HEADER_BYTES as u64;
         file.seek(SeekFrom::Start(offset)).map_err(io)?;
         let file = BufReader::with_capacity(1 << 20, file);
-        Ok(Self { file, path: path.to_owned(), trailer, blocks, next: 0, offset, buffer: Vec::new() })
+        Ok(Self { file, path: path.to_owned(), trailer, blocks, next: 0, offset, end, buffer: Vec::new() })
     }
 
     pub(crate) fn trailer(&self) -> &Trailer {
@@ -227,10 +245,10 @@ impl BlocksReader {
         OpenError::damaged(&self.path, self.offset, self.trailer.position, damage, self.trailer.position)
     }
 
-    /// The next block's payload; nothing after the last.
+    /// The next block's payload; nothing after the last, with which the file must be at its trailer.
     pub(crate) fn next(&mut self) -> Result<Option<&[u8]>, OpenError> {
         if self.next == self.blocks {
-            return Ok(None);
+            return if self.offset == self.end { Ok(None) } else { Err(self.damaged(Damage::Length)) };
         }
         let mut head = [0; BLOCK_HEADER_BYTES];
         self.fill(Some(&mut head), 0)?;

@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 use tegata_journal::{
-    BatchMeta, OpenError, Options, ReadError, SnapshotWriter, Trailer, Writer, archive_retired, open, read_log,
-    read_snapshot,
+    BatchMeta, Damage, OpenError, Options, ReadError, SnapshotWriter, Trailer, Writer, archive_retired, dropped_to,
+    open, read_log, read_snapshot,
 };
 
 const SNAPSHOT: &[u8] = include_bytes!("golden/v1.snap");
@@ -149,6 +149,60 @@ fn what_a_newer_version_wrote_is_not_called_damage() {
     std::fs::write(archived_path(&dir), file).expect("it is written");
     let read = read_log::<OpenError>(&dir, 0, None, &mut |_| Ok(()));
     assert!(matches!(read, Err(ReadError::Journal(OpenError::NewerVersion { got: 2, .. }))), "{read:?}");
+}
+
+#[test]
+fn what_no_writer_would_have_made_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let end = SNAPSHOT.len() - TRAILER_BYTES;
+    let refused = |bytes: &[u8]| match read_back(folder.path(), bytes) {
+        Err(OpenError::Corrupt { damage, .. }) => damage,
+        other => panic!("{other:?}"),
+    };
+    let more = [&SNAPSHOT[..end], &[0], &SNAPSHOT[end..]].concat();
+    assert_eq!(refused(&more), Damage::Length, "bytes before the trailer");
+    let mut fewer = SNAPSHOT.to_vec();
+    fewer[end + 16] = 1;
+    sealed(&mut fewer[end..]);
+    assert_eq!(refused(&fewer), Damage::Length, "a block that the trailer does not count");
+    fewer[end + 16] = 0;
+    sealed(&mut fewer[end..]);
+    assert_eq!(refused(&fewer), Damage::Length, "blocks, and the trailer counts none");
+    let none = [&fewer[..64], &fewer[end..]].concat();
+    assert_eq!(refused(&none), Damage::Length, "no block at all");
+    for at in [144, 200, 255] {
+        let mut reserved = SNAPSHOT.to_vec();
+        reserved[end + at] = 1;
+        sealed(&mut reserved[end..]);
+        assert_eq!(refused(&reserved), Damage::Padding, "byte {at} of the trailer");
+    }
+    for at in 0..SNAPSHOT.len() {
+        let mut flipped = SNAPSHOT.to_vec();
+        flipped[at] ^= 0x10;
+        refused(&flipped);
+        refused(&SNAPSHOT[..at]);
+    }
+}
+
+#[test]
+fn the_mark_of_what_was_dropped_has_no_blocks() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("archive")).expect("a folder");
+    let end = ARCHIVED.len() - TRAILER_BYTES;
+    let mut mark = [&ARCHIVED[..64], &ARCHIVED[end..]].concat();
+    mark[..8].copy_from_slice(b"TGTDROPD");
+    sealed(&mut mark[..64]);
+    mark[64 + 16] = 0;
+    sealed(&mut mark[64..]);
+    let read = |bytes: &[u8]| {
+        std::fs::write(folder.path().join("archive/dropped"), bytes).expect("it is written");
+        dropped_to(folder.path(), &STORE)
+    };
+    assert_eq!(read(&mark).expect("a sound file"), 2);
+    for wrong in [[&mark[..64], &ARCHIVED[64..]].concat(), [&mark[..64], &[0; 16], &mark[64..]].concat()] {
+        let refused = read(&wrong);
+        assert!(matches!(refused, Err(OpenError::Corrupt { damage: Damage::Length, .. })), "{refused:?}");
+    }
 }
 
 /// Takes a file apart by the page's tables alone.

@@ -468,7 +468,10 @@ def _decode_entries(kind: int, raw: bytes) -> dict:
         if kind == Kind.HISTORY:
             e["lots"] = [_LOT_PART.unpack(raw, at + i * _LOT_PART.size) for i in range(e["lot_count"])]
             at += len(e["lots"]) * _LOT_PART.size
-            if e["bytes"] != entry.size + len(e["lots"]) * _LOT_PART.size:
+            size = entry.size + len(e["lots"]) * _LOT_PART.size
+            if e["bytes"] == size + _APPROVAL.size:
+                e["approval"], at, size = _APPROVAL.unpack(raw, at), at + _APPROVAL.size, size + _APPROVAL.size
+            if e["bytes"] != size:
                 raise ProtocolError("an entry has another length than it says")
         body[name].append(e)
     return body
@@ -484,6 +487,7 @@ def encode_answer(a: Answer) -> bytes:
     out += fixed.pack(a.body)
     for e in a.body[name] if name and entry else []:
         out += entry.pack(e) + b"".join(_LOT_PART.pack(lot) for lot in e.get("lots", []))
+        out += _APPROVAL.pack(e["approval"]) if "approval" in e else b""
     return _seal(out)
 
 
@@ -1270,6 +1274,9 @@ class Exercise:
         expect("its lots", sum(lot["yen"] for lot in mine[0]["lots"]), 1_500)
         last = self.office.history(account=text_id(self.coupon), limit=3)
         expect("a limit", [e["position"] for e in last], [e["position"] for e in entries[:3]])
+        signed = [e["approval"] for e in entries if "approval" in e and e["code"] == 0]
+        people = [(text_of(a["maker"]), text_of(a["approver"]), a["incident"]) for a in signed]
+        expect("who answers for the reinstatement", people, [("sato", "suzuki", 1)])
         return f"{len(entries)} entries"
 
     def reports(self):

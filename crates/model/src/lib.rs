@@ -32,7 +32,7 @@ pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
 pub use record::{
     PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_envelope,
-    decode_purchase, encode, get_programme, put_programme, record_len, scope_of,
+    decode_purchase, encode, get_approval, get_programme, put_approval, put_programme, record_len, scope_of,
 };
 pub use time::{Position, Timestamp};
 pub use yen::{Amount, Yen};

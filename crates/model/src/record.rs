@@ -234,7 +234,8 @@ fn put_purchase(p: &Purchase, seconds: u32, w: &mut Writer<'_>) {
     w.u32(seconds).u32(u32::from(p.partial));
 }
 
-fn put_approval(a: &Approval, w: &mut Writer<'_>) {
+/// Appends who answers for a correction.
+pub fn put_approval(a: &Approval, w: &mut Writer<'_>) {
     w.bytes(&a.maker).bytes(&a.approver).bytes(&a.reason).u32(a.incident).u32(0).u64(a.plan);
 }
 
@@ -417,7 +418,8 @@ fn get_purchase(r: &mut Reader<'_>) -> Result<(Purchase, u32), RecordError> {
     Ok((Purchase { shop, terminal, amount, token, partial }, seconds))
 }
 
-fn get_approval(r: &mut Reader<'_>) -> Result<Approval, RecordError> {
+/// Reads who answers for a correction.
+pub fn get_approval(r: &mut Reader<'_>) -> Result<Approval, RecordError> {
     let (maker, approver, reason, incident) = (r.array()?, r.array()?, r.array()?, r.u32()?);
     if r.u32()? != 0 {
         return Err(RecordError::Reserved);

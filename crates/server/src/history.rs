@@ -240,7 +240,10 @@ fn describe(operation: &Operation, e: &mut HistoryEntry) {
         Operation::Reversal { original, remain } => (e.other, e.asked) = (*original.bytes(), *remain),
         Operation::Refund { original, amount } => (e.other, e.asked) = (*original.bytes(), amount.get()),
         Operation::Void { original } | Operation::Confirm { original } => e.other = *original.bytes(),
-        Operation::Reinstate { amount, corrects, .. } => (e.other, e.asked) = (*corrects.bytes(), amount.get()),
+        Operation::Reinstate { amount, corrects, approval, .. } => {
+            (e.other, e.asked, e.approval) = (*corrects.bytes(), amount.get(), Some(*approval));
+        }
+        Operation::Extend { approval, .. } => e.approval = Some(*approval),
         Operation::Shop { shop, .. } | Operation::ShopLife { shop, .. } => e.shop = *shop.bytes(),
         _ => {}
     }

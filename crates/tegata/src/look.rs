@@ -6,7 +6,7 @@ use crate::rules::{life, yen};
 use crate::talk::{Reach, expected};
 use serde_json::json;
 use tegata_client::{Ask, Call, Role};
-use tegata_model::{AccountId, Code, Key, ShopId, Timestamp, Yen};
+use tegata_model::{AccountId, Approval, Code, Key, ShopId, Timestamp, Yen};
 use tegata_wire::{
     AnswerBody, DigestBody, FLAG_FLAGGED, FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry, HistoryQuery, KIND_BALANCE,
     KIND_DIGEST, KIND_SERVER_STATUS,
@@ -146,6 +146,21 @@ fn code_name(code: u16) -> &'static str {
     u8::try_from(code).ok().and_then(Code::from_u8).map_or("?", Code::name)
 }
 
+/// Who answers for a correction, and why.
+fn approval_text(a: &Approval) -> String {
+    let (maker, approver, reason) = (parse::text(&a.maker), parse::text(&a.approver), parse::text(&a.reason));
+    let incident = if a.incident == 0 { String::new() } else { format!(" incident {}", a.incident) };
+    let reason = if reason.is_empty() { String::new() } else { format!(": {reason}") };
+    format!("{maker}, {approver}{incident}{reason}")
+}
+
+fn approval_json(a: &Approval) -> serde_json::Value {
+    json!({
+        "maker": parse::text(&a.maker), "approver": parse::text(&a.approver), "reason": parse::text(&a.reason),
+        "incident": a.incident, "plan": format!("{:016x}", a.plan),
+    })
+}
+
 fn entry_json(e: &HistoryEntry) -> serde_json::Value {
     json!({
         "position": e.position, "kind": kind_name(e.kind), "code": e.code, "name": code_name(e.code),
@@ -155,6 +170,7 @@ fn entry_json(e: &HistoryEntry) -> serde_json::Value {
         "balance": e.balance, "related": e.related, "replayed": e.flags & FLAG_REPLAYED != 0,
         "flagged": e.flags & FLAG_FLAGGED != 0, "recorded": e.flags & FLAG_REFUSED == 0,
         "lots": e.lots.iter().map(|(lot, yen)| json!({ "id": lot, "yen": yen })).collect::<Vec<_>>(),
+        "approval": e.approval.as_ref().map(approval_json),
     })
 }
 
@@ -188,9 +204,10 @@ impl History {
                 Yen::new(e.amount).to_string(),
                 code_name(e.code).to_owned(),
                 Key::from_bytes(e.key).to_string(),
+                e.approval.as_ref().map_or_else(String::new, approval_text),
             ]
         });
-        let head = ["position", "time (Japan)", "what", "account", "shop", "yen", "decision", "key"];
+        let head = ["position", "time (Japan)", "what", "account", "shop", "yen", "decision", "key", "approved by"];
         let mut text = table(&head, &rows.collect::<Vec<_>>());
         text += &format!("{} entries, up to position {up_to}", entries.len());
         if self.limit > 0 && entries.len() == self.limit as usize {

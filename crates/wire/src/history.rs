@@ -2,12 +2,14 @@
 
 use crate::frame::FrameError;
 use crate::report::Body;
-use tegata_model::{Reader, Short, Writer};
+use tegata_model::{Approval, Reader, Short, Writer, get_approval, put_approval};
 
 /// Bytes of the fixed part of an entry.
 const ENTRY_BYTES: usize = 176;
 /// Lots that one entry can list: what a debit can take from.
 const ENTRY_LOTS_MAX: usize = 32;
+/// Bytes of the approval behind the lots of a correction.
+const APPROVAL_BYTES: usize = 96;
 
 /// What to read: every filter that is not zero must match.
 ///
@@ -62,8 +64,10 @@ impl HistoryQuery {
 /// 0 u16 bytes | 2 u16 kind | 4 u16 code | 6 u16 flags | 8 position | 16 logged µs | 24 received µs
 /// 32 u32 namespace | 36 u32 gateway | 40 [16] account | 56 [16] key | 72 [16] shop | 88 [8] terminal
 /// 96 amount asked | 104 amount decided | 112 balance | 120 related | 128 [16] other: original key, or wallet
-/// 144 u32 lots | 148 zero | 152 deadline µs | 160 [16] zero | 176 (lot id, yen) …
+/// 144 u32 lots | 148 zero | 152 deadline µs | 160 [16] zero | 176 (lot id, yen) … | [96] approval
 /// ```
+///
+/// Only corrections have an approval; the length tells.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct HistoryEntry {
     /// Kind of the record.
@@ -104,13 +108,15 @@ pub struct HistoryEntry {
     pub deadline: i64,
     /// Lots and yen.
     pub lots: Vec<(u64, u64)>,
+    /// Who answers for a reinstatement or an extension, and why.
+    pub approval: Option<Approval>,
 }
 
 impl HistoryEntry {
     /// Its bytes on the wire.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        ENTRY_BYTES + self.lots.len().min(ENTRY_LOTS_MAX) * 16
+        ENTRY_BYTES + self.lots.len().min(ENTRY_LOTS_MAX) * 16 + self.approval.map_or(0, |_| APPROVAL_BYTES)
     }
 
     fn put(&self, w: &mut Writer<'_>) {
@@ -122,6 +128,9 @@ impl HistoryEntry {
         w.bytes(&[0; 16]);
         for (lot, yen) in lots {
             w.u64(*lot).u64(*yen);
+        }
+        if let Some(approval) = &self.approval {
+            put_approval(approval, w);
         }
     }
 
@@ -147,6 +156,7 @@ impl HistoryEntry {
             other: r.array()?,
             deadline: 0,
             lots: Vec::new(),
+            approval: None,
         };
         let (n, _zero) = (r.u32()?, r.u32()?);
         e.deadline = r.i64()?;
@@ -155,6 +165,9 @@ impl HistoryEntry {
             return Err(FrameError::Field { name: "lots" });
         }
         e.lots = (0..n).map(|_| Ok((r.u64()?, r.u64()?))).collect::<Result<_, Short>>()?;
+        if usize::from(bytes) == e.bytes() + APPROVAL_BYTES {
+            e.approval = Some(get_approval(r)?);
+        }
         if usize::from(bytes) == e.bytes() { Ok(e) } else { Err(FrameError::Length { got: u32::from(bytes) }) }
     }
 }

@@ -60,6 +60,11 @@ fn a_cohort_is_extended_by_two_people_as_planned() {
     assert_eq!((applied.code, &applied.json["names_proven"]), (0, &false.into()), "{}", applied.error);
     assert_eq!(s.done(&["balance", "C2"])["lots"][0]["expires_at"], "2098-03-31T15:00:00Z");
     assert_eq!(s.done(&["balance", "C1"])["lots"][0]["expires_at"], "2099-03-31T15:00:00Z");
+    let history = s.done(&["history"]);
+    let extended = history["entries"].as_array().expect("entries").iter().filter(|e| e["kind"] == "extend");
+    let people: Vec<_> = extended.map(|e| [&e["name"], &e["approval"]["maker"], &e["approval"]["approver"]]).collect();
+    assert!(people.contains(&[&"approved".into(), &"SATO".into(), &"SUZUKI".into()]), "{people:?}");
+    assert!(people.contains(&[&"same-person".into(), &"SATO".into(), &"SATO".into()]), "{people:?}");
     let twice = run(apply("SATO", "SUZUKI", &cohort));
     assert_eq!((twice.code, &twice.json["name"]), (3, &"rule-exists".into()), "{}", twice.error);
 }
@@ -72,12 +77,23 @@ fn value_is_reinstated_once_by_two_people() {
     let giving = ["C1", "500", "--programme", "13", "--expires", "2099-03-31", "--corrects", key];
     let plan = s.done(&[&["reinstate", "plan"][..], &giving].concat());
     let digest = plan["digest"].as_str().expect("hex");
-    let names = ["--digest", digest, "--maker", "SATO", "--approver", "SUZUKI", "--reason", "paid in cash too"];
+    let people = ["--digest", digest, "--maker", "SATO", "--approver", "SUZUKI"];
+    let names = [&people[..], &["--reason", "paid in cash too", "--incident", "31"]].concat();
     s.done(&[&["reinstate", "apply"][..], &giving, &names].concat());
     assert_eq!(s.balance("C1"), 5_000);
     let again = s.run(&[&["reinstate", "apply"][..], &giving, &names].concat());
     let told = (again.code, &again.json["name"]);
     assert_eq!(told, (3, &"plan-mismatch".into()), "nobody can apply it twice: {}", again.json);
+    let history = s.done(&["history", "--account", "C1"]);
+    let entries = history["entries"].as_array().expect("entries");
+    let why = serde_json::json!({
+        "maker": "SATO", "approver": "SUZUKI", "reason": "paid in cash too", "incident": 31, "plan": digest,
+    });
+    assert_eq!(entries.iter().find(|e| e["kind"] == "reinstate").map(|e| &e["approval"]), Some(&why));
+    assert!(entries.iter().filter(|e| e["kind"] != "reinstate").all(|e| e["approval"].is_null()));
+    let text = s.command(&["history", "--account", "C1"]).output().expect("it runs").stdout;
+    let text = String::from_utf8(text).expect("UTF-8");
+    assert!(text.contains("SATO, SUZUKI incident 31: paid in cash too\n"), "{text}");
     assert_eq!(s.balance("C1"), 5_000);
 }
 

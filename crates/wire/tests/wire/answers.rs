@@ -2,7 +2,7 @@
 
 use crate::requests::{NOON, account, key, padded, shop};
 use crate::{Sample, encode_any_answer};
-use tegata_model::{Code, Programme, ProgrammeId};
+use tegata_model::{Approval, Code, Programme, ProgrammeId};
 use tegata_wire::*;
 
 /// A decision's body.
@@ -47,7 +47,19 @@ fn entry(position: u64, lots: Vec<(u64, u64)>) -> HistoryEntry {
         other: *key(9, 0).bytes(),
         deadline: NOON + 5_880_000,
         lots,
+        approval: None,
     }
+}
+
+fn correction() -> HistoryEntry {
+    let approval = Approval {
+        maker: padded("sato"),
+        approver: padded("suzuki"),
+        reason: padded("paid in cash too"),
+        incident: 31,
+        plan: 42,
+    };
+    HistoryEntry { kind: 13, flags: 0, approval: Some(approval), ..entry(4_713, vec![(301_632, 1_500)]) }
 }
 
 fn balance() -> BalanceBody {
@@ -148,6 +160,16 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
             "history-more",
             "two entries; others follow",
             other(KIND_HISTORY, FLAG_MORE, 24, AnswerBody::History(HistoryBody { up_to: 4_712, entries })),
+        ),
+        (
+            "history-correction",
+            "a reinstatement, and who answers for it",
+            other(
+                KIND_HISTORY,
+                FLAG_MORE,
+                24,
+                AnswerBody::History(HistoryBody { up_to: 4_713, entries: vec![correction()] }),
+            ),
         ),
         (
             "history-last",

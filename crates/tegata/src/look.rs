@@ -222,6 +222,16 @@ impl History {
     }
 }
 
+/// What is taken, as `docs/protocol.md` numbers it.
+fn mode_text(mode: u64) -> &'static str {
+    match mode {
+        0 => "normal",
+        1 => "disk full: only void, confirm, reverse and fence are taken",
+        2 => "disk full: nothing is taken",
+        _ => "not known here",
+    }
+}
+
 impl ServerCommand {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         match self {
@@ -237,12 +247,15 @@ impl ServerCommand {
                 let s = expected(found)?;
                 let text = format!(
                     "tegata {}  up {} s  connections {}  in flight {}\n\
+                     mode {} ({})\n\
                      positions  accepted {}  submitted {}  durable {}  applied {}  delivered {}\n\
                      accounts {}  decisions {}  tables {} MiB  flush {} µs",
                     parse::text(&s.version),
                     s.uptime_ms / 1_000,
                     s.connections,
                     s.in_flight,
+                    s.mode,
+                    mode_text(s.mode),
                     s.accepted,
                     s.submitted,
                     s.durable,
@@ -254,7 +267,7 @@ impl ServerCommand {
                     s.flush_us
                 );
                 let json = json!({
-                    "version": parse::text(&s.version), "uptime_ms": s.uptime_ms, "connections": s.connections,
+                    "version": parse::text(&s.version), "mode": s.mode, "uptime_ms": s.uptime_ms, "connections": s.connections,
                     "in_flight": s.in_flight, "accepted": s.accepted, "submitted": s.submitted, "durable": s.durable,
                     "applied": s.applied, "delivered": s.delivered, "accounts": s.accounts, "decisions": s.decisions,
                     "table_bytes": s.table_bytes, "flush_us": s.flush_us,

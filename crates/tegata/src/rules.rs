@@ -39,7 +39,11 @@ pub(crate) enum ProgrammeCommand {
         reach: Reach,
     },
     /// Print a commented file with every rule and its default.
-    Template,
+    Template {
+        /// Print it as the field `template` of one JSON object.
+        #[arg(long)]
+        json: bool,
+    },
 }
 
 #[derive(Debug, clap::Subcommand)]
@@ -239,14 +243,14 @@ impl ProgrammeCommand {
                 });
                 Ok(Report::done(text, all.collect::<Vec<_>>().into()))
             }
-            Self::Template => Ok(Report::done(TEMPLATE.to_owned(), json!({ "template": TEMPLATE }))),
+            Self::Template { .. } => Ok(Report::done(TEMPLATE.to_owned(), json!({ "template": TEMPLATE }))),
         }
     }
 
     pub(crate) fn json(&self) -> bool {
         match self {
             Self::Create { reach, .. } | Self::Show { reach, .. } | Self::List { reach } => reach.json,
-            Self::Template => false,
+            Self::Template { json } => *json,
         }
     }
 }

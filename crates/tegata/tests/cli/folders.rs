@@ -205,6 +205,11 @@ fn pages_come_from_the_same_definitions() {
     let made = Command::new(TEGATA).arg("man").arg(folder.path()).status().expect("it runs");
     assert!(made.success());
     assert!(folder.path().join("tegata.1").exists() && folder.path().join("tegata-extend-apply.1").exists());
+    let template = ["programme", "template"];
+    let plain = Command::new(TEGATA).args(template).output().expect("it runs").stdout;
+    let json = said(Command::new(TEGATA).args(template).arg("--json").output().expect("it runs")).json;
+    let text = json["template"].as_str().expect("a text").trim_end();
+    assert_eq!(text.as_bytes(), plain.trim_ascii_end());
     let bash = Command::new(TEGATA).args(["completions", "bash"]).output().expect("it runs");
     assert!(String::from_utf8_lossy(&bash.stdout).contains("--confirm-within"));
     let explained = said(Command::new(TEGATA).args(["explain", "100", "--json"]).output().expect("it runs"));

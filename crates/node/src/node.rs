@@ -10,16 +10,18 @@
 //! Invariants: `delivered ≤ applied ≤ durable ≤ submitted ≤ accepted`; a record is applied only after it is durable;
 //! every record that was accepted is answered exactly once.
 
+mod questions;
+
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
 use crate::flights::Flights;
 use crate::margin::Margin;
-use crate::message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
+use crate::message::{Answer, Inbound, Outbound, Report, Waiter};
 use crate::plans::Plans;
 use crate::repeats::{Repeat, Repeats};
 use crate::room::Room;
 use crate::unlogged::Unlogged;
 use std::collections::VecDeque;
-use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX, scope_hash};
+use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
 use tegata_model::{
     AccountId, Code, Command, Decision, Envelope, Extension, Key, Mark, NamespaceId, Operation, Position,
     RECORD_BYTES_MAX, Settings, Timestamp, decode, decode_envelope, encode, scope_of,
@@ -111,7 +113,7 @@ pub struct Node {
     durable: u64,
     submitted: u64,
     delivered_to: u64,
-    /// For [`ServerFacts`].
+    /// For [`crate::ServerFacts`].
     answers: [u64; 6],
     replayed: u64,
     halted: bool,
@@ -177,13 +179,7 @@ impl Node {
         }
         self.log_deliveries();
         for (waiter, question) in bundle.questions.drain(..) {
-            match question {
-                Question::PlanExtension(rule) => self.planning.push_back((thread, waiter, rule)),
-                question => {
-                    let reply = self.answer_question(&question);
-                    self.out[thread].replies.push((waiter, reply));
-                }
-            }
+            self.ask(thread, waiter, question);
         }
         if bundle.waiters.is_empty() {
             bundle.records.clear();
@@ -524,25 +520,6 @@ impl Node {
         true
     }
 
-    /// Counts at most `accounts` accounts more for the plan of an extension, one plan at a time: a plan looks at every
-    /// account, which would keep payments waiting. True when there was something to count.
-    pub fn plan_some(&mut self, accounts: u32) -> bool {
-        let Some((thread, waiter, rule)) = self.planning.front_mut() else { return false };
-        if !self.engine.is_planning() {
-            // Position 0 stands for "as things are": the plan names the position that this came to.
-            if rule.as_of == Position::ZERO {
-                rule.as_of = self.engine.applied();
-            }
-            self.engine.start_plan(rule, self.now);
-        }
-        if let Some(plan) = self.engine.plan_slice(accounts) {
-            self.plans.extension(&plan, *rule);
-            self.out[*thread].replies.push((*waiter, Reply::Extension(plan)));
-            self.planning.pop_front();
-        }
-        true
-    }
-
     /// A request that was in flight is answered.
     #[inline]
     fn settle(&mut self, ticket: Ticket, kind: u8, position: Position, applied: &Applied) {
@@ -712,76 +689,6 @@ impl Node {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
-    }
-
-    /// How the node is doing.
-    #[must_use]
-    pub fn facts(&mut self) -> ServerFacts {
-        let delivered = self.delivered_to();
-        let sizes = self.engine.sizes();
-        ServerFacts {
-            accepted: self.next.get() - 1,
-            submitted: self.submitted,
-            durable: self.durable,
-            applied: self.engine.applied().get(),
-            delivered,
-            accounts: sizes.accounts,
-            decisions: sizes.decisions,
-            in_flight: self.in_flight() as u64,
-            table_bytes: sizes.account_bytes + sizes.decision_bytes,
-            answers: self.answers,
-            replayed: self.replayed,
-            room: self.room,
-        }
-    }
-
-    fn answer_question(&mut self, question: &Question) -> Reply {
-        match question {
-            Question::Status { namespace, account, key } => {
-                let decided = self.engine.status(*namespace, account, key, self.now);
-                let first = || self.first_in_flight(scope_hash(*namespace, account, key), *namespace, account, key);
-                let undecided = match decided {
-                    None if first().is_some() => Code::InProgress,
-                    _ => self.engine.unseen(key, self.now),
-                };
-                Reply::Status { decided, undecided }
-            }
-            Question::Refused { kind, namespace, account, key, code } => {
-                let decision = match self.engine.status(*namespace, account, key, self.now) {
-                    None => Decision::refusal(*code, self.now),
-                    Some((fenced, _)) if fenced.code == Code::Fenced => fenced,
-                    Some((d, _)) => {
-                        Decision { code: Code::Conflict, position: Position::ZERO, related: d.position, ..d }
-                    }
-                };
-                Reply::Refused { kind: *kind, decision }
-            }
-            Question::Balance(account) => {
-                Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }
-            }
-            Question::PlanExtension(_) => unreachable!("plans are counted in slices, see `plan_some`"),
-            Question::PlanReinstatement { account, operation } => {
-                Reply::Reinstatement(self.plans.reinstatement(&self.engine, *account, operation).unwrap_or_default())
-            }
-            Question::Digest => Reply::Digest {
-                position: self.engine.applied(),
-                digest: self.engine.digest(),
-                sums: self.engine.sums(),
-            },
-            Question::Programmes => Reply::Programmes(self.engine.rules().programmes.clone()),
-            Question::Shops(after) => {
-                let (shops, next) = self.engine.shops_after(*after, 200);
-                Reply::Shops(shops, next)
-            }
-            Question::Server => Reply::Server(self.facts()),
-            Question::Snapshot => {
-                let started = self.snapshot == SnapshotWish::None;
-                if started {
-                    self.snapshot = SnapshotWish::Wanted;
-                }
-                Reply::Snapshot { started, position: self.engine.applied() }
-            }
-        }
     }
 }
 

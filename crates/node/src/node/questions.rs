@@ -1,0 +1,109 @@
+//! Questions: status, balance, plans, lists, sums, how the node is. Nothing of them goes into the log. They are answered
+//! at once from what is applied, but for the plan of an extension, which is counted in slices between payments.
+
+use super::{Node, SnapshotWish};
+use crate::message::{Question, Reply, ServerFacts, Waiter};
+use tegata_engine::scope_hash;
+use tegata_model::{Code, Decision, Position};
+
+impl Node {
+    /// A question of a thread of connections.
+    pub(super) fn ask(&mut self, thread: usize, waiter: Waiter, question: Question) {
+        match question {
+            Question::PlanExtension(rule) => self.planning.push_back((thread, waiter, rule)),
+            question => {
+                let reply = self.answer_question(&question);
+                self.out[thread].replies.push((waiter, reply));
+            }
+        }
+    }
+
+    fn answer_question(&mut self, question: &Question) -> Reply {
+        match question {
+            Question::Status { namespace, account, key } => {
+                let decided = self.engine.status(*namespace, account, key, self.now);
+                let first = || self.first_in_flight(scope_hash(*namespace, account, key), *namespace, account, key);
+                let undecided = match decided {
+                    None if first().is_some() => Code::InProgress,
+                    _ => self.engine.unseen(key, self.now),
+                };
+                Reply::Status { decided, undecided }
+            }
+            Question::Refused { kind, namespace, account, key, code } => {
+                let decision = match self.engine.status(*namespace, account, key, self.now) {
+                    None => Decision::refusal(*code, self.now),
+                    Some((fenced, _)) if fenced.code == Code::Fenced => fenced,
+                    Some((d, _)) => {
+                        Decision { code: Code::Conflict, position: Position::ZERO, related: d.position, ..d }
+                    }
+                };
+                Reply::Refused { kind: *kind, decision }
+            }
+            Question::Balance(account) => {
+                Reply::Balance { position: self.engine.applied(), account: self.engine.account(account, self.now) }
+            }
+            Question::PlanExtension(_) => unreachable!("plans are counted in slices, see `plan_some`"),
+            Question::PlanReinstatement { account, operation } => {
+                Reply::Reinstatement(self.plans.reinstatement(&self.engine, *account, operation).unwrap_or_default())
+            }
+            Question::Digest => Reply::Digest {
+                position: self.engine.applied(),
+                digest: self.engine.digest(),
+                sums: self.engine.sums(),
+            },
+            Question::Programmes => Reply::Programmes(self.engine.rules().programmes.clone()),
+            Question::Shops(after) => {
+                let (shops, next) = self.engine.shops_after(*after, 200);
+                Reply::Shops(shops, next)
+            }
+            Question::Server => Reply::Server(self.facts()),
+            Question::Snapshot => {
+                let started = self.snapshot == SnapshotWish::None;
+                if started {
+                    self.snapshot = SnapshotWish::Wanted;
+                }
+                Reply::Snapshot { started, position: self.engine.applied() }
+            }
+        }
+    }
+
+    /// Counts at most `accounts` accounts more for the plan of an extension, one plan at a time: a plan looks at every
+    /// account, which would keep payments waiting. True when there was something to count.
+    pub fn plan_some(&mut self, accounts: u32) -> bool {
+        let Some((thread, waiter, rule)) = self.planning.front_mut() else { return false };
+        if !self.engine.is_planning() {
+            // Position 0 stands for "as things are": the plan names the position that this came to.
+            if rule.as_of == Position::ZERO {
+                rule.as_of = self.engine.applied();
+            }
+            self.engine.start_plan(rule, self.now);
+        }
+        if let Some(plan) = self.engine.plan_slice(accounts) {
+            self.plans.extension(&plan, *rule);
+            self.out[*thread].replies.push((*waiter, Reply::Extension(plan)));
+            self.planning.pop_front();
+        }
+        true
+    }
+
+    /// How the node is doing.
+    #[must_use]
+    pub fn facts(&mut self) -> ServerFacts {
+        let delivered = self.delivered_to();
+        let sizes = self.engine.sizes();
+        ServerFacts {
+            accepted: self.next.get() - 1,
+            submitted: self.submitted,
+            durable: self.durable,
+            applied: self.engine.applied().get(),
+            delivered,
+            accounts: sizes.accounts,
+            decisions: sizes.decisions,
+            in_flight: self.in_flight() as u64,
+            table_bytes: sizes.account_bytes + sizes.decision_bytes,
+            answers: self.answers,
+            replayed: self.replayed,
+            room: self.room,
+        }
+    }
+}

@@ -11,6 +11,7 @@
 use crate::blocks::{BlocksReader, BlocksWriter, PAYLOAD_BYTES_MAX, Trailer};
 use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
+use crate::reader::After;
 use crate::scan::{Expected, Place, Start, read_segment, segment_numbers};
 use crate::segments::set_aside;
 use crate::snapshots::read_snapshot;
@@ -98,22 +99,23 @@ pub(crate) fn start(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
     Ok(end)
 }
 
-/// Hands the batches of the archived segments with positions above `after` to `each`, and checks that they follow
-/// each other. What is archived completely below `after` is not read; what was dropped above it is an error.
+/// Hands the batches of the archived segments with positions above that of `from` to `each`, and checks that they follow
+/// each other. What is archived completely below it is not read; what was dropped above it is an error.
 pub(crate) fn walk<E: From<OpenError>>(
     dir: &Path,
     store: &[u8; 16],
-    after: u64,
+    from: After<'_>,
     each: EachBatch<'_, E>,
 ) -> Result<(), E> {
     let mut before = beginning(dir, store)?;
-    if before.position > after {
+    if before.position > from.position {
         return Err(OpenError::Dropped { first: before.position + 1 }.into());
     }
     for segment in archived(dir, before.segment)? {
         let mut reader = BlocksReader::open(&path(dir, segment), MAGIC, store)?;
         let t = *reader.trailer();
-        if t.position > after {
+        from.agrees(dir, before.position, &before.chain)?;
+        if t.position > from.position {
             let end = read(&mut reader, store, before, each)?;
             if (end.next - 1, end.chain) != (t.position, Some(t.chain)) {
                 return Err(reader.damaged(Damage::Chain).into());

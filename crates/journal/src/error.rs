@@ -53,6 +53,13 @@ pub enum OpenError {
         /// What was found or missed.
         what: &'static str,
     },
+    /// A snapshot of another log: its chain hash is not this one's at its position.
+    Foreign {
+        /// The snapshot.
+        file: PathBuf,
+        /// Its position.
+        position: u64,
+    },
     /// What was asked for was dropped from the archive, as the settings say.
     Dropped {
         /// The first position that is there.
@@ -104,6 +111,11 @@ impl core::fmt::Display for OpenError {
                 write!(f, "{} has format version {got}, newer than this program's", file.display())
             }
             Self::NotAStore { dir, what } => write!(f, "{} is not a data folder: {what}", dir.display()),
+            Self::Foreign { file, position } => write!(
+                f,
+                "{} is of another log: its chain hash is not the log's at position {position}",
+                file.display()
+            ),
             Self::Dropped { first } => {
                 write!(f, "the log begins at position {first}; what was before it was dropped, as the settings say")
             }

@@ -4,6 +4,7 @@ use crate::archive;
 use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
 use crate::scan::{Place, live_segments, read_beacon, read_segment};
+use crate::snapshots::snapshot_path;
 use crate::store::{segment_path, store_path};
 use std::path::Path;
 
@@ -30,11 +31,6 @@ pub struct Batch<'a> {
     pub disk_bytes: u64,
     /// The chain hash after it.
     pub chain: [u8; 32],
-}
-
-/// A snapshot of another log.
-fn foreign(dir: &Path, position: u64, vouched: u64) -> OpenError {
-    OpenError::Corrupt { file: dir.join("snapshots"), offset: 0, position, damage: Damage::Chain, vouched }
 }
 
 impl<'a> Batch<'a> {
@@ -102,9 +98,23 @@ pub(crate) struct After<'a> {
 }
 
 impl After<'_> {
-    /// False when the log has another chain hash at this position: it is not the log that the caller speaks of.
-    fn agrees(&self, position: u64, chain: &[u8; 32]) -> bool {
-        position != self.position || self.chain.is_none_or(|c| c == chain)
+    /// Refuses a log that has another chain hash at this position: it is not the one that the caller speaks of.
+    pub(crate) fn agrees(&self, dir: &Path, position: u64, chain: &[u8; 32]) -> Result<(), OpenError> {
+        if position != self.position || self.chain.is_none_or(|c| c == chain) { Ok(()) } else { Err(self.foreign(dir)) }
+    }
+
+    /// The same for a batch, inside of which no snapshot ends.
+    fn agrees_with(&self, dir: &Path, h: &BatchHeader) -> Result<(), OpenError> {
+        let last = h.last_position();
+        match (h.first_position..last).contains(&self.position) && self.chain.is_some() {
+            true => Err(self.foreign(dir)),
+            false if last == self.position => self.agrees(dir, last, &h.chain()),
+            false => Ok(()),
+        }
+    }
+
+    fn foreign(&self, dir: &Path) -> OpenError {
+        OpenError::Foreign { file: snapshot_path(dir, self.position), position: self.position }
     }
 }
 
@@ -121,10 +131,9 @@ pub(crate) fn walk<E>(
     let start = archive::start(dir, store).map_err(ReadError::Journal)?;
     let after = from.position;
     let mut last = after;
-    if !from.agrees(start.position, &start.chain) {
-        return Err(foreign(dir, after, vouched).into());
-    }
-    archive::walk::<ReadError<E>>(dir, store, after, &mut |h, body| {
+    from.agrees(dir, start.position, &start.chain)?;
+    archive::walk::<ReadError<E>>(dir, store, from, &mut |h, body| {
+        from.agrees_with(dir, h)?;
         if h.last_position() > after && h.last_position() <= up_to {
             last = h.last_position();
             let batch = Batch::new(h, body, h.segment, h.offset);
@@ -136,7 +145,7 @@ pub(crate) fn walk<E>(
     for segment in live_segments(dir, &start).map_err(ReadError::Journal)? {
         let bytes = read_segment(dir, store, segment).map_err(ReadError::Journal)?;
         let mut offset = BLOCK as u64;
-        while last < up_to && offset < bytes.len() as u64 {
+        while expected.next <= up_to && offset < bytes.len() as u64 {
             let at = Place { segment, offset };
             let corrupt = |damage, position| {
                 ReadError::Journal(OpenError::damaged(&segment_path(dir, segment), offset, position, damage, vouched))
@@ -162,9 +171,7 @@ pub(crate) fn walk<E>(
             if h.last_position() > up_to {
                 return Ok(last);
             }
-            if h.last_position() == after && !from.agrees(after, &h.chain()) {
-                return Err(foreign(dir, after, vouched).into());
-            }
+            from.agrees_with(dir, &h)?;
             if h.last_position() > after {
                 last = h.last_position();
                 let batch = Batch::new(&h, body, segment, at.offset);

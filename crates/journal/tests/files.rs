@@ -54,27 +54,31 @@ fn body(position: u64) -> Vec<u8> {
     (0..300).map(|i| (position * 31 + i / 4) as u8).collect()
 }
 
-fn append(writer: &mut Writer, position: u64) {
-    let meta = BatchMeta { first_position: position, count: 1, at_us: 1_000 + position as i64, margin: [5; 64] };
+fn append(writer: &mut Writer, first_position: u64, count: u32) {
+    let meta = BatchMeta { first_position, count, at_us: 1_000 + first_position as i64, margin: [5; 64] };
     while !writer.has_room() {
         writer.wait(Some(Duration::from_millis(20))).expect("the disk works");
         writer.reap().expect("the disk works");
     }
-    writer.append(&meta, &[&body(position)]).expect("the disk works");
-    while writer.reap().expect("the disk works") < position {
+    writer.append(&meta, &[&body(first_position)]).expect("the disk works");
+    while writer.reap().expect("the disk works") < first_position + u64::from(count) - 1 {
         writer.wait(Some(Duration::from_millis(20))).expect("the disk works");
     }
 }
 
-/// A log of five batches in segments of two, the first of which is archived. The second start wrote it.
-fn written_archive(dir: &Path) -> Vec<u8> {
+fn small_segments(dir: &Path) -> Options {
     let mut options = Options::new(dir);
     (options.segment_bytes, options.batch_bytes_max, options.window_bytes) = (12 << 10, 4 << 10, 8 << 10);
     (options.store_id, options.allow_volatile) = (STORE, true);
-    let start = || open(options.clone()).expect("a sound folder").into_writer().expect("a writer");
+    options
+}
+
+/// A log of five batches in segments of two, the first of which is archived. The second start wrote it.
+fn written_archive(dir: &Path) -> Vec<u8> {
+    let start = || open(small_segments(dir)).expect("a sound folder").into_writer().expect("a writer");
     start().close().expect("an orderly stop");
     let mut writer = start();
-    (1..=5).for_each(|position| append(&mut writer, position));
+    (1..=5).for_each(|position| append(&mut writer, position, 1));
     writer.close().expect("an orderly stop");
     assert_eq!(archive_retired(dir, &STORE, 2).expect("the disk works"), 1);
     std::fs::read(archived_path(dir)).expect("it has its name")
@@ -202,6 +206,39 @@ fn the_mark_of_what_was_dropped_has_no_blocks() {
     for wrong in [[&mark[..64], &ARCHIVED[64..]].concat(), [&mark[..64], &[0; 16], &mark[64..]].concat()] {
         let refused = read(&wrong);
         assert!(matches!(refused, Err(OpenError::Corrupt { damage: Damage::Length, .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn a_log_knows_its_own_snapshots() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut writer = open(small_segments(folder.path())).expect("a new folder").into_writer().expect("a writer");
+    (0..7).for_each(|n| append(&mut writer, 1 + 3 * n, 3));
+    writer.close().expect("an orderly stop");
+    assert_eq!(archive_retired(folder.path(), &STORE, 12).expect("the disk works"), 2);
+    let mut journal = open(small_segments(folder.path())).expect("a sound log");
+    let mut ends = Vec::new();
+    let read = journal.replay::<OpenError>(0, None, &mut |b| {
+        ends.push((b.first_position + u64::from(b.count) - 1, b.chain));
+        Ok(())
+    });
+    assert_eq!(read.expect("a sound log"), 21);
+    for (position, chain) in &ends {
+        let mut replay = |position, chain: &[u8; 32]| {
+            let mut batches = 0;
+            let read = journal.replay::<OpenError>(position, Some(chain), &mut |_| {
+                batches += 1;
+                Ok(())
+            });
+            read.map(|_| batches)
+        };
+        assert_eq!(replay(*position, chain).expect("its own"), (21 - position) / 3, "position {position}");
+        for (position, chain) in [(*position, &[7; 32]), (position - 1, chain), (position - 2, chain)] {
+            let other = replay(position, chain);
+            let told =
+                matches!(other, Err(ReadError::Journal(OpenError::Foreign { position: p, .. })) if p == position);
+            assert!(told, "position {position}: {other:?}");
+        }
     }
 }
 

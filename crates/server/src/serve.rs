@@ -5,7 +5,7 @@ use crate::connection::Door;
 use crate::core::Core;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
-use crate::snapshot::{Loaded, SnapshotError, load as load_snapshot};
+use crate::snapshot::{SnapshotError, load as load_snapshot};
 use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, http, io};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -15,7 +15,7 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tegata_engine::Engine;
-use tegata_journal::{IoChoice, OpenError, Options, ReadError, Recovery, WriteError};
+use tegata_journal::{IoChoice, Journal, OpenError, Options, ReadError, Recovery, WriteError};
 use tegata_model::Settings;
 use tegata_node::{Limits, Node, Replay, ReplayError, ServerFacts};
 use tegata_sync::{Doorbell, Positions};
@@ -138,19 +138,58 @@ fn fresh_id() -> [u8; 16] {
     id
 }
 
-/// The newest snapshot that can be used, and why those before it cannot. Without any, the whole log is replayed. What a
-/// newer version wrote is not passed over: what it decided is not this version's to go on with.
-fn newest_snapshot(dir: &Path, recovery: &Recovery) -> Result<(Option<Loaded>, Vec<String>), OpenError> {
-    let mut skipped = Vec::new();
+/// The state as of the end of the log, and how it was come by.
+struct Restored {
+    replay: Replay,
+    /// The position of the snapshot that it began with; 0: none.
+    snapshot: u64,
+    /// Snapshots that were passed over, and why.
+    skipped: Vec<String>,
+    /// Bytes of the log behind the snapshot.
+    since_snapshot: u64,
+}
+
+/// From the newest snapshot that can be used and the log behind it; without any, from the whole log. What a newer
+/// version wrote is not passed over: what it decided is not this version's to go on with. Where all snapshots that can be
+/// read are of another log, nothing tells which of the two belongs here.
+fn restore(dir: &Path, journal: &mut Journal) -> Result<Restored, ServeError> {
+    let Recovery { store_id, last_position, shards, .. } = *journal.recovery();
+    let (mut skipped, mut foreign) = (Vec::new(), None);
+    let mut since_snapshot = 0;
+    let mut from = |mut replay: Replay, after, chain: Option<&[u8; 32]>| {
+        since_snapshot = 0;
+        let replayed = journal.replay(after, chain, &mut |b| {
+            since_snapshot += b.disk_bytes;
+            replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
+        });
+        replayed.map(|_| (replay, since_snapshot))
+    };
     for position in tegata_journal::snapshots(dir).unwrap_or_default() {
-        match load_snapshot(dir, &recovery.store_id, position) {
-            Ok(loaded) if position <= recovery.last_position => return Ok((Some(loaded), skipped)),
-            Ok(_) => skipped.push(format!("snapshot {position}: the log ends at {}", recovery.last_position)),
-            Err(SnapshotError::File(ReadError::Journal(e @ OpenError::NewerVersion { .. }))) => return Err(e),
-            Err(e) => skipped.push(format!("snapshot {position}: {e}")),
-        }
+        let why = match load_snapshot(dir, &store_id, position) {
+            Err(SnapshotError::File(ReadError::Journal(e @ OpenError::NewerVersion { .. }))) => {
+                return Err(ServeError::Journal(e));
+            }
+            Err(e) => e.to_string(),
+            Ok(_) if position > last_position => format!("the log ends at {last_position}"),
+            Ok(l) => match from(Replay::new(l.engine, l.delivered_to), position, Some(&l.trailer.chain)) {
+                Ok((replay, since_snapshot)) => {
+                    return Ok(Restored { replay, snapshot: position, skipped, since_snapshot });
+                }
+                Err(ReadError::Journal(e @ OpenError::Foreign { .. })) => {
+                    let why = e.to_string();
+                    foreign.get_or_insert(e);
+                    why
+                }
+                Err(e) => return Err(ServeError::Replay(e)),
+            },
+        };
+        skipped.push(format!("snapshot {position}: {why}"));
     }
-    Ok((None, skipped))
+    if let Some(e) = foreign {
+        return Err(ServeError::Replay(e.into()));
+    }
+    let (replay, since_snapshot) = from(Replay::new(Engine::new(shards), 0), 0, None).map_err(ServeError::Replay)?;
+    Ok(Restored { replay, snapshot: 0, skipped, since_snapshot })
 }
 
 /// Recovers the data folder, opens the doors and serves, on threads of its own.
@@ -163,19 +202,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let (loaded, skipped) = newest_snapshot(&config.data, &recovery).map_err(ServeError::Journal)?;
-    let (after, chain) = loaded.as_ref().map_or((0, None), |l| (l.trailer.position, Some(l.trailer.chain)));
-    let mut replay = match loaded {
-        Some(loaded) => Replay::new(loaded.engine, loaded.delivered_to),
-        None => Replay::new(Engine::new(recovery.shards), 0),
-    };
-    let mut since_snapshot = 0;
-    journal
-        .replay(after, chain.as_ref(), &mut |b| {
-            since_snapshot += b.disk_bytes;
-            replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
-        })
-        .map_err(ServeError::Replay)?;
+    let Restored { replay, snapshot, skipped, since_snapshot } = restore(&config.data, &mut journal)?;
     let replayed = replay.records();
     let (engine, delivered_to) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
@@ -265,7 +292,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         flush_method,
         flush_us,
         ready_ms: u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX),
-        snapshot: after,
+        snapshot,
         skipped,
         replayed,
     };

@@ -134,7 +134,7 @@ fn take(reach: &Reach) -> Result<Report, Failure> {
 /// Which exit code a journal's complaint has.
 pub(crate) fn exit_of(e: &OpenError) -> Exit {
     match e {
-        OpenError::Corrupt { .. } => Exit::Damaged,
+        OpenError::Corrupt { .. } | OpenError::Foreign { .. } => Exit::Damaged,
         OpenError::InUse { .. } => Exit::InUse,
         OpenError::NewerVersion { .. } => Exit::Newer,
         _ => Exit::Usage,

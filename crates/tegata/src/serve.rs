@@ -112,6 +112,9 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Ok(running) => running,
         Err(e) => return fail(&e, args.json),
     };
+    for why in &running.banner().skipped {
+        eprintln!("tegata: not used: {why}");
+    }
     print(running.banner(), args.json);
     drop(inside);
     runtime.block_on(async {
@@ -182,9 +185,6 @@ fn print(b: &Banner, json: bool) {
     println!("tegata {}  data {}  {state}", env!("CARGO_PKG_VERSION"), b.data.display());
     let from = if b.snapshot == 0 { String::new() } else { format!(" behind snapshot {}", b.snapshot) };
     println!("position {}  replayed {}{from}  flush {} {} µs", r.last_position, b.replayed, b.flush_method, b.flush_us);
-    for why in &b.skipped {
-        println!("not used: {why}");
-    }
     if let Some(torn) = &r.torn {
         println!("cut at {} byte {}; a copy is at {}", torn.file.display(), torn.offset, torn.kept_at.display());
     }

@@ -1,6 +1,7 @@
 //! Snapshots and the archive: a start loads the newest snapshot that is whole, and every way gives the same state.
 
-use crate::stage::{Server, Stage, TEGATA};
+use crate::stage::{Server, Stage, TEGATA, said};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
@@ -116,15 +117,58 @@ fn every_way_back_gives_the_same_state() {
     assert_eq!(refused.status.code(), Some(12), "a newer version");
 }
 
-#[test]
-fn an_operator_asks_for_one() {
-    let s = Stage::open();
+/// Takes one, and waits until there are `count`.
+fn take(s: &Stage, count: usize) -> Value {
     let taken = s.done(&["snapshot", "take"]);
     assert_eq!(taken["started"], true);
     let deadline = Instant::now() + Duration::from_secs(20);
-    while s.done(&["snapshot", "list"]).as_array().is_none_or(Vec::is_empty) {
+    while s.done(&["snapshot", "list"]).as_array().map_or(0, Vec::len) < count {
         assert!(Instant::now() < deadline, "it is listed when it is whole");
     }
+    taken
+}
+
+#[test]
+fn one_of_another_log_is_passed_over_for_an_older_one() {
+    let mut s = Stage::open();
+    let data = s.folder.path().join("data");
+    let older = take(&s, 1)["position"].clone();
+    s.done(&["debit", "C1", "100", "--shop", "SHOP1"]);
+    take(&s, 2);
+    s.done(&["debit", "C1", "101", "--shop", "SHOP1"]);
+    let digest = s.done(&["server", "digest"]);
+    assert_eq!(s.server.stop(), Some(0));
+    let of_another_log = |file: &Path| {
+        let mut bytes = std::fs::read(file).expect("it is read");
+        let trailer = bytes.len() - 256;
+        bytes[trailer + 48] ^= 1;
+        let crc = crc32c::crc32c(&bytes[trailer + 12..]);
+        bytes[trailer + 8..trailer + 12].copy_from_slice(&crc.to_le_bytes());
+        std::fs::write(file, bytes).expect("it is written");
+    };
+    let snapshots = files(&data.join("snapshots"), "snap");
+    of_another_log(&snapshots[1]);
+    let log = s.file("stderr", "");
+    let error = std::fs::File::create(&log).expect("a log");
+    s.server = Server::start_telling(&data, &["--allow-volatile"], error.into());
+    assert_eq!(s.server.banner["snapshot"], older, "{}", s.server.banner);
+    let told = std::fs::read_to_string(&log).expect("a log");
+    assert!(told.contains("not used") && told.contains("is of another log"), "{told}");
+    assert_eq!(s.server.banner["skipped_snapshots"].as_array().map(Vec::len), Some(1), "{}", s.server.banner);
+    assert_eq!(s.done(&["server", "digest"])["digest"], digest["digest"]);
+    assert_eq!(s.server.stop(), Some(0));
+    of_another_log(&snapshots[0]);
+    let data = data.to_str().expect("UTF-8");
+    let serve = ["serve", "--json", "--listen", "127.0.0.1:0", "--allow-volatile", "--data", data];
+    let refused = said(Command::new(TEGATA).args(serve).output().expect("it runs"));
+    assert_eq!(refused.code, 10, "{}", refused.error);
+    assert!(refused.error.contains("is of another log"), "{}", refused.error);
+}
+
+#[test]
+fn an_operator_asks_for_one() {
+    let s = Stage::open();
+    let taken = take(&s, 1);
     let verified = s.done(&["snapshot", "verify"]);
     assert_eq!((&verified[0]["accounts"], &verified[0]["position"]), (&1.into(), &taken["position"]));
 }

@@ -1,9 +1,11 @@
 //! The Python client of `docs/clients` against a real server and against the golden frames: whoever writes a client
 //! from `docs/protocol.md` has an example that is known to run.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use tegata_wire::{AnswerBody, HelloAnswer, decode_answer};
 
 /// A server in a process of its own. It ends with this value, by its process id.
 struct Server {
@@ -79,6 +81,32 @@ fn the_exercise_fails_against_a_server_that_is_not_there() {
     let out = client(&["--gateway", &free, "--operate", &free]);
     assert_eq!(out.status.code(), Some(1), "{}", text(&out));
     assert!(text(&out).contains("DEVIATION"), "{}", text(&out));
+}
+
+/// A frame of the conversations that `docs/protocol.md` prints.
+fn golden(name: &str) -> Vec<u8> {
+    let text = std::fs::read_to_string(vectors().join("exchange.txt")).expect("the vectors are there");
+    let found = text.split_once(&format!("name: {name}\n")).and_then(|(_, rest)| rest.split_once("hex: "));
+    let hex = found.and_then(|(_, rest)| rest.lines().next()).expect("the frame is there");
+    let byte = |two: &[u8]| u8::from_str_radix(std::str::from_utf8(two).expect("hex"), 16).expect("hex");
+    hex.as_bytes().chunks(2).map(byte).collect()
+}
+
+#[test]
+fn the_golden_hello_gets_the_golden_answer() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    let server = Server::start(&folder.path().join("data"));
+    let mut stream = TcpStream::connect(server.address("addr")).expect("the port is open");
+    stream.write_all(&golden("1-hello")).expect("sent");
+    let expected = golden("1-hello-answer");
+    let mut answer = vec![0; expected.len()];
+    stream.read_exact(&mut answer).expect("an answer of this length");
+    let said = |frame: &[u8]| match decode_answer(frame).expect("an answer").body {
+        // Clock, position and store are the server's own.
+        AnswerBody::Hello(h) => HelloAnswer { server_time: 0, position: 0, store_id: [0; 16], ..h },
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(said(&answer), said(&expected));
 }
 
 #[test]

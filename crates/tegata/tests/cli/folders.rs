@@ -126,10 +126,10 @@ fn what_a_newer_version_wrote_is_told_from_damage() {
         ("a snapshot's head", snapshot, (88, 68, head_block), kept),
     ] {
         let old = newer(&file, version, crc, end);
-        let refused = serve(&["--allow-volatile", "--data", data.to_str().expect("UTF-8")]);
-        assert_eq!(refused.code, 12, "{what}: {}", refused.error);
+        let refused = Server::start(&data, &["--allow-volatile"]);
+        assert_eq!(refused.banner["exit"], 12, "{what}: {}", refused.banner);
         let name = file.file_name().expect("a name").to_str().expect("UTF-8");
-        assert!(refused.error.contains(name), "{what}: it names the file: {}", refused.error);
+        assert!(refused.field("error").contains(name), "{what}: it names the file: {}", refused.banner);
         assert_eq!(s.run(command).code, 12, "{what}");
         std::fs::write(&file, old).expect("it is written");
     }

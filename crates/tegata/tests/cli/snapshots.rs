@@ -1,9 +1,8 @@
 //! Snapshots and the archive: a start loads the newest snapshot that is whole, and every way gives the same state.
 
-use crate::stage::{Server, Stage, TEGATA, said};
+use crate::stage::{Server, Stage};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::{Duration, Instant};
 use tegata_client::{Attempt, Client, Credential, Options, Outcome, Role, new_key};
 use tegata_model::{AccountId, Amount, NamespaceId, Operation, Position, Purchase, ShopId, TerminalId};
@@ -111,10 +110,8 @@ fn every_way_back_gives_the_same_state() {
     let crc = crc32c::crc32c(&bytes[12..64]);
     bytes[8..12].copy_from_slice(&crc.to_le_bytes());
     std::fs::write(&oldest, bytes).expect("it is written");
-    let data = data.to_str().expect("UTF-8");
-    let serve = [&["serve", "--json", "--listen", "127.0.0.1:0", "--data", data][..], &flags].concat();
-    let refused = Command::new(TEGATA).args(serve).output().expect("it runs");
-    assert_eq!(refused.status.code(), Some(12), "a newer version");
+    let refused = Server::start(&data, &flags);
+    assert_eq!(refused.banner["exit"], 12, "{}", refused.banner);
 }
 
 /// Takes one, and waits until there are `count`.
@@ -158,11 +155,9 @@ fn one_of_another_log_is_passed_over_for_an_older_one() {
     assert_eq!(s.done(&["server", "digest"])["digest"], digest["digest"]);
     assert_eq!(s.server.stop(), Some(0));
     of_another_log(&snapshots[0]);
-    let data = data.to_str().expect("UTF-8");
-    let serve = ["serve", "--json", "--listen", "127.0.0.1:0", "--allow-volatile", "--data", data];
-    let refused = said(Command::new(TEGATA).args(serve).output().expect("it runs"));
-    assert_eq!(refused.code, 10, "{}", refused.error);
-    assert!(refused.error.contains("is of another log"), "{}", refused.error);
+    let refused = Server::start(&data, &["--allow-volatile"]);
+    assert_eq!(refused.banner["exit"], 10, "{}", refused.banner);
+    assert!(refused.field("error").contains("is of another log"), "{}", refused.banner);
 }
 
 #[test]

@@ -14,6 +14,7 @@ pub(crate) struct Stage {
 
 pub(crate) struct Server {
     pub(crate) child: Child,
+    /// What it said first; where it does not start, why.
     pub(crate) banner: Value,
 }
 

@@ -7,10 +7,14 @@ mod generator;
 mod launch;
 mod purchases;
 mod seed;
+mod summary;
 
 pub use echo::serve_echo;
 pub use generator::{Outcome, Plan, run};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
 pub use purchases::Purchases;
 pub use seed::{account, seed, shop};
+pub use summary::{
+    Environment, FaultReport, Latency, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict,
+};
 pub use tegata_client::{Link, LinkError};

@@ -2,19 +2,30 @@
 //! pre-encoded frames, and says what came back. The harness and the benchmarks are thin programs over it.
 #![forbid(unsafe_code)]
 
+mod arrivals;
+mod attempts;
+mod driver;
 mod echo;
+mod faults;
+mod frames;
 mod generator;
+mod harness;
 mod launch;
+mod ledger;
+mod offer;
 mod purchases;
+mod reconcile;
+mod resolve;
+mod scenario;
 mod seed;
 mod summary;
 
 pub use echo::serve_echo;
 pub use generator::{Outcome, Plan, run};
+pub use harness::{Elsewhere, Run, RunError, run_scenario};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
 pub use purchases::Purchases;
-pub use seed::{account, seed, shop};
-pub use summary::{
-    Environment, FaultReport, Latency, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict,
-};
+pub use scenario::{Scenario, ScenarioError, load as load_scenario, named as named_scenarios};
+pub use seed::{DataSet, account, seed, seed_data, shop};
+pub use summary::{Environment, FaultReport, Latency, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict};
 pub use tegata_client::{Link, LinkError};

@@ -42,6 +42,8 @@ const CONNECT_AGAIN: Duration = Duration::from_millis(20);
 const GREETING: Duration = Duration::from_secs(2);
 /// A rejection without a time of its own is tried again after so long, in ms.
 const RETRY_MS: u64 = 50;
+/// Niceness of the generator's threads.
+const PROMPT: i32 = -10;
 /// Queues of deadlines.
 const PAYMENTS: usize = 0;
 const AGAIN: usize = 1;
@@ -313,6 +315,8 @@ impl<'a> Driver<'a> {
     }
 
     fn run(mut self) -> Result<Load, LinkError> {
+        // A generator that waits for its turn measures itself. Without the right to ask it stays as it is.
+        let _ = rustix::process::setpriority_process(None, PROMPT);
         // The clock of the load starts when the connections are there.
         while self.connections.iter().any(|c| c.stream.is_none()) {
             match self.made.recv_timeout(GREETING) {

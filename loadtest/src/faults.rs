@@ -1,6 +1,7 @@
 //! What goes wrong, done for real to the server that the harness started; each fault proves that it happened.
 
 use crate::launch::{CHILD_SERVE, ServerProcess};
+use crate::proxy::{Lie, Proxy};
 use crate::scenario::{Fault, FaultKind, Scenario};
 use crate::summary::FaultReport;
 use rand::rngs::SmallRng;
@@ -40,6 +41,7 @@ pub fn timeline(s: &Scenario) -> Vec<(u64, Fault)> {
 #[derive(Debug)]
 pub struct Stage {
     process: Option<ServerProcess>,
+    proxy: Option<Proxy>,
     data: PathBuf,
     settings: Vec<String>,
     /// Where gateways connect.
@@ -57,7 +59,8 @@ impl Stage {
         let (addr, operate) = (process.addr, process.operate);
         let mut settings = settings.to_vec();
         settings.extend([format!("listen={addr}"), format!("operate={operate}")]);
-        Ok(Self { process: Some(process), data: data.to_owned(), settings, addr, operate, slowest_start_ms: 0 })
+        let (process, proxy) = (Some(process), None);
+        Ok(Self { process, proxy, data: data.to_owned(), settings, addr, operate, slowest_start_ms: 0 })
     }
 
     fn start_again(&mut self) -> io::Result<u64> {
@@ -93,6 +96,33 @@ impl Stage {
                 let ms = self.start_again().map_err(text)?;
                 Ok(format!("ended in order, ready again after {ms} ms"))
             }
+            FaultKind::Cut => match self.proxy()?.cut() {
+                0 => Err("there was no connection to cut".to_owned()),
+                n => Ok(format!("{n} connections cut")),
+            },
+            FaultKind::HalfOpen => {
+                let proxy = self.proxy()?;
+                proxy.fall_silent(true);
+                std::thread::sleep(lasts);
+                proxy.fall_silent(false);
+                let (bytes, _) = proxy.lost();
+                // A frame may have been swallowed in part: what follows it would be read as something else.
+                proxy.cut();
+                if bytes > 0 { Ok(format!("{bytes} bytes swallowed")) } else { Err("nothing was swallowed".to_owned()) }
+            }
+            FaultKind::DropAnswers => {
+                let proxy = self.proxy()?;
+                proxy.drop_answers(true);
+                std::thread::sleep(lasts);
+                proxy.drop_answers(false);
+                let (_, bytes) = proxy.lost();
+                proxy.cut();
+                if bytes > 0 {
+                    Ok(format!("{bytes} bytes of answers lost"))
+                } else {
+                    Err("no answer was lost".to_owned())
+                }
+            }
             FaultKind::Stop => {
                 let process = self.process.as_ref().ok_or("there is no server to stop")?;
                 process.signal(Signal::STOP).map_err(text)?;
@@ -110,6 +140,18 @@ impl Stage {
                 }
             }
         }
+    }
+
+    fn proxy(&self) -> Result<&Proxy, String> {
+        self.proxy.as_ref().ok_or_else(|| "there is no proxy".to_owned())
+    }
+
+    /// Puts a proxy between clients and server, with a liar in it or without.
+    pub fn put_proxy(&mut self, lie: Option<Box<Lie>>) -> io::Result<()> {
+        let proxy = Proxy::start(self.addr, lie)?;
+        self.addr = proxy.addr;
+        self.proxy = Some(proxy);
+        Ok(())
     }
 
     /// Does every fault at its time, until `over`.

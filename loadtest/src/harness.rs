@@ -5,6 +5,7 @@ use crate::attempts::{Attempts, Keys};
 use crate::driver::{Common, Load, Tick, drive, histogram};
 use crate::faults::{Stage, timeline};
 use crate::ledger;
+use crate::proxy::{Lie, Proxy};
 use crate::reconcile::{Found, Join};
 use crate::resolve::resolve;
 use crate::scenario::Scenario;
@@ -85,11 +86,21 @@ pub struct Elsewhere {
     pub operate: SocketAddr,
 }
 
+/// Who stands between the harness and its server, for tests of the harness itself.
+#[derive(Default)]
+pub struct Liars {
+    /// On the gateways' connections.
+    pub gateways: Option<Box<Lie>>,
+    /// On the operator's stream of decisions.
+    pub ledger: Option<Box<Lie>>,
+}
+
 /// Runs a scenario. `folder` exists; the clients' journal goes there. `show` is told what happens.
 pub fn run_scenario(
     name: &str,
     s: &Scenario,
     elsewhere: Option<Elsewhere>,
+    liars: Liars,
     folder: &Path,
     stop: &AtomicBool,
     show: &(dyn Fn(String) + Sync),
@@ -107,6 +118,11 @@ pub fn run_scenario(
         Some(_) => None,
         None => Some(Stage::start(&data_dir.path().join("data"), &settings).map_err(|e| server(&e))?),
     };
+    if let Some(stage) = &mut stage
+        && (liars.gateways.is_some() || s.fault.iter().any(|f| f.kind.is_on_the_way()))
+    {
+        stage.put_proxy(liars.gateways).map_err(|e| server(&e))?;
+    }
     let (addr, operate) = match (&stage, elsewhere) {
         (Some(stage), _) => (stage.addr, stage.operate),
         (None, Some(e)) => (e.addr, e.operate),
@@ -183,7 +199,9 @@ pub fn run_scenario(
     let unknown = join.unknown();
     resolve(addr, &attempts, &data, &unknown, &mut |said| join.said(said)).map_err(|e| server(&e))?;
     let digest = ledger::digest(operate).map_err(|e| server(&e))?;
-    ledger::decisions(operate, first, &mut |e| join.decision(e)).map_err(|e| server(&e))?;
+    let liar = liars.ledger.map(|lie| Proxy::start(operate, Some(lie))).transpose().map_err(|e| server(&e))?;
+    let ledger_addr = liar.as_ref().map_or(operate, |l| l.addr);
+    ledger::decisions(ledger_addr, first, &mut |e| join.decision(e)).map_err(|e| server(&e))?;
     let found = join.finish();
     let status = ledger::status(operate).map_err(|e| server(&e))?;
     let version = String::from_utf8_lossy(&status.version).trim_end_matches('\0').to_owned();

@@ -13,6 +13,7 @@ mod harness;
 mod launch;
 mod ledger;
 mod offer;
+mod proxy;
 mod purchases;
 mod reconcile;
 mod resolve;
@@ -22,8 +23,9 @@ mod summary;
 
 pub use echo::serve_echo;
 pub use generator::{Outcome, Plan, run};
-pub use harness::{Elsewhere, Run, RunError, run_scenario};
+pub use harness::{Elsewhere, Liars, Run, RunError, run_scenario};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
+pub use proxy::{Lie, Proxy, Way};
 pub use purchases::Purchases;
 pub use scenario::{Scenario, ScenarioError, load as load_scenario, named as named_scenarios};
 pub use seed::{DataSet, account, seed, seed_data, shop};

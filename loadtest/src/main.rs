@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tegata_load::{Elsewhere, Run, RunError, Summary, child_main, load_scenario, named_scenarios, run_scenario};
+use tegata_load::{Elsewhere, Liars, Run, RunError, Summary, child_main, load_scenario, named_scenarios, run_scenario};
 
 #[global_allocator]
 static ALLOCATOR: tegata_pages::HugePages = tegata_pages::HugePages;
@@ -118,7 +118,7 @@ fn run(args: &RunArgs) -> Result<u8, RunError> {
         ends.and(asks).map_err(|e| RunError::Usage(format!("signals: {e}")))?;
     }
     let elsewhere = args.server.zip(args.operate).map(|(addr, operate)| Elsewhere { addr, operate });
-    let run = run_scenario(&name, &scenario, elsewhere, &folder, &stop, &|text| eprintln!("{text}"))?;
+    let run = run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, &|text| eprintln!("{text}"))?;
     write(&folder, &run).map_err(folder_error)?;
     print(&run, &folder);
     Ok(run.summary.exit_code)

@@ -181,6 +181,12 @@ pub enum FaultKind {
     Stop,
     /// An orderly end, then a new start.
     Restart,
+    /// Every connection is cut.
+    Cut,
+    /// Connections stay open, and nothing passes in either direction.
+    HalfOpen,
+    /// Requests arrive, answers do not.
+    DropAnswers,
 }
 
 impl FaultKind {
@@ -191,7 +197,16 @@ impl FaultKind {
             Self::Kill => "kill",
             Self::Stop => "stop",
             Self::Restart => "restart",
+            Self::Cut => "cut",
+            Self::HalfOpen => "half-open",
+            Self::DropAnswers => "drop-answers",
         }
+    }
+
+    /// True for what happens between clients and server.
+    #[must_use]
+    pub fn is_on_the_way(self) -> bool {
+        matches!(self, Self::Cut | Self::HalfOpen | Self::DropAnswers)
     }
 }
 

@@ -261,14 +261,8 @@ impl Attempts {
 
     /// How many there are.
     #[must_use]
-    pub fn len(&self) -> u64 {
+    pub fn count(&self) -> u64 {
         self.threads.iter().map(|t| t.len() as u64).sum()
-    }
-
-    /// True when nothing was attempted.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
     }
 
     /// Every number with its attempt.
@@ -335,7 +329,7 @@ mod tests {
         let whole = std::fs::read(&cut).expect("there");
         std::fs::write(&cut, &whole[..whole.len() - 1]).expect("cut");
         let all = Attempts::read(dir.path(), 2).expect("read");
-        assert_eq!(all.len(), 10);
+        assert_eq!(all.count(), 10);
         assert_eq!(all.get(1 << 48 | 4), Some(&attempt(4)));
         assert_eq!(all.get(1 << 48 | 5), None);
         assert_eq!(all.place(1 << 48), Some(5));

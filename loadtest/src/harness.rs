@@ -5,12 +5,13 @@ use crate::attempts::{Attempts, Keys};
 use crate::driver::{Common, Load, Tick, drive, histogram};
 use crate::faults::{Stage, timeline};
 use crate::ledger;
+use crate::office::{coupons_until, extend};
 use crate::proxy::{Lie, Proxy};
 use crate::reconcile::{Found, Join};
 use crate::resolve::resolve;
 use crate::scenario::Scenario;
 use crate::seed::{DataSet, now, seed_data};
-use crate::summary::{Environment, Latency, SCHEMA, Second, SloReport, Summary, Verdict};
+use crate::summary::{Environment, FaultReport, Latency, SCHEMA, Second, SloReport, Summary, Verdict};
 use hdrhistogram::Histogram;
 use std::io;
 use std::net::SocketAddr;
@@ -18,12 +19,15 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tegata_client::LinkError;
-use tegata_model::mix;
+use tegata_model::{Timestamp, mix};
 
 /// A generator that is late with more of its payments measured itself.
 const LATE_MAX: f64 = 0.01;
 /// So did one that used more of its processor time.
 const CPU_MAX: f64 = 0.8;
+/// How long seeding may take where the coupons expire during the load, in µs: together, and each.
+const SEEDING_US: i64 = 2_000_000;
+const SEEDING_US_PER_COUPON: i64 = 10;
 /// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
@@ -130,7 +134,13 @@ pub fn run_scenario(
     };
     let started = now();
     let salt = mix(s.seed, started.micros() as u64);
-    let data = data_set(s, elsewhere.is_some().then_some(salt));
+    let mut data = data_set(s, elsewhere.is_some().then_some(salt));
+    // Coupons that expire at an instant of the load need to know when the load begins.
+    let begins =
+        Timestamp::from_micros(started.micros() + SEEDING_US + SEEDING_US_PER_COUPON * i64::from(data.coupons));
+    if s.data.expires_ms > 0 {
+        data.expires_at = later(begins, s.data.expires_ms);
+    }
     let mut shown = 0;
     seed_data(operate, &data, &mut |done, total| {
         let tenths = done * 10 / total;
@@ -143,6 +153,10 @@ pub fn run_scenario(
     let first = ledger::digest(operate).map_err(|e| server(&e))?.position + 1;
 
     let (sent, answered, over) = (AtomicU64::new(0), AtomicU64::new(0), AtomicBool::new(false));
+    if s.data.expires_ms > 0 {
+        let wait = u64::try_from(begins.micros() - now().micros()).unwrap_or(0);
+        std::thread::sleep(Duration::from_micros(wait));
+    }
     let begin = Instant::now();
     let common = Common {
         scenario: s,
@@ -170,6 +184,22 @@ pub fn run_scenario(
             let faults = &faults;
             scope.spawn(move || stage.conduct(faults, begin, over))
         });
+        let office = s.extend.map(|e| {
+            let over = &over;
+            scope.spawn(move || {
+                while begin.elapsed() < Duration::from_millis(e.at_ms) && !over.load(Ordering::Relaxed) {
+                    std::thread::park_timeout(Duration::from_millis(5));
+                }
+                let until = later(data.expires_at, e.by_ms);
+                let planned = extend(operate, &data, data.expires_at, until, &|| over.load(Ordering::Relaxed));
+                let ms = u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+                let (fired, proof) = match planned {
+                    Ok(lots) => (true, format!("{lots} lots extended by plan and apply")),
+                    Err(e) => (false, e),
+                };
+                FaultReport { kind: "extend".into(), at_ms: e.at_ms, until_ms: Some(ms), fired, proof }
+            })
+        });
         let mut next = begin + SHOW_EVERY;
         while !drivers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::park_timeout(Duration::from_millis(20));
@@ -183,7 +213,10 @@ pub fn run_scenario(
         over.store(true, Ordering::Relaxed);
         let loads: Vec<Result<Load, LinkError>> =
             drivers.into_iter().map(|d| d.join().expect("a driver never panics")).collect();
-        (loads, conductor.map(|c| c.join().expect("the conductor never panics")).unwrap_or_default())
+        let mut faults = conductor.map(|c| c.join().expect("the conductor never panics")).unwrap_or_default();
+        faults.extend(office.map(|o| o.join().expect("the office never panics")));
+        faults.sort_by_key(|f| f.at_ms);
+        (loads, faults)
     });
     let loads = loads.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| match e {
         LinkError::Io(e) if is_of_the_folder(&e) => RunError::Folder(e.to_string()),
@@ -203,6 +236,10 @@ pub fn run_scenario(
     let ledger_addr = liar.as_ref().map_or(operate, |l| l.addr);
     ledger::decisions(ledger_addr, first, &mut |e| join.decision(e)).map_err(|e| server(&e))?;
     let found = join.finish();
+    let extended = match s.extend {
+        Some(e) => Some(coupons_until(operate, &data, later(data.expires_at, e.by_ms)).map_err(|e| server(&e))?),
+        None => None,
+    };
     let status = ledger::status(operate).map_err(|e| server(&e))?;
     let version = String::from_utf8_lossy(&status.version).trim_end_matches('\0').to_owned();
     let slowest_start_ms = stage.as_ref().map_or(0, |s| s.slowest_start_ms);
@@ -235,12 +272,20 @@ pub fn run_scenario(
     m.reconciled_in_s = reconciling.elapsed().as_secs_f64();
     m.faults = faults;
     m.slos = slos(s, m, slowest_start_ms);
+    m.slos.extend(extended.map(|n| {
+        let (goal, measured) = (f64::from(data.coupons), n as f64);
+        SloReport { name: "extended_coupons".to_owned(), goal, measured, met: measured >= goal }
+    }));
     m.environment =
         Environment { server: format!("tegata {version}, flush {} µs", status.flush_us), ..Environment::default() };
     m.why = why;
     judge(m);
     run.findings = found.findings;
     Ok(run)
+}
+
+fn later(at: Timestamp, ms: u64) -> Timestamp {
+    Timestamp::from_micros(at.micros().saturating_add(i64::try_from(ms).unwrap_or(i64::MAX).saturating_mul(1_000)))
 }
 
 /// True for errors of writing files; the others come from sockets.

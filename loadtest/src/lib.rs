@@ -13,6 +13,7 @@ mod harness;
 mod launch;
 mod ledger;
 mod offer;
+mod office;
 mod proxy;
 mod purchases;
 mod reconcile;

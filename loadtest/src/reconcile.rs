@@ -68,7 +68,7 @@ impl<'a> Join<'a> {
     /// Of these attempts on this data.
     #[must_use]
     pub fn new(attempts: &'a Attempts, keys: Keys, data: &DataSet) -> Self {
-        let n = usize::try_from(attempts.len()).unwrap_or(0);
+        let n = usize::try_from(attempts.count()).unwrap_or(0);
         Self {
             attempts,
             keys,
@@ -76,7 +76,7 @@ impl<'a> Join<'a> {
             answers: vec![Answer::default(); n],
             executed: vec![0; n],
             balances: vec![i64::try_from(data.balance).unwrap_or(i64::MAX); data.coupons as usize],
-            found: Reconciliation { attempts: attempts.len(), ..Reconciliation::default() },
+            found: Reconciliation { attempts: attempts.count(), ..Reconciliation::default() },
             spent: 0,
             returned: 0,
             findings: Vec::new(),

@@ -5,12 +5,14 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 7] = [
+const NAMED: [(&str, &str); 9] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
     ("kill-under-load", include_str!("../scenarios/kill-under-load.toml")),
+    ("expiry-midnight", include_str!("../scenarios/expiry-midnight.toml")),
     ("hot-station-kiosk", include_str!("../scenarios/hot-station-kiosk.toml")),
+    ("incident-0224", include_str!("../scenarios/incident-0224.toml")),
     ("overload-10x", include_str!("../scenarios/overload-10x.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
@@ -47,6 +49,8 @@ pub struct Scenario {
     /// What goes wrong, and when.
     #[serde(default)]
     pub fault: Vec<Fault>,
+    /// What the office does about coupons that expire.
+    pub extend: Option<Extend>,
     /// What must hold besides exactly-once.
     #[serde(default)]
     pub slo: Slo,
@@ -94,12 +98,32 @@ pub struct Data {
     pub hot_share: f64,
     /// How many shops are hot.
     pub hot_shops: u32,
+    /// When all coupons expire, in ms from the beginning of the load; 0: never.
+    pub expires_ms: u64,
 }
 
 impl Default for Data {
     fn default() -> Self {
-        Self { coupons: 1_000_000, balance: 100_000_000, shops: 500, coupon_zipf: 0.0, hot_share: 0.0, hot_shops: 1 }
+        Self {
+            coupons: 1_000_000,
+            balance: 100_000_000,
+            shops: 500,
+            coupon_zipf: 0.0,
+            hot_share: 0.0,
+            hot_shops: 1,
+            expires_ms: 0,
+        }
     }
+}
+
+/// An extension of every coupon, by plan and apply.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extend {
+    /// When it is made, in ms from the beginning of the load.
+    pub at_ms: u64,
+    /// By how long, in ms.
+    pub by_ms: u64,
 }
 
 /// How tills behave when an answer is late or does not come. Shares are of payments, 0 to 1.
@@ -311,6 +335,10 @@ impl Scenario {
             f.at_ms = (f.at_ms as f64 * by) as u64;
             f.until_ms = f.until_ms.map(|ms| (ms as f64 * by) as u64);
         }
+        self.data.expires_ms = (self.data.expires_ms as f64 * by) as u64;
+        if let Some(extend) = &mut self.extend {
+            extend.at_ms = (extend.at_ms as f64 * by) as u64;
+        }
     }
 
     fn check(&self) -> Result<(), String> {
@@ -358,6 +386,11 @@ impl Scenario {
             return Err(format!("data.coupon_zipf is from 0 to 10, not {}", self.data.coupon_zipf));
         }
         let end = (self.seconds() * 1_000.0) as u64;
+        match self.extend {
+            Some(_) if self.data.expires_ms == 0 => return Err("extend: no coupon expires; set data.expires_ms".into()),
+            Some(e) if e.at_ms > end => return Err(format!("extend comes after the load, which ends at {end} ms")),
+            _ => {}
+        }
         match self.fault.iter().find(|f| f.at_ms.max(f.until_ms.unwrap_or(0)) > end) {
             Some(f) => Err(format!("a fault at {} ms comes after the load, which ends at {end} ms", f.at_ms)),
             None => Ok(()),

@@ -53,13 +53,15 @@ pub struct DataSet {
     pub shops: u32,
     /// Yen on each coupon.
     pub balance: u64,
+    /// When they expire; zero: never.
+    pub expires_at: Timestamp,
     /// Ends every id, so that runs against one server do not meet; zeros: no ending.
     pub tag: [u8; 5],
 }
 
 impl Default for DataSet {
     fn default() -> Self {
-        Self { programme: 1, namespace: 1, coupons: 1, shops: 1, balance: 1, tag: [0; 5] }
+        Self { programme: 1, namespace: 1, coupons: 1, shops: 1, balance: 1, expires_at: Timestamp::ZERO, tag: [0; 5] }
     }
 }
 
@@ -117,7 +119,7 @@ pub fn seed_data(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u
                 _ => Operation::Issue {
                     programme,
                     amount: balance,
-                    expires_at: Timestamp::ZERO,
+                    expires_at: data.expires_at,
                     valid_from: Timestamp::ZERO,
                     stay_end_day: 0,
                     kind: LotKind::Promo,

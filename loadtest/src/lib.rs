@@ -5,9 +5,11 @@
 mod echo;
 mod generator;
 mod launch;
+pub mod percentiles;
 mod purchases;
 mod seed;
 mod summary;
+pub mod timeline;
 
 pub use echo::serve_echo;
 pub use generator::{Outcome, Plan, run};

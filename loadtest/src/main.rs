@@ -1,12 +1,16 @@
 //! `tegata-load`: loads a server like an evening peak, and proves exactly-once afterwards.
 
 use clap::{Parser, Subcommand};
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
-use tegata_load::{Elsewhere, Liars, Run, RunError, Summary, child_main, load_scenario, named_scenarios, run_scenario};
+use tegata_load::{
+    Elsewhere, Liars, Run, RunError, Scenario, Summary, child_main, command_line, commit, compare, load_scenario,
+    machine, named_scenarios, percentiles, report, run_scenario, timeline,
+};
 
 #[global_allocator]
 static ALLOCATOR: tegata_pages::HugePages = tegata_pages::HugePages;
@@ -30,6 +34,16 @@ enum Command {
     Run(RunArgs),
     /// Lists the scenarios that need no file.
     Scenarios,
+    /// Compares two runs. Exit code 1 when a condition holds.
+    Compare {
+        /// Folder of the run that it is compared with.
+        a: PathBuf,
+        /// Folder of the run that is compared.
+        b: PathBuf,
+        /// Fails if this holds of B against A: p99>+10%, goodput<-5%, max>50ms, achieved<90000/s.
+        #[arg(long)]
+        fail_if: Vec<String>,
+    },
 }
 
 #[derive(Debug, clap::Args)]
@@ -86,6 +100,16 @@ fn main() -> ExitCode {
             }
             ExitCode::SUCCESS
         }
+        Command::Compare { a, b, fail_if } => match compare::compare(&a, &b, &fail_if) {
+            Ok(comparison) => {
+                print!("{comparison}");
+                ExitCode::from(u8::from(comparison.fails()))
+            }
+            Err(e) => {
+                eprintln!("tegata-load: {e}");
+                ExitCode::from(3)
+            }
+        },
         Command::Run(args) => match run(&args) {
             Ok(code) => ExitCode::from(code),
             Err(e) => {
@@ -108,7 +132,7 @@ fn run(args: &RunArgs) -> Result<u8, RunError> {
         let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
         Path::new("tegata-runs").join(time)
     });
-    let folder_error = |e: std::io::Error| RunError::Folder(format!("{}: {e}", folder.display()));
+    let folder_error = |e: io::Error| RunError::Folder(format!("{}: {e}", folder.display()));
     std::fs::create_dir_all(&folder).map_err(folder_error)?;
     let stop = Arc::new(AtomicBool::new(false));
     // The first signal ends the load in order, the second one the program.
@@ -118,14 +142,32 @@ fn run(args: &RunArgs) -> Result<u8, RunError> {
         ends.and(asks).map_err(|e| RunError::Usage(format!("signals: {e}")))?;
     }
     let elsewhere = args.server.zip(args.operate).map(|(addr, operate)| Elsewhere { addr, operate });
-    let run = run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, &|text| eprintln!("{text}"))?;
-    write(&folder, &run).map_err(folder_error)?;
+    let mut run =
+        run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, &|text| eprintln!("{text}"))?;
+    let environment = &mut run.summary.environment;
+    (environment.machine, environment.commit) = (machine(), commit());
+    environment.command = command_line("cargo run --release -p tegata-load --");
+    write(&folder, &scenario, &run).map_err(folder_error)?;
     print(&run, &folder);
     Ok(run.summary.exit_code)
 }
 
-fn write(folder: &Path, run: &Run) -> std::io::Result<()> {
-    std::fs::write(folder.join("summary.json"), serde_json::to_vec_pretty(&run.summary)?)
+/// Everything that a run leaves, beside the clients' journal, which is there already.
+fn write(folder: &Path, scenario: &Scenario, run: &Run) -> io::Result<()> {
+    let (response, service) = (percentiles::write(&run.response), percentiles::write(&run.service));
+    let curve = |text: &str| percentiles::read(text).unwrap_or_default();
+    let page = report::render(&run.summary, &run.seconds, &curve(&response), &curve(&service));
+    let files = [
+        ("summary.json", serde_json::to_string_pretty(&run.summary)?),
+        ("environment.json", serde_json::to_string_pretty(&run.summary.environment)?),
+        ("scenario.toml", toml::to_string(scenario).map_err(io::Error::other)?),
+        ("timeline.csv", timeline::write(&run.seconds)),
+        ("response.hdr.txt", response),
+        ("service.hdr.txt", service),
+        ("findings.txt", run.findings.iter().map(|f| format!("{f}\n")).collect()),
+        ("report.html", page),
+    ];
+    files.iter().try_for_each(|(name, text)| std::fs::write(folder.join(name), text))
 }
 
 /// The verdict: one screen.

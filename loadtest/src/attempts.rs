@@ -13,6 +13,8 @@ use tegata_model::{Key, Timestamp};
 const ATTEMPT_BYTES: usize = 48;
 /// Bytes of an answer: `u64 number | u64 position | u48 yen | u16 code | u64 hash of the decision`.
 const ANSWER_BYTES: usize = 32;
+/// Bytes of answers that are written at once.
+const ANSWERS_AT_ONCE: usize = 64 << 10;
 /// Bits of an attempt's number that are the thread's own count; the thread stands above them.
 const THREAD_SHIFT: u32 = 48;
 /// Numbers have 56 bits.
@@ -202,16 +204,26 @@ impl Journal {
         s.put(&mut self.new_answers);
     }
 
-    /// Hands everything to the kernel: it is there when this process is killed.
+    /// Hands the attempts to the kernel: they are there when this process is killed. Answers follow in larger pieces:
+    /// what is lost of them is asked again.
     pub fn flush(&mut self) -> io::Result<()> {
-        for (file, new) in [(&mut self.attempts, &mut self.new_attempts), (&mut self.answers, &mut self.new_answers)] {
-            if !new.is_empty() {
-                file.write_all(new)?;
-                new.clear();
-            }
-        }
-        Ok(())
+        write(&mut self.attempts, &mut self.new_attempts)?;
+        if self.new_answers.len() >= ANSWERS_AT_ONCE { write(&mut self.answers, &mut self.new_answers) } else { Ok(()) }
     }
+
+    /// Hands everything to the kernel.
+    pub fn finish(&mut self) -> io::Result<()> {
+        write(&mut self.attempts, &mut self.new_attempts)?;
+        write(&mut self.answers, &mut self.new_answers)
+    }
+}
+
+fn write(file: &mut File, new: &mut Vec<u8>) -> io::Result<()> {
+    if !new.is_empty() {
+        file.write_all(new)?;
+        new.clear();
+    }
+    Ok(())
 }
 
 /// Reads a journal back.
@@ -323,7 +335,7 @@ mod tests {
                 j.attempt(&attempt(n));
                 j.said(&Said { number: n, position: 5, amount: 999_999_999_999, code: 161, hash: u64::MAX });
             }
-            j.flush().expect("written");
+            j.finish().expect("written");
         }
         let cut = path(dir.path(), "attempts", 1);
         let whole = std::fs::read(&cut).expect("there");

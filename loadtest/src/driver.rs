@@ -352,7 +352,7 @@ impl<'a> Driver<'a> {
             self.journal.flush()?;
             self.flush();
         }
-        self.journal.flush()?;
+        self.journal.finish()?;
         self.load.wall_nanos = self.now() - began;
         self.load.cpu_nanos = own_cpu_nanos() - cpu;
         Ok(self.load)

@@ -11,7 +11,7 @@ use crate::reconcile::{Found, Join};
 use crate::resolve::resolve;
 use crate::scenario::Scenario;
 use crate::seed::{DataSet, now, seed_data};
-use crate::summary::{Environment, FaultReport, Latency, SCHEMA, Second, SloReport, Summary, Verdict};
+use crate::summary::{Environment, FaultReport, Latency, MODE_SILENT, SCHEMA, Second, SloReport, Summary, Verdict};
 use hdrhistogram::Histogram;
 use std::io;
 use std::net::SocketAddr;
@@ -28,6 +28,8 @@ const CPU_MAX: f64 = 0.8;
 /// How long seeding may take where the coupons expire during the load, in µs: together, and each.
 const SEEDING_US: i64 = 2_000_000;
 const SEEDING_US_PER_COUPON: i64 = 10;
+/// How long a server may take to say how it is, before it counts as silent.
+const WATCH_PATIENCE: Duration = Duration::from_millis(500);
 /// How often progress is shown.
 const SHOW_EVERY: Duration = Duration::from_secs(1);
 
@@ -170,7 +172,7 @@ pub fn run_scenario(
         answered: &answered,
     };
     let faults = timeline(s);
-    let (loads, faults) = std::thread::scope(|scope| {
+    let (loads, faults, modes) = std::thread::scope(|scope| {
         let drivers: Vec<_> = (0..s.threads)
             .map(|t| {
                 scope.spawn({
@@ -200,6 +202,10 @@ pub fn run_scenario(
                 FaultReport { kind: "extend".into(), at_ms: e.at_ms, until_ms: Some(ms), fired, proof }
             })
         });
+        let watch = {
+            let over = &over;
+            scope.spawn(move || watch_mode(operate, begin, over))
+        };
         let mut next = begin + SHOW_EVERY;
         while !drivers.iter().all(std::thread::ScopedJoinHandle::is_finished) {
             std::thread::park_timeout(Duration::from_millis(20));
@@ -216,7 +222,7 @@ pub fn run_scenario(
         let mut faults = conductor.map(|c| c.join().expect("the conductor never panics")).unwrap_or_default();
         faults.extend(office.map(|o| o.join().expect("the office never panics")));
         faults.sort_by_key(|f| f.at_ms);
-        (loads, faults)
+        (loads, faults, watch.join().expect("the watch never panics"))
     });
     let loads = loads.into_iter().collect::<Result<Vec<_>, _>>().map_err(|e| match e {
         LinkError::Io(e) if is_of_the_folder(&e) => RunError::Folder(e.to_string()),
@@ -264,6 +270,9 @@ pub fn run_scenario(
     });
 
     let mut run = collect(name, s, &loads, &found);
+    for (second, mode) in run.seconds.iter_mut().zip(modes) {
+        second.mode = mode;
+    }
     let m = &mut run.summary;
     m.started_at = jiff::Timestamp::from_microsecond(started.micros()).map(|t| t.to_string()).unwrap_or_default();
     m.interrupted = stop.load(Ordering::Relaxed);
@@ -282,6 +291,22 @@ pub fn run_scenario(
     judge(m);
     run.findings = found.findings;
     Ok(run)
+}
+
+/// The server's mode as its status says it, second by second; [`MODE_SILENT`] where it says nothing.
+fn watch_mode(operate: SocketAddr, begin: Instant, over: &AtomicBool) -> Vec<u64> {
+    let mut modes = Vec::new();
+    while !over.load(Ordering::Relaxed) {
+        let mode = ledger::status_within(operate, WATCH_PATIENCE).map_or(MODE_SILENT, |s| s.mode);
+        // A server that was stopped while it was asked answers late.
+        modes.resize((begin.elapsed().as_secs() as usize).max(modes.len()), MODE_SILENT);
+        modes.push(mode);
+        let next = begin + Duration::from_secs(modes.len() as u64);
+        while Instant::now() < next && !over.load(Ordering::Relaxed) {
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+    }
+    modes
 }
 
 fn later(at: Timestamp, ms: u64) -> Timestamp {

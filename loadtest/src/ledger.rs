@@ -3,12 +3,16 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::time::Duration;
 use tegata_client::{Link, LinkError};
 use tegata_journal::{read_log, read_store};
 use tegata_wire::{
     AnswerBody, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS, RequestHeader, ServerBody,
     encode_history, encode_request,
 };
+
+/// How long a server may take to greet.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Every decision from `from` on, in log order. Returns the position up to which that is all.
 pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEntry)) -> Result<u64, LinkError> {
@@ -30,8 +34,8 @@ pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEn
     }
 }
 
-fn ask(operate: SocketAddr, kind: u8) -> Result<AnswerBody, LinkError> {
-    let mut link = Link::open(operate, true)?;
+fn ask(operate: SocketAddr, kind: u8, patience: Duration) -> Result<AnswerBody, LinkError> {
+    let mut link = Link::open_within(operate, true, patience)?;
     let mut out = Vec::new();
     encode_request(&RequestHeader { kind, ..RequestHeader::default() }, &mut out);
     link.send(&out)?;
@@ -40,7 +44,7 @@ fn ask(operate: SocketAddr, kind: u8) -> Result<AnswerBody, LinkError> {
 
 /// The server's digest and sums, and as of which position.
 pub fn digest(operate: SocketAddr) -> Result<DigestBody, LinkError> {
-    match ask(operate, KIND_DIGEST)? {
+    match ask(operate, KIND_DIGEST, PATIENCE)? {
         AnswerBody::Digest(d) => Ok(d),
         other => Err(LinkError::Unexpected(Box::new(other))),
     }
@@ -48,7 +52,12 @@ pub fn digest(operate: SocketAddr) -> Result<DigestBody, LinkError> {
 
 /// How the server is.
 pub fn status(operate: SocketAddr) -> Result<ServerBody, LinkError> {
-    match ask(operate, KIND_SERVER_STATUS)? {
+    status_within(operate, PATIENCE)
+}
+
+/// How the server is, if it greets within `patience`.
+pub fn status_within(operate: SocketAddr, patience: Duration) -> Result<ServerBody, LinkError> {
+    match ask(operate, KIND_SERVER_STATUS, patience)? {
         AnswerBody::Server(s) => Ok(s),
         other => Err(LinkError::Unexpected(Box::new(other))),
     }

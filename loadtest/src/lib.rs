@@ -37,5 +37,7 @@ pub use proxy::{Lie, Proxy, Way};
 pub use purchases::Purchases;
 pub use scenario::{Scenario, ScenarioError, load as load_scenario, named as named_scenarios};
 pub use seed::{DataSet, account, seed, seed_data, shop};
-pub use summary::{Environment, FaultReport, Latency, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict};
+pub use summary::{
+    Environment, FaultReport, Latency, MODE_SILENT, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict,
+};
 pub use tegata_client::{Link, LinkError};

@@ -226,7 +226,7 @@ fn latencies(out: &mut String, s: &Summary) {
 fn environment(out: &mut String, s: &Summary) {
     let e = &s.environment;
     let generator = format!(
-        "{} of the payments sent over a millisecond late by its own fault; {} of the processor time that its threads were entitled to",
+        "{} of the payments sent over 10 ms late by its own fault; {} of the processor time that its threads were entitled to",
         percent(s.generator_late),
         percent(s.generator_cpu)
     );

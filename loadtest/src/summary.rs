@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 /// Version of `summary.json`: it goes up when a field changes its meaning or goes; fields are added without it.
 pub const SCHEMA: u32 = 1;
 
+/// The mode of a server that does not say how it is: it is down, or stopped.
+pub const MODE_SILENT: u64 = 255;
+
 /// What the run is worth.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
@@ -208,6 +211,6 @@ pub struct Second {
     pub p99_us: f64,
     /// The largest.
     pub max_us: f64,
-    /// The server's mode, as its status says it; 0 normal.
+    /// The server's mode, as its status says it: 0 normal; [`MODE_SILENT`]: it said nothing.
     pub mode: u64,
 }

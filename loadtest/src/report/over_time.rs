@@ -4,7 +4,7 @@
 use super::axis::{Log, clock_step, round_step};
 use super::escape::escape;
 use crate::numbers::{count, duration, moment, rate, short};
-use crate::summary::{FaultReport, Second, Summary};
+use crate::summary::{FaultReport, MODE_SILENT, Second, Summary};
 use core::fmt::Write as _;
 
 /// Most columns: one for every two units of width.
@@ -195,6 +195,7 @@ fn outcomes(out: &mut String, columns: &[Column]) {
 fn mode_name(mode: u64) -> String {
     match mode {
         0 => "normal".into(),
+        MODE_SILENT => "silent".into(),
         1 => "disk full: no new payments".into(),
         2 => "takes nothing".into(),
         n => format!("mode {n}"),
@@ -202,7 +203,7 @@ fn mode_name(mode: u64) -> String {
 }
 
 fn modes(out: &mut String, columns: &[Column]) {
-    let told = [(1, "mode1", "no new payments"), (2, "mode2", "takes nothing"), (3, "mode3", "other")];
+    let told = [(1, "mode1", "no new payments"), (2, "mode2", "takes nothing"), (3, "mode3", "silent, or another")];
     let seen = told.iter().filter(|t| columns.iter().any(|c| c.mode.min(3) == t.0));
     heading(out, MODE.0, "Mode of the server", &seen.map(|t| (t.1, t.2)).collect::<Vec<_>>());
     let w = WIDTH / columns.len() as f64;

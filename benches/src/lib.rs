@@ -2,12 +2,11 @@
 //! of them and holds the answers against the goals.
 #![forbid(unsafe_code)]
 
-mod machine;
 mod rate;
 mod restart;
 mod tables;
 
-pub use machine::{command, commit, machine};
 pub use rate::{Rates, Shape, per_second, rates, us};
 pub use restart::{Beside, Restarts, restarts};
 pub use tables::{Tables, tables};
+pub use tegata_load::{command_line, commit, machine};

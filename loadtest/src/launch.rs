@@ -1,10 +1,11 @@
 //! A server as a separate process: this very program, started again under a hidden sub-command that calls the same
 //! entry as `tegata serve`.
 
+use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use tegata_server::Config;
 
 /// The hidden sub-command that serves.
@@ -82,16 +83,29 @@ impl ServerProcess {
         Some(line.trim().split(' ').next()?.parse::<u64>().ok()? << 10)
     }
 
+    /// Sends it a signal.
+    pub fn signal(&self, signal: Signal) -> io::Result<()> {
+        let id = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw).ok_or(io::ErrorKind::NotFound)?;
+        Ok(kill_process(id, signal)?)
+    }
+
+    /// The letter of its state in `/proc`: R runs, S sleeps, T is stopped.
+    #[must_use]
+    pub fn state(&self) -> Option<char> {
+        let text = std::fs::read_to_string(format!("/proc/{}/stat", self.child.id())).ok()?;
+        text.rsplit_once(") ")?.1.chars().next()
+    }
+
     /// kill -9, and waits until it is gone.
-    pub fn kill_now(&mut self) -> io::Result<()> {
+    pub fn kill_now(&mut self) -> io::Result<ExitStatus> {
         self.child.kill()?;
-        self.child.wait().map(|_| ())
+        self.child.wait()
     }
 
     /// Ends it in order: its standard input is closed.
-    pub fn stop(mut self) -> io::Result<()> {
+    pub fn stop(mut self) -> io::Result<ExitStatus> {
         drop(self.child.stdin.take());
-        self.child.wait().map(|_| ())
+        self.child.wait()
     }
 }
 
@@ -131,6 +145,8 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
     };
     for setting in settings {
         match setting.split_once('=') {
+            Some(("listen", v)) => config.listen = v.parse().unwrap_or(config.listen),
+            Some(("operate", v)) => config.operate = v.parse().unwrap_or(config.operate),
             Some(("shards", v)) => config.shards = v.parse().unwrap_or(config.shards),
             Some(("io_threads", v)) => config.io_threads = v.parse().unwrap_or(config.io_threads),
             Some(("warm_bytes", v)) => config.warm_bytes = v.parse().unwrap_or(config.warm_bytes),

@@ -40,12 +40,71 @@ pub(crate) fn now() -> Timestamp {
     Timestamp::from_micros(i64::try_from(since.as_micros()).unwrap_or(i64::MAX))
 }
 
-/// Creates the programme, the shops and the coupons, each with `balance`, over the operator's port.
+/// Which programme, shops and coupons a run works on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DataSet {
+    /// The programme's number.
+    pub programme: u32,
+    /// Whose keys.
+    pub namespace: u32,
+    /// Coupons.
+    pub coupons: u32,
+    /// Shops.
+    pub shops: u32,
+    /// Yen on each coupon.
+    pub balance: u64,
+    /// When they expire; zero: never.
+    pub expires_at: Timestamp,
+    /// Ends every id, so that runs against one server do not meet; zeros: no ending.
+    pub tag: [u8; 5],
+}
+
+impl Default for DataSet {
+    fn default() -> Self {
+        Self { programme: 1, namespace: 1, coupons: 1, shops: 1, balance: 1, expires_at: Timestamp::ZERO, tag: [0; 5] }
+    }
+}
+
+impl DataSet {
+    /// The nth coupon's id as bytes.
+    #[must_use]
+    #[inline]
+    pub(crate) fn account_bytes(&self, n: u32) -> [u8; 16] {
+        let mut id = account_bytes(n);
+        id[11..].copy_from_slice(&self.tag);
+        id
+    }
+
+    /// The number of a coupon; nothing for an id that is not of this set.
+    #[must_use]
+    pub(crate) fn coupon(&self, id: &[u8; 16]) -> Option<u32> {
+        let digits = std::str::from_utf8(&id[1..11]).ok()?;
+        digits.parse().ok().filter(|n| *n < self.coupons && self.account_bytes(*n) == *id)
+    }
+
+    /// The nth shop's id.
+    #[must_use]
+    pub(crate) fn shop(&self, n: u32) -> ShopId {
+        let mut id = *shop(n).bytes();
+        id[9..14].copy_from_slice(&self.tag);
+        ShopId::from_bytes(id).unwrap_or_default()
+    }
+}
+
+/// Creates a programme, shops and coupons, each with `balance`, over the operator's port.
 pub fn seed(operate: SocketAddr, coupons: u32, shops: u32, balance: Amount) -> Result<(), LinkError> {
+    let data = DataSet { coupons, shops, balance: balance.get(), ..DataSet::default() };
+    seed_data(operate, &data, &mut |_, _| {})
+}
+
+/// Creates a data set over the operator's port. `progress` is told how much of how much is done.
+pub fn seed_data(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LinkError> {
     let mut link = Link::open(operate, true)?;
     let in_flight = u64::from(link.hello.credits).min(IN_FLIGHT);
-    let programme = ProgrammeId::new(1);
-    let total = 1 + u64::from(shops) + u64::from(coupons);
+    let programme = ProgrammeId::new(data.programme);
+    let shops = u64::from(data.shops);
+    let balance = Amount::new(data.balance).ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
+    let total = 1 + shops + u64::from(data.coupons);
     let (mut sent, mut received) = (0u64, 0u64);
     let mut out = Vec::new();
     let salt = now().micros() as u64;
@@ -54,29 +113,29 @@ pub fn seed(operate: SocketAddr, coupons: u32, shops: u32, balance: Amount) -> R
         while sent < total && sent - received < in_flight {
             let operation = match sent {
                 0 => Operation::Programme(Programme::with_defaults(programme)),
-                n if n <= u64::from(shops) => {
-                    Operation::Shop { shop: shop(n as u32 - 1), programme: ProgrammeId::NONE, name: [0; 48] }
+                n if n <= shops => {
+                    Operation::Shop { shop: data.shop(n as u32 - 1), programme: ProgrammeId::NONE, name: [0; 48] }
                 }
                 _ => Operation::Issue {
                     programme,
                     amount: balance,
-                    expires_at: Timestamp::ZERO,
+                    expires_at: data.expires_at,
                     valid_from: Timestamp::ZERO,
                     stay_end_day: 0,
                     kind: LotKind::Promo,
                 },
             };
-            let id = match operation {
-                Operation::Issue { .. } => account((sent - 1 - u64::from(shops)) as u32),
-                _ => AccountId::NONE,
+            let account = match operation {
+                Operation::Issue { .. } => data.account_bytes((sent - 1 - shops) as u32),
+                _ => [0; 16],
             };
             let random = u128::from(mix(sent, salt)) << 64 | u128::from(mix(salt, sent));
             let header = RequestHeader {
                 request_id: sent,
                 deadline_ms: 30_000,
-                account: *id.bytes(),
+                account,
                 key: *Key::new(now(), random).bytes(),
-                namespace: 1,
+                namespace: data.namespace,
                 ..RequestHeader::default()
             };
             encode_operation(&header, &operation, &mut out);
@@ -91,6 +150,7 @@ pub fn seed(operate: SocketAddr, coupons: u32, shops: u32, balance: Amount) -> R
                 other => return Err(LinkError::Unexpected(Box::new(other))),
             }
         }
+        progress(received, total);
     }
     Ok(())
 }

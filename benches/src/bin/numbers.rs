@@ -3,7 +3,7 @@
 
 use clap::Parser;
 use std::process::ExitCode;
-use tegata_bench::{Rates, Shape, command, commit, machine, per_second, rates, restarts, tables, us};
+use tegata_bench::{Rates, Shape, command_line, commit, machine, per_second, rates, restarts, tables, us};
 use tegata_load::{LinkError, child_main};
 
 #[global_allocator]
@@ -32,7 +32,12 @@ fn main() -> ExitCode {
         return ExitCode::from(code);
     }
     let args = Args::parse();
-    println!("machine  {}\ncommit   {}\ncommand  {}\n", machine(), commit(), command());
+    println!(
+        "machine  {}\ncommit   {}\ncommand  {}\n",
+        machine(),
+        commit(),
+        command_line("cargo run --release -p tegata-bench --bin numbers --")
+    );
     match measure(&args) {
         Ok(missed) => {
             println!("\n{missed} goals missed");

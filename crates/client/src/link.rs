@@ -2,7 +2,11 @@
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
 use tegata_wire::{self as wire, Answer, AnswerBody, FrameError, Hello, Scan};
+
+/// How long a server may take to greet.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// What can go wrong on a link.
 #[derive(Debug)]
@@ -50,10 +54,16 @@ pub struct Link {
 }
 
 impl Link {
-    /// Connects and greets.
+    /// Connects and greets; gives up after [`PATIENCE`].
     pub fn open(addr: SocketAddr, operator: bool) -> Result<Self, LinkError> {
-        let stream = TcpStream::connect(addr)?;
+        Self::open_within(addr, operator, PATIENCE)
+    }
+
+    /// Connects and greets; gives up when either takes longer than `patience`.
+    pub fn open_within(addr: SocketAddr, operator: bool, patience: Duration) -> Result<Self, LinkError> {
+        let stream = TcpStream::connect_timeout(&addr, patience)?;
         stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(patience))?;
         let mut link = Self { stream, buffer: Vec::new(), start: 0, hello: wire::HelloAnswer::default() };
         let mut out = Vec::new();
         let version = u16::from(wire::VERSION);
@@ -64,6 +74,7 @@ impl Link {
             AnswerBody::Hello(hello) => link.hello = hello,
             other => return Err(LinkError::Unexpected(Box::new(other))),
         }
+        link.stream.set_read_timeout(None)?;
         Ok(link)
     }
 

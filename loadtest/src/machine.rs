@@ -31,14 +31,9 @@ pub fn commit() -> String {
     }
 }
 
-/// The command line that was run.
+/// The command line that was run, as somebody would type it who has the program as `program`.
 #[must_use]
-pub fn command() -> String {
-    let mut args = std::env::args();
-    let program = args.next().unwrap_or_default();
-    let name = std::path::Path::new(&program).file_name().map(|n| n.to_string_lossy().into_owned()).unwrap_or_default();
-    let rest: Vec<String> = args.collect();
-    format!("cargo run --release -p tegata-bench --bin {name} -- {}", rest.join(" "))
-        .trim_end_matches(" -- ")
-        .to_owned()
+pub fn command_line(program: &str) -> String {
+    let args: Vec<String> = std::env::args().skip(1).collect();
+    format!("{program} {}", args.join(" ")).trim_end_matches(" -- ").trim_end().to_owned()
 }

@@ -1,0 +1,210 @@
+//! What goes wrong, done for real to the server that the harness started; each fault proves that it happened.
+
+use crate::launch::{CHILD_SERVE, ServerProcess};
+use crate::proxy::{Lie, Proxy};
+use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::summary::FaultReport;
+use rand::rngs::SmallRng;
+use rand::{RngExt, SeedableRng};
+use rustix::process::Signal;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+/// How often it is looked whether a fault is due, or a process has stopped.
+const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How long a process may take to stop after SIGSTOP.
+const STOPS_WITHIN: Duration = Duration::from_secs(1);
+
+/// The faults of a scenario, each at its instant, in ms, in order.
+#[must_use]
+pub fn timeline(s: &Scenario) -> Vec<(u64, Fault)> {
+    let mut random = SmallRng::seed_from_u64(s.seed ^ 0xFA17);
+    let mut all = Vec::new();
+    for f in &s.fault {
+        let latest = f.until_ms.unwrap_or(f.at_ms).max(f.at_ms);
+        // One in each equal part of the time between, so that they do not fall on each other.
+        let part = (latest - f.at_ms) / f.count as u64;
+        for i in 0..f.count as u64 {
+            let within = if part == 0 { 0 } else { random.random_range(0..part) };
+            all.push((f.at_ms + i * part + within, *f));
+        }
+    }
+    all.sort_by_key(|(at, _)| *at);
+    all
+}
+
+/// The server under test, which is started again on the same data and the same ports.
+#[derive(Debug)]
+pub struct Stage {
+    process: Option<ServerProcess>,
+    proxy: Option<Proxy>,
+    data: PathBuf,
+    settings: Vec<String>,
+    /// Where gateways connect.
+    pub addr: SocketAddr,
+    /// Where operators connect.
+    pub operate: SocketAddr,
+    /// The longest start after a fault.
+    pub slowest_start_ms: u64,
+}
+
+impl Stage {
+    /// Starts a server on a fresh data folder.
+    pub fn start(data: &Path, settings: &[String]) -> io::Result<Self> {
+        let process = ServerProcess::start(CHILD_SERVE, data, settings)?;
+        let (addr, operate) = (process.addr, process.operate);
+        let mut settings = settings.to_vec();
+        settings.extend([format!("listen={addr}"), format!("operate={operate}")]);
+        let (process, proxy) = (Some(process), None);
+        Ok(Self { process, proxy, data: data.to_owned(), settings, addr, operate, slowest_start_ms: 0 })
+    }
+
+    fn start_again(&mut self) -> io::Result<u64> {
+        let began = Instant::now();
+        self.process = Some(ServerProcess::start(CHILD_SERVE, &self.data, &self.settings)?);
+        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.slowest_start_ms = self.slowest_start_ms.max(ms);
+        Ok(ms)
+    }
+
+    /// Does one fault from beginning to end. Says what showed that it happened, or why it did not.
+    fn suffer(&mut self, f: &Fault) -> Result<String, String> {
+        let text = |e: io::Error| e.to_string();
+        let lasts = Duration::from_millis(f.for_ms);
+        match f.kind {
+            FaultKind::Kill => {
+                let mut process = self.process.take().ok_or("there is no server to kill")?;
+                let status = process.kill_now().map_err(text)?;
+                if status.signal() != Some(Signal::KILL.as_raw()) {
+                    return Err(format!("the server ended otherwise: {status}"));
+                }
+                std::thread::sleep(lasts);
+                let ms = self.start_again().map_err(text)?;
+                Ok(format!("ended by SIGKILL, ready again after {ms} ms"))
+            }
+            FaultKind::Restart => {
+                let process = self.process.take().ok_or("there is no server to restart")?;
+                let status = process.stop().map_err(text)?;
+                if !status.success() {
+                    return Err(format!("the server did not end in order: {status}"));
+                }
+                std::thread::sleep(lasts);
+                let ms = self.start_again().map_err(text)?;
+                Ok(format!("ended in order, ready again after {ms} ms"))
+            }
+            FaultKind::Cut => match self.proxy()?.cut() {
+                0 => Err("there was no connection to cut".to_owned()),
+                n => Ok(format!("{n} connections cut")),
+            },
+            FaultKind::HalfOpen => {
+                let proxy = self.proxy()?;
+                proxy.fall_silent(true);
+                std::thread::sleep(lasts);
+                proxy.fall_silent(false);
+                let (bytes, _) = proxy.lost();
+                // A frame may have been swallowed in part: what follows it would be read as something else.
+                proxy.cut();
+                if bytes > 0 { Ok(format!("{bytes} bytes swallowed")) } else { Err("nothing was swallowed".to_owned()) }
+            }
+            FaultKind::DropAnswers => {
+                let proxy = self.proxy()?;
+                proxy.drop_answers(true);
+                std::thread::sleep(lasts);
+                proxy.drop_answers(false);
+                let (_, bytes) = proxy.lost();
+                proxy.cut();
+                if bytes > 0 {
+                    Ok(format!("{bytes} bytes of answers lost"))
+                } else {
+                    Err("no answer was lost".to_owned())
+                }
+            }
+            FaultKind::Stop => {
+                let process = self.process.as_ref().ok_or("there is no server to stop")?;
+                process.signal(Signal::STOP).map_err(text)?;
+                let began = Instant::now();
+                while process.state() != Some('T') && began.elapsed() < STOPS_WITHIN {
+                    std::thread::sleep(LOOK_EVERY);
+                }
+                let stopped = process.state() == Some('T');
+                std::thread::sleep(lasts.saturating_sub(began.elapsed()));
+                process.signal(Signal::CONT).map_err(text)?;
+                if stopped {
+                    Ok(format!("state T for {} ms", began.elapsed().as_millis()))
+                } else {
+                    Err("the server never was in state T".to_owned())
+                }
+            }
+        }
+    }
+
+    fn proxy(&self) -> Result<&Proxy, String> {
+        self.proxy.as_ref().ok_or_else(|| "there is no proxy".to_owned())
+    }
+
+    /// Puts a proxy between clients and server, with a liar in it or without.
+    pub fn put_proxy(&mut self, lie: Option<Box<Lie>>) -> io::Result<()> {
+        let proxy = Proxy::start(self.addr, lie)?;
+        self.addr = proxy.addr;
+        self.proxy = Some(proxy);
+        Ok(())
+    }
+
+    /// Does every fault at its time, until `over`.
+    pub fn conduct(&mut self, timeline: &[(u64, Fault)], begin: Instant, over: &AtomicBool) -> Vec<FaultReport> {
+        let since = || u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let mut reports = Vec::new();
+        for (at_ms, f) in timeline {
+            while since() < *at_ms && !over.load(Ordering::Relaxed) {
+                std::thread::sleep(LOOK_EVERY);
+            }
+            let mut report = FaultReport { kind: f.kind.name().to_owned(), at_ms: *at_ms, ..FaultReport::default() };
+            if over.load(Ordering::Relaxed) {
+                report.proof = "the load was over before".to_owned();
+            } else {
+                report.at_ms = since();
+                match self.suffer(f) {
+                    Ok(proof) => (report.fired, report.proof) = (true, proof),
+                    Err(why) => report.proof = why,
+                }
+                report.until_ms = Some(since());
+            }
+            reports.push(report);
+        }
+        reports
+    }
+
+    /// Ends the server in order.
+    pub fn end(self) -> io::Result<()> {
+        match self.process.map(ServerProcess::stop) {
+            Some(Ok(status)) if !status.success() => Err(io::Error::other(format!("the server ended with {status}"))),
+            Some(Err(e)) => Err(e),
+            _ => Ok(()),
+        }
+    }
+
+    /// Its data folder.
+    #[must_use]
+    pub fn data(&self) -> &Path {
+        &self.data
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_gives_the_same_instants_spread_over_the_time_between() {
+        let s = crate::scenario::load("kill-under-load").expect("a scenario");
+        let t = timeline(&s);
+        assert_eq!(t, timeline(&s));
+        assert_eq!(t.len(), 5);
+        assert!(t.windows(2).all(|w| w[0].0 < w[1].0));
+        assert!(t.iter().all(|(at, _)| (5_000..55_000).contains(at)));
+    }
+}

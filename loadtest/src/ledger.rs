@@ -1,0 +1,79 @@
+//! What the server holds, read over the operator's port: its decisions in log order, its digest and sums; and what an
+//! independent replay of its journal gives.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+use tegata_client::{Link, LinkError};
+use tegata_journal::{read_log, read_store};
+use tegata_wire::{
+    AnswerBody, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS, RequestHeader, ServerBody,
+    encode_history, encode_request,
+};
+
+/// How long a server may take to greet.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Every decision from `from` on, in log order. Returns the position up to which that is all.
+pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEntry)) -> Result<u64, LinkError> {
+    let mut link = Link::open(operate, true)?;
+    let mut out = Vec::new();
+    encode_history(&RequestHeader::default(), &HistoryQuery { from, ..HistoryQuery::default() }, &mut out);
+    link.send(&out)?;
+    loop {
+        let answer = link.receive()?;
+        match answer.body {
+            AnswerBody::History(body) => {
+                body.entries.iter().for_each(&mut *each);
+                if answer.header.flags & tegata_wire::FLAG_MORE == 0 {
+                    return Ok(body.up_to);
+                }
+            }
+            other => return Err(LinkError::Unexpected(Box::new(other))),
+        }
+    }
+}
+
+fn ask(operate: SocketAddr, kind: u8, patience: Duration) -> Result<AnswerBody, LinkError> {
+    let mut link = Link::open_within(operate, true, patience)?;
+    let mut out = Vec::new();
+    encode_request(&RequestHeader { kind, ..RequestHeader::default() }, &mut out);
+    link.send(&out)?;
+    Ok(link.receive()?.body)
+}
+
+/// The server's digest and sums, and as of which position.
+pub fn digest(operate: SocketAddr) -> Result<DigestBody, LinkError> {
+    match ask(operate, KIND_DIGEST, PATIENCE)? {
+        AnswerBody::Digest(d) => Ok(d),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
+}
+
+/// How the server is.
+pub fn status(operate: SocketAddr) -> Result<ServerBody, LinkError> {
+    status_within(operate, PATIENCE)
+}
+
+/// How the server is, if it greets within `patience`.
+pub fn status_within(operate: SocketAddr, patience: Duration) -> Result<ServerBody, LinkError> {
+    match ask(operate, KIND_SERVER_STATUS, patience)? {
+        AnswerBody::Server(s) => Ok(s),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
+}
+
+/// The digest that a replay of the journal in `data` gives at a position. The server may run meanwhile.
+pub fn replayed_digest(data: &Path, up_to: u64) -> Result<u128, String> {
+    let text = |e: &dyn core::fmt::Display| format!("the journal does not replay: {e}");
+    let (store, shards, _) = read_store(data).map_err(|e| text(&e))?;
+    let (mut replay, behind) = tegata_server::oldest_state(data, &store, shards).map_err(|e| text(&e))?;
+    read_log(data, behind, Some(up_to), &mut |b| {
+        replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
+    })
+    .map_err(|e| text(&e))?;
+    if replay.engine().applied().get() != up_to {
+        return Err(format!("the journal ends at position {}, before {up_to}", replay.engine().applied().get()));
+    }
+    Ok(replay.engine().digest())
+}

@@ -1,0 +1,98 @@
+//! What the programme's office does during a run: it extends the cohort whose coupons expire, by plan and apply, and
+//! afterwards it is looked at every coupon whether it was.
+
+use crate::seed::{DataSet, now};
+use std::net::SocketAddr;
+use std::time::Duration;
+use tegata_client::{Link, LinkError};
+use tegata_model::{AccountId, Approval, Extension, Key, Operation, Position, ProgrammeId, Timestamp};
+use tegata_wire::{AnswerBody, KIND_BALANCE, RequestHeader, encode_operation, encode_plan, encode_request};
+
+/// Before a server that is not there is asked again.
+const AGAIN: Duration = Duration::from_millis(100);
+/// The rule's id; a run makes one.
+const RULE: u32 = 1;
+
+fn name<const N: usize>(text: &str) -> [u8; N] {
+    let mut b = [0; N];
+    b[..text.len()].copy_from_slice(text.as_bytes());
+    b
+}
+
+/// Extends every coupon that expires at `from` until `to`. Asks again, under the same key, until there is an answer or
+/// `gives_up` says so. Returns how many lots the plan covered.
+pub fn extend(
+    operate: SocketAddr,
+    data: &DataSet,
+    from: Timestamp,
+    to: Timestamp,
+    gives_up: &dyn Fn() -> bool,
+) -> Result<u64, String> {
+    let extension = Extension {
+        rule: RULE.max(data.programme),
+        programme: ProgrammeId::new(data.programme),
+        expiry_from: from,
+        expiry_before: Timestamp::from_micros(from.micros() + 1),
+        expires_at: to,
+        as_of: Position::ZERO,
+        include_expired: true,
+    };
+    let key = Key::new(now(), u128::from(to.micros() as u64) << 64 | u128::from(from.micros() as u64));
+    loop {
+        match once(operate, data, extension, key) {
+            Ok(count) => return Ok(count),
+            Err(LinkError::Unexpected(answer)) => return Err(format!("the extension was refused: {answer:?}")),
+            Err(e) if gives_up() => return Err(e.to_string()),
+            Err(_) => std::thread::sleep(AGAIN),
+        }
+    }
+}
+
+fn once(operate: SocketAddr, data: &DataSet, extension: Extension, key: Key) -> Result<u64, LinkError> {
+    let mut link = Link::open(operate, true)?;
+    let approval =
+        Approval { maker: name("sato"), approver: name("suzuki"), reason: name("outage"), incident: 224, plan: 0 };
+    let mut out = Vec::new();
+    let header = RequestHeader { namespace: data.namespace, deadline_ms: 30_000, ..RequestHeader::default() };
+    encode_plan(&header, &Operation::Extend { extension, approval }, &mut out);
+    link.send(&out)?;
+    let plan = match link.receive()?.body {
+        AnswerBody::Plan(plan) if plan.code == 0 => plan,
+        other => return Err(LinkError::Unexpected(Box::new(other))),
+    };
+    out.clear();
+    let extension = Extension { as_of: Position::new(plan.position), ..extension };
+    let header = RequestHeader { key: *key.bytes(), account: *AccountId::NONE.bytes(), ..header };
+    let approval = Approval { plan: plan.digest, ..approval };
+    encode_operation(&header, &Operation::Extend { extension, approval }, &mut out);
+    link.send(&out)?;
+    match link.receive()?.body {
+        AnswerBody::Decision(d) if d.code == 0 => Ok(plan.count),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
+}
+
+/// How many coupons have value that expires at `at`.
+pub fn coupons_until(operate: SocketAddr, data: &DataSet, at: Timestamp) -> Result<u64, LinkError> {
+    let mut link = Link::open(operate, true)?;
+    let credits = link.hello.credits.max(1);
+    let (mut found, mut next) = (0, 0);
+    let mut out = Vec::new();
+    while next < data.coupons {
+        let some = credits.min(data.coupons - next);
+        for n in next..next + some {
+            let account = data.account_bytes(n);
+            encode_request(&RequestHeader { kind: KIND_BALANCE, account, ..RequestHeader::default() }, &mut out);
+        }
+        link.send(&out)?;
+        out.clear();
+        for _ in 0..some {
+            match link.receive()?.body {
+                AnswerBody::Balance(b) => found += u64::from(b.lots.iter().any(|l| l.expires_at == at.micros())),
+                other => return Err(LinkError::Unexpected(Box::new(other))),
+            }
+        }
+        next += some;
+    }
+    Ok(found)
+}

@@ -1,0 +1,267 @@
+//! The join: what every client was told against what the ledger holds, key by key.
+//!
+//! Memory is an attempt (48 bytes), what was said to it (24) and how often it was executed (1), and for each coupon its
+//! balance: 10 million attempts on 10 million coupons take 0.8 GB. The key says which attempt it is, so that a ledger
+//! entry costs one access to an array.
+
+use crate::attempts::{Attempts, Keys, Said, What};
+use crate::seed::DataSet;
+use crate::summary::Reconciliation;
+use tegata_wire::{FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry};
+
+const KIND_DEBIT: u16 = 4;
+const KIND_REVERSAL: u16 = 10;
+/// The code of a key that was fenced before it was decided.
+const FENCED: u16 = 153;
+/// How many findings are told one by one.
+const FINDINGS_MAX: usize = 20;
+
+/// What was said to an attempt in the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Told {
+    /// Nothing definite.
+    #[default]
+    Nothing,
+    /// Executed.
+    Approved,
+    /// Decided against, suspected, rejected, refused or fenced: not executed.
+    Not,
+}
+
+fn told(code: u16) -> Told {
+    match code {
+        0..=9 => Told::Approved,
+        // The key stands for something else: the decision that stands is not of this attempt.
+        140..=149 | 152 => Told::Nothing,
+        _ => Told::Not,
+    }
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Answer {
+    told: Told,
+    differs: bool,
+    code: u16,
+    position: u64,
+    amount: u64,
+    hash: u64,
+}
+
+/// The join, while it is made: answers first, then what was resolved, then the ledger in log order.
+#[derive(Debug)]
+pub struct Join<'a> {
+    attempts: &'a Attempts,
+    keys: Keys,
+    data: DataSet,
+    answers: Vec<Answer>,
+    executed: Vec<u8>,
+    balances: Vec<i64>,
+    found: Reconciliation,
+    /// Executed debits and reversals, in yen.
+    spent: u128,
+    returned: u128,
+    /// Sentences about the first violations.
+    findings: Vec<String>,
+}
+
+impl<'a> Join<'a> {
+    /// Of these attempts on this data.
+    #[must_use]
+    pub fn new(attempts: &'a Attempts, keys: Keys, data: &DataSet) -> Self {
+        let n = usize::try_from(attempts.count()).unwrap_or(0);
+        Self {
+            attempts,
+            keys,
+            data: *data,
+            answers: vec![Answer::default(); n],
+            executed: vec![0; n],
+            balances: vec![i64::try_from(data.balance).unwrap_or(i64::MAX); data.coupons as usize],
+            found: Reconciliation { attempts: attempts.count(), ..Reconciliation::default() },
+            spent: 0,
+            returned: 0,
+            findings: Vec::new(),
+        }
+    }
+
+    fn finding(&mut self, text: impl FnOnce() -> String) {
+        if self.findings.len() < FINDINGS_MAX {
+            self.findings.push(text());
+        }
+    }
+
+    /// An answer that a client got, in the order in which it got them.
+    pub fn said(&mut self, s: &Said) {
+        let Some(place) = self.attempts.place(s.number) else { return };
+        let now = Answer {
+            told: told(s.code),
+            differs: false,
+            code: s.code,
+            position: s.position,
+            amount: s.amount,
+            hash: s.hash,
+        };
+        let before = self.answers[place];
+        if now.told == Told::Nothing {
+            return;
+        }
+        // What was decided is the same for ever. What was rejected may be decided later; what was approved stays.
+        let decided = |code: u16| code < 100;
+        let differs = match before.told {
+            Told::Nothing => false,
+            _ if decided(before.code) && decided(s.code) => before.hash != s.hash,
+            Told::Approved => now.told != Told::Approved,
+            Told::Not => now.told == Told::Approved,
+        };
+        if differs && !before.differs {
+            self.answers[place].differs = true;
+            self.found.differs += 1;
+            self.finding(|| format!("DIFFERS: {} was told code {}, then {}", name(s.number), before.code, s.code));
+        }
+        if before.told == Told::Nothing {
+            self.answers[place] = now;
+        }
+    }
+
+    /// Numbers of attempts to which nothing definite was said.
+    pub fn unknown(&self) -> Vec<u64> {
+        let nothing =
+            |(n, _): &(u64, _)| self.attempts.place(*n).is_some_and(|p| self.answers[p].told == Told::Nothing);
+        self.attempts.iter().filter(nothing).map(|(n, _)| n).collect()
+    }
+
+    /// The next decision of the ledger.
+    pub fn decision(&mut self, e: &HistoryEntry) {
+        // A request that met its own decision is in the log twice and decided once.
+        let again = e.flags & (FLAG_REPLAYED | FLAG_REFUSED) != 0;
+        if again || e.namespace != self.data.namespace || !matches!(e.kind, KIND_DEBIT | KIND_REVERSAL) {
+            return;
+        }
+        let number = self.keys.number(&e.key);
+        let Some((a, place)) = self.attempts.get(number).filter(|a| a.key == e.key).zip(self.attempts.place(number))
+        else {
+            self.found.orphan += 1;
+            return self.finding(|| format!("ORPHAN: position {} has a key that nobody sent", e.position));
+        };
+        let reversal = a.what == What::Reversal;
+        if e.code > 9 {
+            // Decided against: whoever was told that it was approved finds no execution in the end.
+            return;
+        }
+        let (answer, at) = (self.answers[place], e.position);
+        self.executed[place] = self.executed[place].saturating_add(1);
+        if self.executed[place] > 1 {
+            self.found.double += u64::from(self.executed[place] == 2);
+            self.finding(|| format!("DOUBLE: {} was taken again at position {at}", name(number)));
+        }
+        if answer.told == Told::Not {
+            self.found.ghost += 1;
+            self.finding(|| {
+                format!("GHOST: {} was told code {}, and position {at} took it", name(number), answer.code)
+            });
+        }
+        let asked = reversal || e.amount == a.amount || e.code == 1;
+        let right = asked
+            && e.account == self.data.account_bytes(a.coupon)
+            && reversal == (e.kind == KIND_REVERSAL)
+            && (reversal || e.shop == *self.data.shop(a.shop).bytes());
+        let as_told = answer.told != Told::Approved || (answer.amount, answer.position) == (e.amount, e.position);
+        if self.executed[place] == 1 && !(right && as_told) {
+            self.found.wrong += 1;
+            self.finding(|| {
+                format!(
+                    "WRONG: {} asked {} yen and was told {} at position {}; the ledger has {} at {at}",
+                    name(number),
+                    a.amount,
+                    answer.amount,
+                    answer.position,
+                    e.amount
+                )
+            });
+        }
+        let yen = i64::try_from(e.amount).unwrap_or(i64::MAX);
+        let Some(coupon) = self.data.coupon(&e.account) else { return };
+        let balance = &mut self.balances[coupon as usize];
+        if reversal {
+            self.returned += u128::from(e.amount);
+            *balance = balance.saturating_add(yen);
+        } else {
+            self.spent += u128::from(e.amount);
+            let before = *balance;
+            *balance = balance.saturating_sub(yen);
+            if before >= 0 && *balance < 0 {
+                self.found.negative += 1;
+                let below = *balance;
+                self.finding(|| format!("NEGATIVE: coupon {coupon} is at {below} yen after position {at}"));
+            }
+        }
+    }
+
+    /// The whole ledger was seen.
+    #[must_use]
+    pub fn finish(mut self) -> Found {
+        let mut counts = Counts::default();
+        for (number, a) in self.attempts.iter() {
+            let Some(place) = self.attempts.place(number) else { continue };
+            let answer = self.answers[place];
+            match answer.told {
+                Told::Nothing => self.found.unresolved += 1,
+                Told::Approved if self.executed[place] == 0 => {
+                    self.found.lost += 1;
+                    self.finding(|| format!("LOST: {} was approved and is not in the ledger", name(number)));
+                }
+                _ => {}
+            }
+            if a.what == What::Reversal {
+                continue;
+            }
+            *match answer.code {
+                0..=9 if answer.told == Told::Approved => &mut counts.approved,
+                10..=99 => &mut counts.declined,
+                100 => &mut counts.suspected,
+                FENCED => &mut counts.fenced,
+                _ => &mut counts.rejected,
+            } += 1;
+        }
+        Found {
+            reconciliation: self.found,
+            counts,
+            spent: self.spent,
+            returned: self.returned,
+            findings: self.findings,
+        }
+    }
+}
+
+fn name(number: u64) -> String {
+    format!("attempt {}", number & ((1 << 48) - 1))
+}
+
+/// Payments by what was said in the end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Executed.
+    pub approved: u64,
+    /// Decided against.
+    pub declined: u64,
+    /// Suspected duplicates.
+    pub suspected: u64,
+    /// Fenced.
+    pub fenced: u64,
+    /// Rejected, refused, or not known.
+    pub rejected: u64,
+}
+
+/// What the join found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// Violations, counted.
+    pub reconciliation: Reconciliation,
+    /// Payments by what was said.
+    pub counts: Counts,
+    /// Yen of all executed debits.
+    pub spent: u128,
+    /// Yen of all executed reversals.
+    pub returned: u128,
+    /// The first violations, a sentence each.
+    pub findings: Vec<String>,
+}

@@ -1,0 +1,449 @@
+//! Scenarios: what is offered, to what data, with which tills, with which faults, and what must hold at the end.
+//! `docs/load.md` explains every name.
+
+use serde::{Deserialize, Serialize};
+use std::path::Path;
+
+/// The scenarios that the program carries in itself, by name.
+const NAMED: [(&str, &str); 9] = [
+    ("peak", include_str!("../scenarios/peak.toml")),
+    ("button-mash", include_str!("../scenarios/button-mash.toml")),
+    ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
+    ("kill-under-load", include_str!("../scenarios/kill-under-load.toml")),
+    ("expiry-midnight", include_str!("../scenarios/expiry-midnight.toml")),
+    ("hot-station-kiosk", include_str!("../scenarios/hot-station-kiosk.toml")),
+    ("incident-0224", include_str!("../scenarios/incident-0224.toml")),
+    ("overload-10x", include_str!("../scenarios/overload-10x.toml")),
+    ("soak", include_str!("../scenarios/soak.toml")),
+];
+
+/// A scenario, as its file says.
+#[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// What it is for, in one sentence.
+    pub about: String,
+    /// Seed of everything random.
+    #[serde(default = "seed")]
+    pub seed: u64,
+    /// Connections of the gateway.
+    #[serde(default = "connections")]
+    pub connections: usize,
+    /// Most requests in flight on each; never more than the server's credits.
+    #[serde(default = "depth")]
+    pub depth: usize,
+    /// Threads of the generator.
+    #[serde(default = "one")]
+    pub threads: usize,
+    /// What is offered, one phase after the other.
+    pub phase: Vec<Phase>,
+    /// What is there before.
+    #[serde(default)]
+    pub data: Data,
+    /// How tills behave.
+    #[serde(default)]
+    pub till: Till,
+    /// The server that the harness starts.
+    #[serde(default)]
+    pub server: Server,
+    /// What goes wrong, and when.
+    #[serde(default)]
+    pub fault: Vec<Fault>,
+    /// What the office does about coupons that expire.
+    pub extend: Option<Extend>,
+    /// What must hold besides exactly-once.
+    #[serde(default)]
+    pub slo: Slo,
+}
+
+/// Load over some time.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Phase {
+    /// How long, in s.
+    pub seconds: f64,
+    /// Payments a second, at its beginning.
+    pub rate: f64,
+    /// Payments a second at its end; the rate in between is a straight line. Default: as at the beginning.
+    pub to: Option<f64>,
+    /// How payments follow each other.
+    #[serde(default)]
+    pub arrivals: Arrivals,
+}
+
+/// How payments follow each other.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Arrivals {
+    /// Independently of each other, as customers come.
+    #[default]
+    Poisson,
+    /// At equal distances.
+    Constant,
+}
+
+/// The data set.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Data {
+    /// Coupons.
+    pub coupons: u32,
+    /// Yen on each.
+    pub balance: u64,
+    /// Shops.
+    pub shops: u32,
+    /// Exponent of a Zipf distribution over the coupons; 0: uniform.
+    pub coupon_zipf: f64,
+    /// Share of the payments that go to the hot shops, 0 to 1.
+    pub hot_share: f64,
+    /// How many shops are hot.
+    pub hot_shops: u32,
+    /// When all coupons expire, in ms from the beginning of the load; 0: never.
+    pub expires_ms: u64,
+}
+
+impl Default for Data {
+    fn default() -> Self {
+        Self {
+            coupons: 1_000_000,
+            balance: 100_000_000,
+            shops: 500,
+            coupon_zipf: 0.0,
+            hot_share: 0.0,
+            hot_shops: 1,
+            expires_ms: 0,
+        }
+    }
+}
+
+/// An extension of every coupon, by plan and apply.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extend {
+    /// When it is made, in ms from the beginning of the load.
+    pub at_ms: u64,
+    /// By how long, in ms.
+    pub by_ms: u64,
+}
+
+/// How tills behave when an answer is late or does not come. Shares are of payments, 0 to 1.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Till {
+    /// How long the customer waits, in ms.
+    pub deadline_ms: u32,
+    /// No answer for so long: the same key again, in ms; 0: never.
+    pub repeat_after_ms: u32,
+    /// Share that press Pay again although it was answered: the same key.
+    pub press_again: f64,
+    /// Share of broken tills, which pay again under a new key when the deadline passes.
+    pub new_key: f64,
+    /// Share that fence the key when the deadline passes and take cash when it is fenced.
+    pub cash: f64,
+    /// Share of answers that the gateway drops.
+    pub drop_answers: f64,
+    /// Share of approved debits that are reversed at once.
+    pub reverse: f64,
+}
+
+impl Default for Till {
+    fn default() -> Self {
+        let (deadline_ms, repeat_after_ms) = (8_000, 1_000);
+        Self {
+            deadline_ms,
+            repeat_after_ms,
+            press_again: 0.0,
+            new_key: 0.0,
+            cash: 0.0,
+            drop_answers: 0.0,
+            reverse: 0.0,
+        }
+    }
+}
+
+/// The server that the harness starts.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Server {
+    /// Memory that it has ready before, in bytes.
+    pub warm_bytes: u64,
+    /// Bytes of log after which it takes a snapshot; 0: never.
+    pub snapshot_bytes: u64,
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { warm_bytes: 1_500_000_000, snapshot_bytes: 0 }
+    }
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Fault {
+    /// What.
+    pub kind: FaultKind,
+    /// When, in ms from the beginning of the load; with `until_ms` and `count`, the earliest instant.
+    pub at_ms: u64,
+    /// How long it lasts, in ms: how long the process is stopped, or down.
+    #[serde(default)]
+    pub for_ms: u64,
+    /// How often, at seeded instants between `at_ms` and `until_ms`.
+    #[serde(default = "one")]
+    pub count: usize,
+    /// The latest instant, in ms.
+    pub until_ms: Option<u64>,
+}
+
+/// What can go wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum FaultKind {
+    /// kill -9, then a new start on the same data.
+    Kill,
+    /// SIGSTOP, then SIGCONT.
+    Stop,
+    /// An orderly end, then a new start.
+    Restart,
+    /// Every connection is cut.
+    Cut,
+    /// Connections stay open, and nothing passes in either direction.
+    HalfOpen,
+    /// Requests arrive, answers do not.
+    DropAnswers,
+}
+
+impl FaultKind {
+    /// As the file says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Kill => "kill",
+            Self::Stop => "stop",
+            Self::Restart => "restart",
+            Self::Cut => "cut",
+            Self::HalfOpen => "half-open",
+            Self::DropAnswers => "drop-answers",
+        }
+    }
+
+    /// True for what happens between clients and server.
+    #[must_use]
+    pub fn is_on_the_way(self) -> bool {
+        matches!(self, Self::Cut | Self::HalfOpen | Self::DropAnswers)
+    }
+}
+
+/// What must hold. A bound that is not given is not asked.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Slo {
+    /// Largest p99 of the response time, in ms.
+    pub p99_ms: Option<f64>,
+    /// Smallest share of payments that are answered within their deadline, 0 to 1.
+    pub answered_in_deadline: Option<f64>,
+    /// Longest start after a kill, in ms.
+    pub ready_ms: Option<f64>,
+}
+
+fn seed() -> u64 {
+    20_230_224
+}
+
+fn connections() -> usize {
+    64
+}
+
+fn depth() -> usize {
+    64
+}
+
+fn one() -> usize {
+    1
+}
+
+/// What is wrong with a scenario.
+#[derive(Debug, PartialEq, Eq)]
+pub struct ScenarioError(String);
+
+impl core::fmt::Display for ScenarioError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for ScenarioError {}
+
+/// Names and first sentences of the scenarios that need no file.
+#[must_use]
+pub fn named() -> Vec<(&'static str, String)> {
+    NAMED.iter().filter_map(|(name, text)| Some((*name, parse(name, text).ok()?.about))).collect()
+}
+
+/// The scenario of this name, or else of this file.
+pub fn load(name: &str) -> Result<Scenario, ScenarioError> {
+    if let Some((_, text)) = NAMED.iter().find(|(n, _)| *n == name) {
+        return parse(name, text);
+    }
+    match std::fs::read_to_string(name) {
+        Ok(text) => parse(name, &text),
+        Err(_) if !Path::new(name).exists() => {
+            let known: Vec<&str> = NAMED.iter().map(|(n, _)| *n).collect();
+            let meant = meant(name, &known);
+            Err(ScenarioError(format!("{name}: no such scenario and no such file{meant}; known: {}", known.join(", "))))
+        }
+        Err(e) => Err(ScenarioError(format!("{name}: {e}"))),
+    }
+}
+
+fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
+    let scenario: Scenario = toml::from_str(text).map_err(|e| {
+        let line = e.span().map_or(1, |s| text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1);
+        // What is known stands in the message, in backticks.
+        let words: Vec<&str> = e.message().split('`').skip(1).step_by(2).collect();
+        let meant = match words.split_first() {
+            Some((strange, known)) if e.message().starts_with("unknown") => meant(strange, known),
+            _ => String::new(),
+        };
+        ScenarioError(format!("{file}:{line}: {}{meant}", e.message()))
+    })?;
+    scenario.check().map_err(|what| ScenarioError(format!("{file}: {what}")))?;
+    Ok(scenario)
+}
+
+/// The most like of the known names, if one is.
+fn meant(strange: &str, known: &[&str]) -> String {
+    let like = known.iter().map(|k| (strsim::levenshtein(strange, k), k)).min();
+    match like {
+        Some((distance, name)) if distance <= (strange.len() / 3).max(1) => format!("; did you mean `{name}`?"),
+        _ => String::new(),
+    }
+}
+
+impl Scenario {
+    /// How long the load lasts, in s.
+    #[must_use]
+    pub fn seconds(&self) -> f64 {
+        self.phase.iter().map(|p| p.seconds).sum()
+    }
+
+    /// The same load in another time: phases and faults are stretched alike.
+    pub fn stretch_to(&mut self, seconds: f64) {
+        let by = seconds / self.seconds();
+        self.phase.iter_mut().for_each(|p| p.seconds *= by);
+        for f in &mut self.fault {
+            f.at_ms = (f.at_ms as f64 * by) as u64;
+            f.until_ms = f.until_ms.map(|ms| (ms as f64 * by) as u64);
+        }
+        self.data.expires_ms = (self.data.expires_ms as f64 * by) as u64;
+        if let Some(extend) = &mut self.extend {
+            extend.at_ms = (extend.at_ms as f64 * by) as u64;
+        }
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let share = |name: &str, v: f64| {
+            if (0.0..=1.0).contains(&v) { Ok(()) } else { Err(format!("{name} is a share from 0 to 1, not {v}")) }
+        };
+        let between = |name: &str, v: usize, max: usize| {
+            if (1..=max).contains(&v) { Ok(()) } else { Err(format!("{name} is from 1 to {max}, not {v}")) }
+        };
+        if self.phase.is_empty() {
+            return Err("there is no [[phase]]: nothing is offered".to_owned());
+        }
+        for (i, p) in self.phase.iter().enumerate() {
+            let rates = [Some(p.rate), p.to].into_iter().flatten();
+            if !(p.seconds > 0.0 && p.seconds <= 86_400.0) {
+                return Err(format!("phase {}: seconds is over 0 and at most 86,400, not {}", i + 1, p.seconds));
+            }
+            // Above this the generator's own clock is too coarse to say when a payment was due.
+            if let Some(rate) = { rates }.find(|r| !(1.0..=20_000_000.0).contains(r)) {
+                return Err(format!("phase {}: a rate is from 1 to 20,000,000 a second, not {rate}", i + 1));
+            }
+        }
+        let t = &self.till;
+        for (name, v) in [
+            ("till.press_again", t.press_again),
+            ("till.new_key", t.new_key),
+            ("till.cash", t.cash),
+            ("till.drop_answers", t.drop_answers),
+            ("till.reverse", t.reverse),
+            ("data.hot_share", self.data.hot_share),
+        ] {
+            share(name, v)?;
+        }
+        if t.new_key + t.cash > 1.0 {
+            return Err("till.new_key and till.cash are shares of the same payments: at most 1 together".to_owned());
+        }
+        between("connections", self.connections, 10_000)?;
+        between("depth", self.depth, 65_536)?;
+        between("threads", self.threads, 64)?;
+        between("data.coupons", self.data.coupons as usize, 100_000_000)?;
+        between("data.shops", self.data.shops as usize, 60_000)?;
+        between("data.hot_shops", self.data.hot_shops as usize, self.data.shops as usize)?;
+        between("till.deadline_ms", t.deadline_ms as usize, 30_000)?;
+        if !(0.0..=10.0).contains(&self.data.coupon_zipf) {
+            return Err(format!("data.coupon_zipf is from 0 to 10, not {}", self.data.coupon_zipf));
+        }
+        let end = (self.seconds() * 1_000.0) as u64;
+        match self.extend {
+            Some(_) if self.data.expires_ms == 0 => return Err("extend: no coupon expires; set data.expires_ms".into()),
+            Some(e) if e.at_ms > end => return Err(format!("extend comes after the load, which ends at {end} ms")),
+            _ => {}
+        }
+        match self.fault.iter().find(|f| f.at_ms.max(f.until_ms.unwrap_or(0)) > end) {
+            Some(f) => Err(format!("a fault at {} ms comes after the load, which ends at {end} ms", f.at_ms)),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_named_scenario_is_valid_and_says_what_it_is_for() {
+        for (name, text) in NAMED {
+            let s = parse(name, text).unwrap_or_else(|e| panic!("{e}"));
+            assert!(s.about.ends_with('.'), "{name}: a sentence");
+        }
+        assert_eq!(named().len(), NAMED.len());
+    }
+
+    #[test]
+    fn an_unknown_name_is_told_with_line_and_the_one_that_was_meant() {
+        let text = "about = \"x\"\n[[phase]]\nseconds = 1\nrat = 5\n";
+        let e = parse("a.toml", text).expect_err("unknown").to_string();
+        assert!(e.starts_with("a.toml:4: unknown field `rat`"), "{e}");
+        assert!(e.ends_with("did you mean `rate`?"), "{e}");
+        let e = load("peek").expect_err("unknown").to_string();
+        assert!(e.contains("did you mean `peak`?"), "{e}");
+    }
+
+    #[test]
+    fn what_cannot_be_is_refused_with_its_name() {
+        for (text, says) in [
+            ("about = \"x\"\nphase = []", "no [[phase]]"),
+            ("about = \"x\"\n[[phase]]\nseconds = 1\nrate = 0.1", "a rate is from 1"),
+            ("about = \"x\"\n[[phase]]\nseconds = 0\nrate = 5", "seconds is over 0"),
+            ("about = \"x\"\n[[phase]]\nseconds = 1\nrate = 5\n[till]\ncash = 1.5", "till.cash"),
+            (
+                "about = \"x\"\n[[phase]]\nseconds = 1\nrate = 5\n[[fault]]\nkind = \"kill\"\nat_ms = 2000",
+                "after the load",
+            ),
+        ] {
+            let e = parse("a.toml", text).expect_err("refused").to_string();
+            assert!(e.contains(says), "{e}");
+        }
+    }
+
+    #[test]
+    fn a_stretched_scenario_has_its_faults_at_the_same_places() {
+        let mut s = load("kill-under-load").expect("a scenario");
+        let before = s.fault[0].at_ms as f64 / s.seconds();
+        s.stretch_to(12.0);
+        assert!((s.seconds() - 12.0).abs() < 1e-6);
+        assert!((s.fault[0].at_ms as f64 / s.seconds() - before).abs() < 1.0);
+    }
+}

@@ -1,0 +1,216 @@
+//! What a run found: the content of `summary.json`, from which verdict, report and comparison are made.
+
+use serde::{Deserialize, Serialize};
+
+/// Version of `summary.json`: it goes up when a field changes its meaning or goes; fields are added without it.
+pub const SCHEMA: u32 = 1;
+
+/// The mode of a server that does not say how it is: it is down, or stopped.
+pub const MODE_SILENT: u64 = 255;
+
+/// What the run is worth.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "UPPERCASE")]
+pub enum Verdict {
+    /// Everything holds.
+    Pass,
+    /// A goal was missed, or exactly-once, conservation or the digest was violated.
+    Fail,
+    /// The run measured something else than it says: nothing is to be concluded from it.
+    #[default]
+    Invalid,
+}
+
+impl core::fmt::Display for Verdict {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.write_str(match self {
+            Self::Pass => "PASS",
+            Self::Fail => "FAIL",
+            Self::Invalid => "INVALID",
+        })
+    }
+}
+
+/// What the join of the clients' journal with the server's ledger found. All but `attempts` are violations.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reconciliation {
+    /// Keys that were sent at least once.
+    pub attempts: u64,
+    /// Approved to the client, and not in the ledger.
+    pub lost: u64,
+    /// Taken more than once under one key.
+    pub double: u64,
+    /// Declined, refused, fenced or suspected to the client, and taken all the same.
+    pub ghost: u64,
+    /// In the ledger under a key that nobody sent.
+    pub orphan: u64,
+    /// Taken with another amount, at another coupon or at another shop than was asked and answered.
+    pub wrong: u64,
+    /// A coupon was below zero at some position.
+    pub negative: u64,
+    /// One key was given two different decisions.
+    pub differs: u64,
+    /// Keys whose outcome is still not known after everything was asked again.
+    pub unresolved: u64,
+}
+
+impl Reconciliation {
+    /// True when exactly-once holds for every attempt.
+    #[must_use]
+    pub fn holds(&self) -> bool {
+        let Self { lost, double, ghost, orphan, wrong, negative, differs, unresolved, .. } = *self;
+        [lost, double, ghost, orphan, wrong, negative, differs, unresolved].iter().all(|n| *n == 0)
+    }
+}
+
+/// A fault of the timeline.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct FaultReport {
+    /// kill, stop, restart, …
+    pub kind: String,
+    /// When it was due, in ms from the beginning of the run.
+    pub at_ms: u64,
+    /// When it was over (the server ready again, the proxy open again), in ms; nothing where it has no end.
+    pub until_ms: Option<u64>,
+    /// True when it was seen to have happened.
+    pub fired: bool,
+    /// What showed it.
+    pub proof: String,
+}
+
+/// A goal of the scenario.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct SloReport {
+    /// As the scenario names it: `p99_ms`, `answered_in_deadline`, …
+    pub name: String,
+    /// The bound, in the unit of the name.
+    pub goal: f64,
+    /// What was measured, in the same unit.
+    pub measured: f64,
+    /// Whether the bound is kept.
+    pub met: bool,
+}
+
+/// Points of a latency distribution, in µs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Latency {
+    /// Median.
+    pub p50_us: f64,
+    /// 99 of 100.
+    pub p99_us: f64,
+    /// 999 of 1,000.
+    pub p999_us: f64,
+    /// The largest.
+    pub max_us: f64,
+}
+
+/// Where and of what it was measured.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Environment {
+    /// Processor, count, memory, kernel.
+    pub machine: String,
+    /// Commit of the checkout, if there is one.
+    pub commit: String,
+    /// The command line.
+    pub command: String,
+    /// The server's version and how it flushes, as it says itself.
+    pub server: String,
+}
+
+/// The content of `summary.json`. Counts are of attempts (one key each) unless it says otherwise.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// [`SCHEMA`].
+    pub schema: u32,
+    /// What the run is worth.
+    pub verdict: Verdict,
+    /// The exit code of the program.
+    pub exit_code: u8,
+    /// Why it is not PASS, a sentence each; empty for PASS.
+    pub why: Vec<String>,
+    /// Name of the scenario.
+    pub scenario: String,
+    /// Seed of everything random.
+    pub seed: u64,
+    /// Beginning, RFC 3339 UTC.
+    pub started_at: String,
+    /// Length of the load without preparation and reconciliation, in s.
+    pub seconds: f64,
+    /// True when it was interrupted: partial results.
+    pub interrupted: bool,
+    /// Frames that were sent, repeats included.
+    pub sends: u64,
+    /// Executed in full or in part.
+    pub approved: u64,
+    /// Decided against.
+    pub declined: u64,
+    /// Suspected duplicates.
+    pub suspected: u64,
+    /// Definitely not executed: rejected, refused, fenced.
+    pub rejected: u64,
+    /// Had no answer by their deadline and were resolved afterwards by status and fence.
+    pub resolved: u64,
+    /// Sent again under the same key.
+    pub repeated: u64,
+    /// What the join found.
+    #[serde(flatten)]
+    pub reconciliation: Reconciliation,
+    /// Whether every programme's sums are conserved.
+    pub conserved: bool,
+    /// Whether an independent replay of the journal gives the server's digest; nothing where the journal is elsewhere.
+    pub digest_equal: Option<bool>,
+    /// Payments that were due, per second.
+    pub offered_per_second: f64,
+    /// Payments that were sent, per second.
+    pub achieved_per_second: f64,
+    /// Payments that were decided within their deadline, per second.
+    pub goodput_per_second: f64,
+    /// Share of payments with an early and definite answer within their deadline, 0 to 1.
+    pub answered_in_deadline: f64,
+    /// From when a payment was due to its first definite answer.
+    #[serde(flatten)]
+    pub response: Latency,
+    /// From a send to its answer.
+    pub service: Latency,
+    /// Share of payments that were sent more than 10 ms late by the generator's own fault, 0 to 1.
+    pub generator_late: f64,
+    /// Processor time of the generator's threads as a share of what they were entitled to, 0 to 1.
+    pub generator_cpu: f64,
+    /// How long the reconciliation took, in s.
+    pub reconciled_in_s: f64,
+    /// The timeline's faults.
+    pub faults: Vec<FaultReport>,
+    /// The scenario's goals.
+    pub slos: Vec<SloReport>,
+    /// Where it was measured.
+    pub environment: Environment,
+}
+
+/// One second of the run: a line of `timeline.csv`.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub struct Second {
+    /// From the beginning of the run.
+    pub second: u32,
+    /// Payments that were due.
+    pub offered: u64,
+    /// Payments that were sent for the first time.
+    pub sent: u64,
+    /// Answers by what they say.
+    pub approved: u64,
+    /// Declined.
+    pub declined: u64,
+    /// Suspected duplicates.
+    pub suspected: u64,
+    /// Definitely not executed.
+    pub rejected: u64,
+    /// Deadlines that passed without an answer.
+    pub unanswered: u64,
+    /// Median of the response times of answers in this second, µs.
+    pub p50_us: f64,
+    /// 99 of 100.
+    pub p99_us: f64,
+    /// The largest.
+    pub max_us: f64,
+    /// The server's mode, as its status says it: 0 normal; [`MODE_SILENT`]: it said nothing.
+    pub mode: u64,
+}

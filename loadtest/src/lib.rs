@@ -5,8 +5,10 @@
 mod echo;
 mod generator;
 mod launch;
+mod numbers;
 pub mod percentiles;
 mod purchases;
+pub mod report;
 mod seed;
 mod summary;
 pub mod timeline;

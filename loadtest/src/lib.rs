@@ -2,6 +2,7 @@
 //! pre-encoded frames, and says what came back. The harness and the benchmarks are thin programs over it.
 #![forbid(unsafe_code)]
 
+pub mod compare;
 mod echo;
 mod generator;
 mod launch;

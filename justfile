@@ -11,3 +11,5 @@ shuttle:
     cargo shuttle
 bench:
     cargo run --release -p tegata-bench --bin numbers
+peers:
+    loadtest/peers/run

@@ -13,3 +13,5 @@ bench:
     cargo run --release -p tegata-bench --bin numbers
 load scenario="peak":
     cargo run --release -p tegata-load -- run --scenario {{scenario}}
+peers:
+    loadtest/peers/run

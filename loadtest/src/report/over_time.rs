@@ -139,8 +139,12 @@ fn latency(out: &mut String, columns: &[Column], goal: Option<f64>) {
                 continue;
             };
             let x = LEFT + (n as f64 + 0.5) * w;
-            // A point of no length is drawn as a dot by its round ends.
-            let _ = if down { write!(d, "L{x:.1} {at:.1}") } else { write!(d, "M{x:.1} {at:.1}h0") };
+            // A line begins with half of its column, so that a second that stands alone is seen.
+            let _ = if down {
+                write!(d, "L{x:.1} {at:.1}")
+            } else {
+                write!(d, "M{:.1} {at:.1}h{:.1}", x - w / 4.0, w / 2.0)
+            };
             down = true;
         }
         let _ = write!(out, "<path class=\"line {class}\" d=\"{d}\"/>");
@@ -170,7 +174,7 @@ fn outcomes(out: &mut String, columns: &[Column]) {
     heading(out, OUTCOMES.0, "Outcomes per second", &legend);
     let w = WIDTH / columns.len() as f64;
     // Wide columns stand apart; narrow ones overlap by a hair, so that no light shines through between them.
-    let (inset, drawn) = if w > 8.0 { (w * 0.06, w * 0.88) } else { (0.0, w + 0.2) };
+    let (inset, drawn) = if w > 8.0 { (1.0, w - 2.0) } else { (0.0, w + 0.2) };
     let mut paths: [String; 5] = Default::default();
     let mut offered = String::new();
     for (n, c) in columns.iter().enumerate() {

@@ -602,10 +602,16 @@ impl<'a> Driver<'a> {
         let c = &mut self.connections[i];
         let Some(stream) = &mut c.stream else { return Ok(()) };
         match stream.read(&mut c.input[c.filled..]) {
-            Ok(0) => return Ok(self.lose(i)),
-            Ok(n) => c.filled += n,
-            Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Ok(self.dirty.push(i)),
-            Err(_) => return Ok(self.lose(i)),
+            Ok(n @ 1..) => c.filled += n,
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                // The event was room for more output.
+                self.dirty.push(i);
+                return Ok(());
+            }
+            Ok(_) | Err(_) => {
+                self.lose(i);
+                return Ok(());
+            }
         }
         let mut input = std::mem::take(&mut c.input);
         let filled = c.filled;

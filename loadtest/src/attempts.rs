@@ -93,7 +93,7 @@ impl Attempt {
         Self {
             key: *b.first_chunk().expect("16 of 48"),
             due: long(b, 16),
-            amount: word & (1 << 48) - 1,
+            amount: word & ((1 << 48) - 1),
             what: match word >> 48 {
                 0 => What::Debit,
                 1 => What::Reversal,
@@ -117,7 +117,7 @@ impl Said {
     fn get(b: &[u8; ANSWER_BYTES]) -> Self {
         let word = long(b, 16);
         let (number, position, hash) = (long(b, 0), long(b, 8), long(b, 24));
-        Self { number, position, amount: word & (1 << 48) - 1, code: (word >> 48) as u16, hash }
+        Self { number, position, amount: word & ((1 << 48) - 1), code: (word >> 48) as u16, hash }
     }
 }
 

@@ -4,7 +4,7 @@
 use crate::rate::{BALANCE, SHOPS, per_second, us};
 use std::path::Path;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tegata_load::{CHILD_SERVE, Link, LinkError, Plan, Purchases, ServerProcess, run, seed};
 use tegata_model::Amount;
 use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE, RequestHeader, encode_request};
@@ -13,6 +13,10 @@ use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE, RequestHeader, encode_request}
 const WINDOW: Duration = Duration::from_secs(5);
 /// How often with and without, in turns.
 const PAIRS: usize = 3;
+/// Longer than one segment takes to be archived.
+const ARCHIVE_QUIET: Duration = Duration::from_secs(3);
+/// How long archiving may take.
+const ARCHIVE_WITHIN: Duration = Duration::from_secs(60);
 /// How often it is looked whether a snapshot is whole.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
@@ -91,8 +95,10 @@ pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<R
     let full_load = per_second(&run(&plan(None, Duration::from_secs(2)), &mut purchases)?);
     let half = Some((full_load / 2.0) as u64);
     let mut pair = || -> Result<Beside, LinkError> {
+        // What the last snapshot made superfluous is being archived.
+        wait_for_archive(&data);
         let without = run(&plan(half, WINDOW), &mut purchases)?;
-        let began = std::time::Instant::now();
+        let began = Instant::now();
         let (beside, took) = thread::scope(|s| {
             let taking = s.spawn(|| take_snapshot(&server, &data).map(|_| began.elapsed()));
             // The window lies wholly inside the snapshot if that takes longer than warm-up and window.
@@ -118,6 +124,23 @@ pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<R
         ratios: pairs.iter().map(Beside::ratio).collect(),
         not_approved: pairs.iter().map(|p| p.not_approved).sum(),
     })
+}
+
+/// Waits until no segment was archived for a while.
+fn wait_for_archive(data: &Path) {
+    let count = || match std::fs::read_dir(data.join("archive")) {
+        Ok(entries) => entries.count(),
+        Err(_) => 0,
+    };
+    let began = Instant::now();
+    let (mut last, mut since) = (count(), Instant::now());
+    while since.elapsed() < ARCHIVE_QUIET && began.elapsed() < ARCHIVE_WITHIN {
+        thread::sleep(LOOK_EVERY);
+        let now = count();
+        if now != last {
+            (last, since) = (now, Instant::now());
+        }
+    }
 }
 
 /// Has a snapshot taken and waits until it is whole; returns the bytes of all snapshots there.

@@ -12,8 +12,8 @@ use crate::blocks::{BlocksReader, BlocksWriter, PAYLOAD_BYTES_MAX, Trailer};
 use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
 use crate::reader::After;
-use crate::scan::{Expected, Place, Start, read_segment, segment_numbers};
-use crate::segments::set_aside;
+use crate::scan::{Expected, Place, Start, read_segment_slowly, segment_numbers};
+use crate::segments::{Pace, set_aside};
 use crate::snapshots::read_snapshot;
 use crate::store::{segment_path, sync_dir};
 use std::path::{Path, PathBuf};
@@ -239,7 +239,8 @@ fn first_position(segment: &Path) -> std::io::Result<Option<u64>> {
 
 fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<Start, OpenError> {
     let file = segment_path(dir, number);
-    let bytes = read_segment(dir, store, number)?;
+    let mut pace = Pace::start();
+    let bytes = read_segment_slowly(dir, store, number, &mut || pace.rest())?;
     let target = path(dir, number);
     let write = |e| OpenError::io("archiving to", &target)(e);
     if !folder(dir).exists() {
@@ -259,6 +260,7 @@ fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<S
         if raw.len() >= CHUNK_BYTES {
             out.block(&pack(&raw)).map_err(write)?;
             raw.clear();
+            pace.rest();
         }
     }
     if !raw.is_empty() {
@@ -276,7 +278,10 @@ fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<S
     out.finish(&trailer).map_err(write)?;
     // What was written is what will be read: only then may the segment go.
     let mut reader = BlocksReader::open(&target, MAGIC, store)?;
-    let again = read::<OpenError>(&mut reader, store, before, &mut |_, _| Ok(()))?;
+    let again = read::<OpenError>(&mut reader, store, before, &mut |_, _| {
+        pace.rest();
+        Ok(())
+    })?;
     if again.start(number) != end {
         return Err(reader.damaged(Damage::Chain));
     }

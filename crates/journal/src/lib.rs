@@ -34,7 +34,7 @@ pub use layout::{BATCH_HEADER_BYTES, BLOCK, Damage, MARGIN_BYTES, VERSION};
 pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
-pub use segments::be_modest;
+pub use segments::{be_idle, be_modest};
 pub use snapshots::{
     SnapshotWriter, read_snapshot, remove_drafts, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
 };

@@ -10,7 +10,8 @@
 use crate::error::OpenError;
 use crate::layout::{self, BLOCK, BatchHeader, Beacon, Damage};
 use crate::store::{beacon_path, segment_path, segments_dir};
-use std::io;
+use std::fs::File;
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 /// Where a batch lies.
@@ -72,10 +73,32 @@ pub(crate) fn live_segments(dir: &Path, start: &Start) -> Result<Vec<u32>, OpenE
     Ok(numbers)
 }
 
+/// Bytes that are read at once.
+const READ_BYTES: u64 = 1 << 20;
+
 /// All of a segment, its first block checked.
 pub(crate) fn read_segment(dir: &Path, store: &[u8; 16], number: u32) -> Result<Vec<u8>, OpenError> {
+    read_segment_slowly(dir, store, number, &mut || {})
+}
+
+/// The same in pieces; `rest` is called after each.
+pub(crate) fn read_segment_slowly(
+    dir: &Path,
+    store: &[u8; 16],
+    number: u32,
+    rest: &mut dyn FnMut(),
+) -> Result<Vec<u8>, OpenError> {
     let path = segment_path(dir, number);
-    let bytes = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
+    let mut read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(&path)?;
+        let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut bytes = Vec::with_capacity(length);
+        while Read::by_ref(&mut file).take(READ_BYTES).read_to_end(&mut bytes)? > 0 {
+            rest();
+        }
+        Ok(bytes)
+    };
+    let bytes = read().map_err(OpenError::io("reading", &path))?;
     let corrupt = |damage| OpenError::damaged(&path, 0, 0, damage, 0);
     let (id, n, size) = layout::decode_segment_block(&bytes).map_err(corrupt)?;
     if id != *store || n != number || size != bytes.len() as u64 {

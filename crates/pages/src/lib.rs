@@ -15,7 +15,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::io;
 use std::ptr::null_mut;
 use std::sync::atomic::{AtomicPtr, AtomicUsize, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Blocks of at least so many bytes are aligned and rounded up to whole huge pages.
 const LARGE_BYTES: usize = 1 << 20;
@@ -96,24 +96,31 @@ pub fn keep_warm(bytes: usize) -> io::Result<()> {
     std::thread::Builder::new().name("warm-pages".into()).spawn(move || {
         // SAFETY: setpriority takes numbers only; with 0 it means the calling thread.
         let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };
+        // From then on payments are made: half of the time is theirs.
+        let mut full_once = false;
         loop {
             // Filled up when a quarter is left, so that it seldom competes with whoever uses it all the time.
             let left = STOCK[..wanted].iter().filter(|s| !s.load(Ordering::Relaxed).is_null()).count();
             let due = left <= wanted / 4;
             for slot in STOCK[..wanted].iter().filter(|_| due) {
                 if slot.load(Ordering::Relaxed).is_null() {
+                    let began = Instant::now();
                     let block = fresh(BLOCK);
                     if block.is_null() {
                         break;
                     }
                     // SAFETY: the block is ours and this large.
                     unsafe { block.write_bytes(0, HUGE_BYTES) };
+                    if full_once {
+                        std::thread::sleep(began.elapsed());
+                    }
                     if slot.compare_exchange(null_mut(), block, Ordering::Release, Ordering::Relaxed).is_err() {
                         // SAFETY: allocated by `System` with this layout.
                         unsafe { System.dealloc(block, BLOCK) };
                     }
                 }
             }
+            full_once = true;
             std::thread::sleep(LOOK_EVERY);
         }
     })?;

@@ -13,7 +13,7 @@ use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::JoinHandle;
 use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_journal::{
-    MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, be_modest, drop_archived, dropped_to,
+    MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, be_idle, drop_archived, dropped_to,
     read_snapshot, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
 };
 use tegata_node::Replay;
@@ -156,7 +156,7 @@ impl Taking {
     pub(crate) fn start(b: Beginning) -> std::io::Result<Self> {
         let (pages, pieces) = sync_channel(PAGES_WAITING);
         let write = move || {
-            be_modest();
+            be_idle();
             let written = write(&b, &pieces);
             if let Err(e) = &written {
                 eprintln!("tegata: the snapshot at position {} was not taken: {e}", b.position);

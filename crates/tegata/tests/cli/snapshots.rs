@@ -114,11 +114,17 @@ fn every_way_back_gives_the_same_state() {
     assert_eq!(refused.banner["exit"], 12, "{}", refused.banner);
 }
 
-/// Takes one, and waits until there are `count`.
+/// Takes one, and waits until there are `count`. A snapshot is listed a little before its writer is free again, and
+/// until then the server starts no other: it is asked again.
 fn take(s: &Stage, count: usize) -> Value {
-    let taken = s.done(&["snapshot", "take"]);
-    assert_eq!(taken["started"], true);
     let deadline = Instant::now() + Duration::from_secs(20);
+    let taken = loop {
+        let taken = s.done(&["snapshot", "take"]);
+        if taken["started"] == true {
+            break taken;
+        }
+        assert!(Instant::now() < deadline, "the writer is free when its snapshot is whole");
+    };
     while s.done(&["snapshot", "list"]).as_array().map_or(0, Vec::len) < count {
         assert!(Instant::now() < deadline, "it is listed when it is whole");
     }

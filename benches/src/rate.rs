@@ -4,13 +4,12 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
-use tegata_load::{CHILD_ECHO, CHILD_SERVE, LinkError, Outcome, Plan, Purchases, ServerProcess, run, seed};
-use tegata_model::Amount;
+use tegata_load::{CHILD_ECHO, CHILD_SERVE, DataSet, Debits, LinkError, Outcome, Plan, ServerProcess, run, seed};
 
-/// Shops of the data set.
-pub(crate) const SHOPS: u32 = 500;
-/// Enough for every debit of a run.
-pub(crate) const BALANCE: u64 = 999_999_999;
+/// So many coupons, each with enough for every debit of a run, and 500 shops.
+pub(crate) fn data_set(coupons: u32) -> DataSet {
+    DataSet { coupons, shops: 500, balance: 999_999_999, ..DataSet::default() }
+}
 
 /// What to measure.
 #[derive(Debug, Clone)]
@@ -83,7 +82,8 @@ impl Shape {
 
 /// Measures the echo, then the debits.
 pub fn rates(shape: &Shape) -> Result<Rates, LinkError> {
-    let mut purchases = Purchases::new(shape.coupons, SHOPS, 20_230_224);
+    let data = data_set(shape.coupons);
+    let mut debits = Debits::new(&data, 20_230_224);
     let dir = match &shape.dir {
         Some(d) => tempfile::tempdir_in(d)?,
         None => tempfile::tempdir()?,
@@ -92,25 +92,25 @@ pub fn rates(shape: &Shape) -> Result<Rates, LinkError> {
     if shape.server.is_none() && shape.echo {
         let data = dir.path().join("echo");
         let server = ServerProcess::start(CHILD_ECHO, &data, &[])?;
-        echo = Some(run(&shape.plan(server.addr), &mut purchases)?);
+        echo = Some(run(&shape.plan(server.addr), &mut debits)?);
         server.stop()?;
         std::fs::remove_dir_all(data)?;
     }
     if let Some(addr) = shape.server {
-        return Ok(Rates { debits: run(&shape.plan(addr), &mut purchases)?, echo, server_cpu: 0.0 });
+        return Ok(Rates { debits: run(&shape.plan(addr), &mut debits)?, echo, server_cpu: 0.0 });
     }
     let mut settings = vec![format!("shards={}", shape.shards), format!("warm_bytes={}", shape.warm_bytes)];
     settings.extend(shape.io_threads.map(|n| format!("io_threads={n}")));
     let server = ServerProcess::start(CHILD_SERVE, &dir.path().join("data"), &settings)?;
-    seed(server.operate, shape.coupons, SHOPS, Amount::new(BALANCE).expect("in range"))?;
+    seed(server.operate, &data, &mut |_, _| {})?;
     let before = server.cpu_seconds();
-    let debits = run(&shape.plan(server.addr), &mut purchases)?;
+    let paid = run(&shape.plan(server.addr), &mut debits)?;
     let server_cpu = match (before, server.cpu_seconds()) {
         (Some(a), Some(b)) => ((b.0 + b.1) - (a.0 + a.1)) / (shape.seconds + shape.warm_up) as f64,
         _ => 0.0,
     };
     server.stop()?;
-    Ok(Rates { debits, echo, server_cpu })
+    Ok(Rates { debits: paid, echo, server_cpu })
 }
 
 /// Approved answers a second.

@@ -1,12 +1,11 @@
 //! How long a server with many coupons takes to come back, from its log and from a snapshot, and what payments feel
 //! while a snapshot is written. Real processes, real files.
 
-use crate::rate::{BALANCE, SHOPS, per_second, us};
+use crate::rate::{data_set, per_second, us};
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
-use tegata_load::{CHILD_SERVE, Link, LinkError, Plan, Purchases, ServerProcess, run, seed};
-use tegata_model::Amount;
+use tegata_load::{CHILD_SERVE, Debits, Link, LinkError, Plan, ServerProcess, run, seed};
 use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE, RequestHeader, encode_request};
 
 /// How long payments are watched, with a snapshot and without.
@@ -72,7 +71,7 @@ pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<R
         ServerProcess::start(CHILD_SERVE, &data, &["snapshot_bytes=0".to_owned(), format!("warm_bytes={warm}")])
     };
     let server = start(warm_bytes)?;
-    seed(server.operate, coupons, SHOPS, Amount::new(BALANCE).expect("in range"))?;
+    seed(server.operate, &data_set(coupons), &mut |_, _| {})?;
     server.stop()?;
     // From here on as after a failure: no memory is touched before.
     let server = start(0)?;
@@ -83,7 +82,7 @@ pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<R
     let snapshot_ms = server.ready_ms;
     assert!(server.snapshot > 0, "the start came from the snapshot");
 
-    let mut purchases = Purchases::new(coupons, SHOPS, 20_230_224);
+    let mut debits = Debits::new(&data_set(coupons), 20_230_224);
     let plan = |rate, window| Plan {
         addr: server.addr,
         connections: 64,
@@ -92,17 +91,17 @@ pub fn restarts(coupons: u32, warm_bytes: usize, dir: Option<&Path>) -> Result<R
         warm_up: Duration::from_secs(1),
         window,
     };
-    let full_load = per_second(&run(&plan(None, Duration::from_secs(2)), &mut purchases)?);
+    let full_load = per_second(&run(&plan(None, Duration::from_secs(2)), &mut debits)?);
     let half = Some((full_load / 2.0) as u64);
     let mut pair = || -> Result<Beside, LinkError> {
         // What the last snapshot made superfluous is being archived.
         wait_for_archive(&data);
-        let without = run(&plan(half, WINDOW), &mut purchases)?;
+        let without = run(&plan(half, WINDOW), &mut debits)?;
         let began = Instant::now();
         let (beside, took) = thread::scope(|s| {
             let taking = s.spawn(|| take_snapshot(&server, &data).map(|_| began.elapsed()));
             // The window lies wholly inside the snapshot if that takes longer than warm-up and window.
-            let beside = run(&plan(half, WINDOW), &mut purchases);
+            let beside = run(&plan(half, WINDOW), &mut debits);
             (beside, taking.join().expect("no panic"))
         });
         let (beside, snapshot_took) = (beside?, took?);

@@ -37,11 +37,25 @@ impl Schedule {
         s
     }
 
-    /// When the next payment is due; nothing after the last phase.
+    /// When the next payment is due, if it is by `at`; in a closed loop it always is.
     #[must_use]
     #[inline]
-    pub fn due(&self) -> Option<u64> {
-        (self.phase < self.phases.len()).then_some(self.next as u64)
+    pub fn due(&mut self, at: u64) -> Option<u64> {
+        loop {
+            let p = self.phases.get(self.phase)?;
+            let at_f = at as f64;
+            match p.arrivals {
+                Arrivals::Closed if at_f >= self.began + p.seconds * NANOS => self.next_phase(1.0),
+                Arrivals::Closed => return (at_f >= self.began).then_some(at),
+                _ => return (self.next as u64 <= at).then_some(self.next as u64),
+            }
+        }
+    }
+
+    /// Nothing is due any more.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase >= self.phases.len()
     }
 
     /// Goes on to the payment after it.
@@ -59,15 +73,21 @@ impl Schedule {
         let distances = match p.arrivals {
             Arrivals::Constant => constant,
             Arrivals::Poisson => Exp1.sample(&mut self.random),
+            Arrivals::Closed => return,
         };
         self.next += distances * NANOS / rate;
         if self.next >= self.began + length {
-            self.began += length;
-            self.phase += 1;
-            self.next = self.began;
-            // What is left of the distance belongs to another rate: the next phase begins with its own.
-            self.advance(constant);
+            self.next_phase(constant);
         }
+    }
+
+    /// What is left of a distance belongs to another rate: the next phase begins with its own.
+    fn next_phase(&mut self, constant: f64) {
+        let Some(p) = self.phases.get(self.phase) else { return };
+        self.began += p.seconds * NANOS;
+        self.phase += 1;
+        self.next = self.began;
+        self.advance(constant);
     }
 }
 
@@ -83,7 +103,7 @@ mod tests {
         let of = |t| {
             let mut s = Schedule::new(phases, threads, t, 7);
             let mut all = Vec::new();
-            while let Some(due) = s.due() {
+            while let Some(due) = s.due(u64::MAX) {
                 all.push(due);
                 s.advance_one();
             }
@@ -114,6 +134,23 @@ mod tests {
         let due = all(&step, 1);
         assert_eq!(due.iter().filter(|d| **d < 1_000_000_000).count(), 1_000);
         assert!((19_990..=20_000).contains(&due.iter().filter(|d| **d >= 1_000_000_000).count()));
+    }
+
+    #[test]
+    fn a_closed_loop_has_always_one_more_for_as_long_as_it_lasts() {
+        let open = |rate| phase(1.0, rate, None, Arrivals::Constant);
+        let mut s = Schedule::new(&[open(1.0), phase(1.0, 0.0, None, Arrivals::Closed), open(2.0)], 1, 0, 7);
+        assert_eq!(s.due(0), Some(0));
+        s.advance_one();
+        assert_eq!(s.due(999_999_999), None, "the open phase had its one");
+        for at in [1_000_000_000, 1_000_000_000, 1_999_999_999] {
+            assert_eq!(s.due(at), Some(at));
+            s.advance_one();
+        }
+        assert_eq!((s.due(2_000_000_001), s.is_over()), (None, false));
+        assert_eq!(s.due(3_000_000_000), Some(2_500_000_000));
+        s.advance_one();
+        assert!(s.is_over());
     }
 
     #[test]

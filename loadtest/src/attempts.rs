@@ -8,8 +8,9 @@ use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
 use tegata_model::{Key, Timestamp};
+use tegata_wire::DecisionBody;
 
-/// Bytes of an attempt: `[16] key | u64 due ns | u48 yen | u8 kind | u8 zero | u64 of | u32 coupon | u32 shop`.
+/// Bytes of an attempt: `[16] key | u64 due ns | u48 yen | u8 kind | u8 zero | u64 of | u32 account | u32 shop`.
 const ATTEMPT_BYTES: usize = 48;
 /// Bytes of an answer: `u64 number | u64 position | u48 yen | u16 code | u64 hash of the decision`.
 const ANSWER_BYTES: usize = 32;
@@ -42,6 +43,39 @@ pub enum What {
     Reversal = 1,
     /// A debit under a new key for what `of` asked: a broken till.
     DebitAgain = 2,
+    /// Value of a paper coupon moves into a wallet.
+    Charge = 3,
+    /// A wallet is topped up.
+    Load = 4,
+    /// Value is reserved.
+    Hold = 5,
+    /// What the hold `of` reserved is taken.
+    Capture = 6,
+    /// The hold `of` is cancelled.
+    Void = 7,
+    /// Part of the debit `of` is given back.
+    Refund = 8,
+}
+
+impl What {
+    const ALL: [Self; 9] = [
+        Self::Debit,
+        Self::Reversal,
+        Self::DebitAgain,
+        Self::Charge,
+        Self::Load,
+        Self::Hold,
+        Self::Capture,
+        Self::Void,
+        Self::Refund,
+    ];
+
+    /// True for what a customer came for; false for what follows from it, which nobody waits for.
+    #[must_use]
+    #[inline]
+    pub fn is_wanted(self) -> bool {
+        matches!(self, Self::Debit | Self::DebitAgain | Self::Charge | Self::Load | Self::Hold)
+    }
 }
 
 /// One key and what is asked under it.
@@ -57,9 +91,9 @@ pub struct Attempt {
     pub what: What,
     /// The attempt that it speaks of, its number + 1; 0: none.
     pub of: u64,
-    /// The coupon.
-    pub coupon: u32,
-    /// The shop.
+    /// The account: paper coupons first, then wallets.
+    pub account: u32,
+    /// The shop; of a charge, the wallet.
     pub shop: u32,
 }
 
@@ -84,7 +118,7 @@ impl Attempt {
         out.extend_from_slice(&self.due.to_le_bytes());
         out.extend_from_slice(&(self.amount | (self.what as u64) << 48).to_le_bytes());
         out.extend_from_slice(&self.of.to_le_bytes());
-        out.extend_from_slice(&self.coupon.to_le_bytes());
+        out.extend_from_slice(&self.account.to_le_bytes());
         out.extend_from_slice(&self.shop.to_le_bytes());
     }
 
@@ -94,19 +128,24 @@ impl Attempt {
             key: *b.first_chunk().expect("16 of 48"),
             due: long(b, 16),
             amount: word & ((1 << 48) - 1),
-            what: match word >> 48 {
-                0 => What::Debit,
-                1 => What::Reversal,
-                _ => What::DebitAgain,
-            },
+            what: What::ALL.get((word >> 48) as usize).copied().unwrap_or_default(),
             of: long(b, 32),
-            coupon: long(b, 40) as u32,
+            account: long(b, 40) as u32,
             shop: (long(b, 40) >> 32) as u32,
         }
     }
 }
 
 impl Said {
+    /// That attempt `number` was told this.
+    #[must_use]
+    pub fn of(number: u64, d: &DecisionBody) -> Self {
+        // What a decision says for ever.
+        let for_ever = DecisionBody { state: 0, retry_after_ms: 0, ..*d };
+        let hash = u64::from(crc32c::crc32c(&for_ever.encode())) | u64::from(d.code) << 32;
+        Self { number, position: d.position, amount: d.amount, code: d.code, hash }
+    }
+
     fn put(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(&self.number.to_le_bytes());
         out.extend_from_slice(&self.position.to_le_bytes());
@@ -189,6 +228,15 @@ impl Journal {
     #[must_use]
     pub fn next_number(&self) -> u64 {
         self.first + self.count
+    }
+
+    /// The number of the attempt whose lowest bits are `low`: the latest of them.
+    #[must_use]
+    pub fn number(&self, low: u64, bits: u32) -> u64 {
+        let (next, mask) = (self.next_number(), (1 << bits) - 1);
+        let number = next & !mask | low & mask;
+        // What is not there yet is an earlier one.
+        if number < next { number } else { number.saturating_sub(1 << bits) }
     }
 
     /// Adds an attempt. It may be sent after [`Journal::flush`] only.
@@ -323,9 +371,9 @@ mod tests {
             key: [n as u8; 16],
             due: n * 7,
             amount: 999_999_999_999,
-            what: if n == 3 { What::Reversal } else { What::DebitAgain },
+            what: What::ALL[n as usize % 9],
             of: n + 1,
-            coupon: u32::MAX - n as u32,
+            account: u32::MAX - n as u32,
             shop: 9 + n as u32,
         };
         for thread in 0..2 {

@@ -1,5 +1,5 @@
-//! The yardstick: an echo that answers every frame after its bytes are durable in the same journal, on one thread,
-//! with no engine behind it. What Tegata adds to this is what it does.
+//! Yardsticks: an echo that answers every frame after its bytes are durable in the same journal, on one thread, with no
+//! engine behind it: what Tegata adds to this is what it does. And one that answers at once: what a generator can offer.
 
 use rustix::event::epoll;
 use std::collections::VecDeque;
@@ -31,19 +31,28 @@ struct Batch {
     waiting: Vec<(usize, u64)>,
 }
 
-/// Serves until standard input is closed.
+/// Answers what is durable, until standard input is closed.
 pub fn serve_echo(data: &Path) -> io::Result<()> {
     let journal = open(Options::new(data)).map_err(io::Error::other)?;
-    let mut writer = journal.into_writer().map_err(io::Error::other)?;
+    serve(Some(journal.into_writer().map_err(io::Error::other)?))
+}
+
+/// Answers at once, until standard input is closed.
+pub(crate) fn serve_bare_echo() -> io::Result<()> {
+    serve(None)
+}
+
+fn serve(mut writer: Option<Writer>) -> io::Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let poll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
     let add = |fd: &dyn AsFd, n| epoll::add(&poll, fd.as_fd(), epoll::EventData::new_u64(n), epoll::EventFlags::IN);
     add(&listener, LISTENER)?;
     add(&io::stdin(), STDIN)?;
-    match writer.completions() {
-        Some(fd) => add(&fd, JOURNAL)?,
-        None => return Err(io::Error::other("the echo needs io_uring")),
+    match writer.as_ref().map(Writer::completions) {
+        Some(Some(fd)) => add(&fd, JOURNAL)?,
+        Some(None) => return Err(io::Error::other("the echo needs io_uring")),
+        None => {}
     }
     println!("ready addr={0} operate={0}", listener.local_addr()?);
     let mut callers: Vec<Caller> = Vec::new();
@@ -59,7 +68,7 @@ pub fn serve_echo(data: &Path) -> io::Result<()> {
         }
         for event in &events {
             match event.data.u64() {
-                STDIN => return writer.close().map_err(io::Error::other),
+                STDIN => return writer.map_or(Ok(()), |w| w.close().map_err(io::Error::other)),
                 JOURNAL => {}
                 LISTENER => {
                     while let Ok((stream, _)) = listener.accept() {
@@ -72,6 +81,11 @@ pub fn serve_echo(data: &Path) -> io::Result<()> {
                 n => take(&mut callers, n as usize, &mut open, &mut body)?,
             }
         }
+        let Some(writer) = &mut writer else {
+            answer(&mut callers, &Batch { last: 0, waiting: std::mem::take(&mut open) })?;
+            body.clear();
+            continue;
+        };
         let flushed = writer.reap().map_err(io::Error::other)?;
         while in_flight.front().is_some_and(|b| b.last <= flushed) {
             if let Some(batch) = in_flight.pop_front() {
@@ -80,7 +94,7 @@ pub fn serve_echo(data: &Path) -> io::Result<()> {
         }
         let full = body.len() >= SEAL_BYTES && in_flight.len() < IN_FLIGHT_MAX;
         if !open.is_empty() && (in_flight.is_empty() || full) && writer.has_room() {
-            let batch = seal(&mut writer, &mut position, std::mem::take(&mut open), &body)?;
+            let batch = seal(writer, &mut position, std::mem::take(&mut open), &body)?;
             in_flight.push_back(batch);
             body.clear();
         }

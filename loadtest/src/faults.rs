@@ -102,25 +102,27 @@ impl Stage {
             },
             FaultKind::HalfOpen => {
                 let proxy = self.proxy()?;
+                let before = proxy.lost();
                 proxy.fall_silent(true);
                 std::thread::sleep(lasts);
-                proxy.fall_silent(false);
-                let (bytes, _) = proxy.lost();
                 // A frame may have been swallowed in part: what follows it would be read as something else.
                 proxy.cut();
-                if bytes > 0 { Ok(format!("{bytes} bytes swallowed")) } else { Err("nothing was swallowed".to_owned()) }
+                proxy.fall_silent(false);
+                match proxy.lost().swallowed - before.swallowed {
+                    0 => Err("nothing was swallowed".to_owned()),
+                    bytes => Ok(format!("{bytes} bytes swallowed")),
+                }
             }
             FaultKind::DropAnswers => {
                 let proxy = self.proxy()?;
+                let before = proxy.lost();
                 proxy.drop_answers(true);
                 std::thread::sleep(lasts);
-                proxy.drop_answers(false);
-                let (_, bytes) = proxy.lost();
                 proxy.cut();
-                if bytes > 0 {
-                    Ok(format!("{bytes} bytes of answers lost"))
-                } else {
-                    Err("no answer was lost".to_owned())
+                proxy.drop_answers(false);
+                match proxy.lost().dropped - before.dropped {
+                    0 => Err("no answer was lost".to_owned()),
+                    bytes => Ok(format!("{bytes} bytes of answers lost")),
                 }
             }
             FaultKind::Stop => {
@@ -154,10 +156,15 @@ impl Stage {
         Ok(())
     }
 
-    /// Does every fault at its time, until `over`.
-    pub fn conduct(&mut self, timeline: &[(u64, Fault)], begin: Instant, over: &AtomicBool) -> Vec<FaultReport> {
+    /// Does every fault at its time, until `over`, and tells what became of it.
+    pub fn conduct(
+        &mut self,
+        timeline: &[(u64, Fault)],
+        begin: Instant,
+        over: &AtomicBool,
+        tell: &dyn Fn(FaultReport),
+    ) {
         let since = || u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        let mut reports = Vec::new();
         for (at_ms, f) in timeline {
             while since() < *at_ms && !over.load(Ordering::Relaxed) {
                 std::thread::sleep(LOOK_EVERY);
@@ -173,9 +180,8 @@ impl Stage {
                 }
                 report.until_ms = Some(since());
             }
-            reports.push(report);
+            tell(report);
         }
-        reports
     }
 
     /// Ends the server in order.
@@ -206,5 +212,58 @@ mod tests {
         assert_eq!(t.len(), 5);
         assert!(t.windows(2).all(|w| w[0].0 < w[1].0));
         assert!(t.iter().all(|(at, _)| (5_000..55_000).contains(at)));
+    }
+
+    /// A stage whose proxy leads to nobody's server.
+    fn stage() -> Stage {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("bound");
+        std::thread::spawn(move || {
+            for mut s in listener.incoming().flatten() {
+                std::thread::spawn(move || io::copy(&mut s.try_clone().expect("a socket"), &mut s));
+            }
+        });
+        let (data, settings) = (PathBuf::new(), Vec::new());
+        let mut stage = Stage { process: None, proxy: None, data, settings, addr, operate: addr, slowest_start_ms: 0 };
+        stage.put_proxy(None).expect("a proxy");
+        stage
+    }
+
+    #[test]
+    fn a_fault_that_did_not_happen_says_so_although_an_earlier_one_did() {
+        use std::io::{Read, Write};
+        let mut stage = stage();
+        let fault = |kind| Fault { kind, at_ms: 0, for_ms: 50, count: 1, until_ms: None };
+        for kind in [FaultKind::HalfOpen, FaultKind::DropAnswers, FaultKind::Cut] {
+            let over = AtomicBool::new(false);
+            let addr = stage.addr;
+            let happened = std::thread::scope(|scope| {
+                // Somebody who talks all the time, on a new connection when the old one is gone.
+                scope.spawn(|| {
+                    while !over.load(Ordering::Relaxed) {
+                        let mut s = std::net::TcpStream::connect(addr).expect("connected");
+                        s.set_read_timeout(Some(LOOK_EVERY)).expect("set");
+                        while !over.load(Ordering::Relaxed) && s.write_all(b"words").is_ok() {
+                            if s.read(&mut [0; 64]).is_ok_and(|n| n == 0) {
+                                break;
+                            }
+                        }
+                    }
+                });
+                while stage.proxy.as_ref().is_some_and(|p| p.open() == 0) {
+                    std::thread::yield_now();
+                }
+                let happened = stage.suffer(&fault(kind));
+                over.store(true, Ordering::Relaxed);
+                happened
+            });
+            assert!(happened.is_ok(), "{kind:?}: {happened:?}");
+            stage.proxy.as_ref().expect("a proxy").cut();
+            let nothing = stage.suffer(&fault(kind));
+            assert!(nothing.is_err(), "{kind:?}: {nothing:?}");
+        }
+        for kind in [FaultKind::Kill, FaultKind::Stop, FaultKind::Restart] {
+            assert!(stage.suffer(&fault(kind)).is_err(), "there is no server");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::attempts::{Attempt, What};
 use crate::seed::DataSet;
-use tegata_model::{Amount, Key, Operation, Position, Purchase, TerminalId};
+use tegata_model::{Amount, Key, Operation, Position, Purchase, ShopId, TerminalId};
 use tegata_wire::{RequestHeader, encode_operation};
 
 /// Offsets in a request's frame; `docs/protocol.md` has the table.
@@ -21,13 +21,21 @@ mod at {
     pub(super) const AMOUNT: Range<usize> = 96..104;
 }
 
-/// What a send adds to an attempt.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Send {
+/// What one of its frames adds to an attempt.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Stamp {
     pub(crate) request: u64,
     pub(crate) acked: u32,
     pub(crate) deadline_ms: u32,
     pub(crate) age_ms: u32,
+}
+
+/// Holds are captured or voided at once; what comes late must find them alive.
+const HOLD_SECONDS: u32 = 604_800;
+const ONE_YEN: Amount = Amount::new(1).expect("in range");
+
+fn purchase(shop: ShopId, amount: Amount) -> Purchase {
+    Purchase { shop, terminal: TerminalId::NONE, amount, token: Position::ZERO, partial: false }
 }
 
 /// Templates of the frames, and the shops' ids.
@@ -48,35 +56,18 @@ impl Frames {
             out
         };
         Self {
-            debit: template(Operation::Debit(Purchase {
-                shop: data.shop(0),
-                terminal: TerminalId::NONE,
-                amount: Amount::new(1).expect("in range"),
-                token: Position::ZERO,
-                partial: false,
-            })),
+            debit: template(Operation::Debit(purchase(data.shop(0), ONE_YEN))),
             fence: template(Operation::Fence),
             shops: (0..data.shops).map(|n| *data.shop(n).bytes()).collect(),
             data: *data,
         }
     }
 
-    /// Appends the frame of an attempt; `original` is the key of what a reversal speaks of.
+    /// Appends the frame of an attempt; `original` is the key of what it follows from.
     #[inline]
-    pub(crate) fn push(&self, a: &Attempt, s: Send, original: Option<&[u8; 16]>, out: &mut Vec<u8>) {
-        if a.what == What::Reversal {
-            let original = Key::from_bytes(original.copied().unwrap_or_default());
-            let header = RequestHeader {
-                acked: s.acked,
-                request_id: s.request,
-                deadline_ms: s.deadline_ms,
-                age_ms: s.age_ms,
-                account: self.data.account_bytes(a.coupon),
-                key: a.key,
-                namespace: self.data.namespace,
-                ..RequestHeader::default()
-            };
-            return encode_operation(&header, &Operation::Reversal { original, remain: 0 }, out);
+    pub(crate) fn push(&self, a: &Attempt, s: Stamp, original: &[u8; 16], out: &mut Vec<u8>) {
+        if !matches!(a.what, What::Debit | What::DebitAgain) {
+            return self.push_other(a, s, original, out);
         }
         let start = out.len();
         out.extend_from_slice(&self.debit);
@@ -86,8 +77,35 @@ impl Frames {
         self.finish(f, a, s);
     }
 
+    fn push_other(&self, a: &Attempt, s: Stamp, original: &[u8; 16], out: &mut Vec<u8>) {
+        let original = Key::from_bytes(*original);
+        // Offers are in range.
+        let amount = Amount::new(a.amount).unwrap_or(ONE_YEN);
+        let operation = match a.what {
+            What::Debit | What::DebitAgain => Operation::Debit(purchase(self.data.shop(a.shop), amount)),
+            What::Hold => Operation::Hold { purchase: purchase(self.data.shop(a.shop), amount), seconds: HOLD_SECONDS },
+            What::Charge => Operation::Charge { wallet: self.data.account(a.shop), amount: a.amount },
+            What::Load => self.data.load(amount),
+            What::Capture => Operation::Capture { original, amount: a.amount },
+            What::Void => Operation::Void { original },
+            What::Refund => Operation::Refund { original, amount },
+            What::Reversal => Operation::Reversal { original, remain: 0 },
+        };
+        let header = RequestHeader {
+            acked: s.acked,
+            request_id: s.request,
+            deadline_ms: s.deadline_ms,
+            age_ms: s.age_ms,
+            account: self.data.account_bytes(a.account),
+            key: a.key,
+            namespace: self.data.namespace,
+            ..RequestHeader::default()
+        };
+        encode_operation(&header, &operation, out);
+    }
+
     /// Appends a fence of an attempt's key.
-    pub(crate) fn push_fence(&self, a: &Attempt, s: Send, out: &mut Vec<u8>) {
+    pub(crate) fn push_fence(&self, a: &Attempt, s: Stamp, out: &mut Vec<u8>) {
         let start = out.len();
         out.extend_from_slice(&self.fence);
         let f = &mut out[start..];
@@ -95,12 +113,12 @@ impl Frames {
     }
 
     #[inline]
-    fn finish(&self, f: &mut [u8], a: &Attempt, s: Send) {
+    fn finish(&self, f: &mut [u8], a: &Attempt, s: Stamp) {
         f[at::ACKED].copy_from_slice(&s.acked.to_le_bytes());
         f[at::REQUEST].copy_from_slice(&s.request.to_le_bytes());
         f[at::DEADLINE].copy_from_slice(&s.deadline_ms.to_le_bytes());
         f[at::AGE].copy_from_slice(&s.age_ms.to_le_bytes());
-        f[at::ACCOUNT].copy_from_slice(&self.data.account_bytes(a.coupon));
+        f[at::ACCOUNT].copy_from_slice(&self.data.account_bytes(a.account));
         f[at::KEY].copy_from_slice(&a.key);
         let crc = crc32c::crc32c(&f[at::CHECKED..]);
         f[at::CRC].copy_from_slice(&crc.to_le_bytes());
@@ -115,11 +133,10 @@ mod tests {
 
     #[test]
     fn frames_say_what_the_attempt_asks() {
-        let data = DataSet { shops: 10, namespace: 7, ..DataSet::default() };
+        let data = DataSet { coupons: 100, wallets: 10, shops: 10, namespace: 7, ..DataSet::default() };
         let frames = Frames::new(&data);
         let key = *Key::new(Timestamp::from_micros(1_800_000_000_000_000), 5).bytes();
-        let mut a = Attempt { key, amount: 123, coupon: 42, shop: 9, ..Attempt::default() };
-        let send = Send { request: 1 << 50, acked: 3, deadline_ms: 800, age_ms: 20 };
+        let stamp = Stamp { request: 1 << 50, acked: 3, deadline_ms: 800, age_ms: 20 };
         let decoded = |out: &[u8]| {
             assert_eq!(check_crc(out), Ok(()));
             match decode_request(out) {
@@ -132,18 +149,29 @@ mod tests {
                 other => panic!("not a command: {other:?}"),
             }
         };
-        let mut out = Vec::new();
-        frames.push(&a, send, None, &mut out);
-        match decoded(&out) {
-            Operation::Debit(p) => assert_eq!((p.amount.get(), p.shop), (123, data.shop(9))),
-            other => panic!("not a debit: {other:?}"),
+        let amount = Amount::new(123).expect("in range");
+        let (paid, original) = (purchase(data.shop(9), amount), Key::from_bytes([7; 16]));
+        let of = |what, shop| {
+            let mut out = Vec::new();
+            let a = Attempt { key, amount: 123, account: 42, shop, what, ..Attempt::default() };
+            frames.push(&a, stamp, &[7; 16], &mut out);
+            decoded(&out)
+        };
+        for (what, shop, operation) in [
+            (What::Debit, 9, Operation::Debit(paid)),
+            (What::DebitAgain, 9, Operation::Debit(paid)),
+            (What::Charge, 105, Operation::Charge { wallet: data.account(105), amount: 123 }),
+            (What::Load, 9, data.load(amount)),
+            (What::Hold, 9, Operation::Hold { purchase: paid, seconds: HOLD_SECONDS }),
+            (What::Capture, 9, Operation::Capture { original, amount: 123 }),
+            (What::Void, 9, Operation::Void { original }),
+            (What::Refund, 9, Operation::Refund { original, amount }),
+            (What::Reversal, 9, Operation::Reversal { original, remain: 0 }),
+        ] {
+            assert_eq!(of(what, shop), operation, "{what:?}");
         }
-        out.clear();
-        frames.push_fence(&a, send, &mut out);
+        let mut out = Vec::new();
+        frames.push_fence(&Attempt { key, account: 42, ..Attempt::default() }, stamp, &mut out);
         assert_eq!(decoded(&out), Operation::Fence);
-        (a.what, a.of) = (What::Reversal, 1);
-        out.clear();
-        frames.push(&a, send, Some(&[7; 16]), &mut out);
-        assert_eq!(decoded(&out), Operation::Reversal { original: Key::from_bytes([7; 16]), remain: 0 });
     }
 }

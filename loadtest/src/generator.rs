@@ -1,23 +1,26 @@
-//! Load on one thread, over epoll: a closed loop that keeps connections × depth requests in flight, or an open one that
-//! sends at a constant rate whatever comes back. In the open loop latency counts from the instant at which a request was
-//! due, so that a server that stalls cannot hide it by slowing the caller down.
+//! Debits for measurements, on one thread, without a clients' journal: a closed loop that keeps connections × depth
+//! requests in flight, or an open one at a constant rate, in which latency counts from when a request was due.
 
-use crate::purchases::Purchases;
-use crate::seed::now;
+use crate::arrivals::Schedule;
+use crate::attempts::{Attempt, Keys};
+use crate::frames::{Frames, Stamp};
+use crate::offers::Offers;
+use crate::scenario::{Arrivals, Data, Mix, Phase};
+use crate::seed::{DataSet, now};
+use crate::socket::Socket;
+use crate::tally::histogram;
 use hdrhistogram::Histogram;
 use rustix::event::{Timespec, epoll};
-use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
+use std::io;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tegata_client::{Link, LinkError};
-use tegata_wire::{self as wire, DecisionBody, Scan};
+use tegata_model::{Timestamp, mix};
 
-/// Bytes read from a connection at once.
-const READ_BYTES: usize = 64 << 10;
-const NANOS_PER_SECOND: u64 = 1_000_000_000;
-/// How often an open loop sends what is due.
-const TICK_NANOS: u64 = 200_000;
+/// How often an open loop sends what is due, in ns.
+const TICK: u64 = 200_000;
+/// Longer than any test waits, in ms.
+const DEADLINE_MS: u32 = 30_000;
 
 /// What to run.
 #[derive(Debug, Clone, Copy)]
@@ -55,70 +58,130 @@ pub struct Outcome {
     pub own_cpu: f64,
 }
 
+impl Outcome {
+    /// All answers a second.
+    #[must_use]
+    pub fn answers_per_second(&self) -> f64 {
+        (self.approved + self.declined + self.suspected + self.errors) as f64 / self.seconds
+    }
+}
+
+/// A stream of debits, no two alike, that lasts over several runs on one server.
+#[derive(Debug)]
+pub struct Debits {
+    offers: Offers,
+    frames: Frames,
+    keys: Keys,
+    count: u64,
+    today: Timestamp,
+}
+
+impl Debits {
+    /// Uniformly over a data set that is seeded. The same seed gives the same debits under other keys.
+    #[must_use]
+    pub fn new(data: &DataSet, seed: u64) -> Self {
+        let skew = Data { coupons: data.coupons, wallets: data.wallets, shops: data.shops, ..Data::default() };
+        let today = now();
+        Self {
+            offers: Offers::new(&skew, &Mix::default(), 1, 0, seed),
+            frames: Frames::new(data),
+            keys: Keys::new(mix(seed, today.micros() as u64)),
+            count: 0,
+            today,
+        }
+    }
+
+    #[inline]
+    fn push(&mut self, request: u64, socket: &mut Socket) {
+        let o = self.offers.next();
+        let key = *self.keys.key(self.count, self.today).bytes();
+        self.count += 1;
+        let attempt = Attempt { key, amount: o.amount, account: o.account, shop: o.shop, ..Attempt::default() };
+        let stamp = Stamp { request, acked: socket.acked, deadline_ms: DEADLINE_MS, age_ms: 0 };
+        self.frames.push(&attempt, stamp, &[0; 16], &mut socket.output);
+    }
+}
+
 struct Connection {
-    stream: TcpStream,
-    input: Vec<u8>,
-    filled: usize,
-    output: Vec<u8>,
-    written: usize,
+    socket: Socket,
     sent_at: Vec<u64>,
-    /// Slots with nothing in flight.
+    /// Places with nothing in flight.
     idle: Vec<u32>,
-    acked: u32,
-    writable_wanted: bool,
+}
+
+impl Connection {
+    /// Sends one request that was due at `at`. False when all places are in flight.
+    #[inline]
+    fn send(&mut self, at: u64, debits: &mut Debits) -> bool {
+        let Some(place) = self.idle.pop() else { return false };
+        self.sent_at[place as usize] = at;
+        debits.push(u64::from(place), &mut self.socket);
+        true
+    }
+
+    /// Reads what is there and counts the answers; in a closed loop a new request takes the place of each.
+    fn take(&mut self, at: u64, counts: bool, closed: bool, d: &mut Debits, o: &mut Outcome) -> Result<(), LinkError> {
+        let Some(mut input) = self.socket.read()? else { return Ok(()) };
+        while let Some(heard) = input.next()? {
+            self.socket.acked = self.socket.acked.max(heard.count);
+            let place = heard.request as usize;
+            let Some(sent_at) = self.sent_at.get(place) else { continue };
+            if counts {
+                *match heard.decision.code {
+                    0..=9 => &mut o.approved,
+                    10..=99 => &mut o.declined,
+                    100 => &mut o.suspected,
+                    _ => &mut o.errors,
+                } += 1;
+                o.latency.saturating_record(at.saturating_sub(*sent_at));
+            }
+            self.idle.push(place as u32);
+            if closed {
+                self.send(at, d);
+            }
+        }
+        self.socket.give_back(input);
+        Ok(())
+    }
 }
 
 /// Runs a plan against a server whose data set is seeded.
-pub fn run(plan: &Plan, purchases: &mut Purchases) -> Result<Outcome, LinkError> {
-    let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(std::io::Error::from)?;
+pub fn run(plan: &Plan, debits: &mut Debits) -> Result<Outcome, LinkError> {
+    let poll = epoll::create(epoll::CreateFlags::CLOEXEC).map_err(io::Error::from)?;
     let mut connections = Vec::with_capacity(plan.connections);
     for i in 0..plan.connections {
-        let stream = Link::open(plan.addr, false)?.into_stream();
-        stream.set_nonblocking(true)?;
-        watch(&poll, &stream, i, false, true)?;
         connections.push(Connection {
-            stream,
-            input: vec![0; READ_BYTES],
-            filled: 0,
-            output: Vec::with_capacity(plan.depth * 128),
-            written: 0,
+            socket: Socket::new(Link::open(plan.addr, false)?, &poll, i as u64)?,
             sent_at: vec![0; plan.depth],
             idle: (0..plan.depth as u32).rev().collect(),
-            acked: 0,
-            writable_wanted: false,
         });
     }
-    let mut outcome = Outcome {
-        approved: 0,
-        declined: 0,
-        suspected: 0,
-        errors: 0,
-        latency: Histogram::new_with_bounds(1_000, 60_000_000_000, 3).expect("fixed bounds"),
-        seconds: 0.0,
-        own_cpu: 0.0,
-    };
+    let mut outcome =
+        Outcome { approved: 0, declined: 0, suspected: 0, errors: 0, latency: histogram(), seconds: 0.0, own_cpu: 0.0 };
+    let seconds = (plan.warm_up + plan.window).as_secs_f64();
+    let open = plan.rate.map(|rate| Phase { seconds, rate: rate as f64, to: None, arrivals: Arrivals::Constant });
+    let mut schedule = Schedule::new(open.as_slice(), 1, 0, 0);
+    let (from, to) = (nanos_of(plan.warm_up), nanos_of(plan.warm_up + plan.window));
     let begin = Instant::now();
-    purchases.set_time(now());
-    let mut due = Due { sent: 0, rate: plan.rate, tick: 0, turn: 0 };
-    if plan.rate.is_none() {
-        for (i, c) in connections.iter_mut().enumerate() {
-            let at = nanos(begin);
-            while c.send_due(at, purchases) {}
-            c.flush(&poll, i)?;
+    let (mut turn, mut at, mut cpu_at_start) = (0, 0, None);
+    debits.today = now();
+    if open.is_none() {
+        for c in &mut connections {
+            while c.send(at, debits) {}
+            c.socket.flush(&poll)?;
         }
     }
-    let (from, to) = (nanos_of(plan.warm_up), nanos_of(plan.warm_up + plan.window));
     let mut events = Vec::with_capacity(plan.connections.max(16));
-    let mut cpu_at_start = None;
     loop {
         events.clear();
-        let patience = due.patience(nanos(begin));
+        // A system call for each request would measure the generator: an open loop sends in ticks.
+        let patience = open.map(|_| Timespec { tv_sec: 0, tv_nsec: (TICK - at % TICK) as i64 });
         match epoll::wait(&poll, rustix::buffer::spare_capacity(&mut events), patience.as_ref()) {
             Ok(_) | Err(rustix::io::Errno::INTR) => {}
-            Err(e) => return Err(std::io::Error::from(e).into()),
+            Err(e) => return Err(io::Error::from(e).into()),
         }
-        let at = nanos(begin);
-        purchases.set_time(now());
+        at = nanos_of(begin.elapsed());
+        debits.today = now();
         if at >= from && cpu_at_start.is_none() {
             cpu_at_start = Some((own_cpu_seconds(), at));
         }
@@ -126,157 +189,30 @@ pub fn run(plan: &Plan, purchases: &mut Purchases) -> Result<Outcome, LinkError>
             break;
         }
         for event in &events {
-            let i = event.data.u64() as usize;
-            let c = &mut connections[i];
-            c.take(at, at >= from, plan.rate.is_none(), purchases, &mut outcome)?;
-            c.flush(&poll, i)?;
+            let c = &mut connections[event.data.u64() as usize];
+            c.take(at, at >= from, open.is_none(), debits, &mut outcome)?;
+            c.socket.flush(&poll)?;
         }
-        due.send(nanos(begin), &mut connections, purchases, &poll)?;
+        at = nanos_of(begin.elapsed());
+        // What finds no room on any connection stays due.
+        let mut full = 0;
+        while let Some(due) = schedule.due(at).filter(|_| full < connections.len()) {
+            if connections[turn].send(due, debits) {
+                schedule.advance_one();
+                full = 0;
+            } else {
+                connections[turn].socket.flush(&poll)?;
+                turn = (turn + 1) % connections.len();
+                full += 1;
+            }
+        }
+        connections[turn].socket.flush(&poll)?;
+        turn = (turn + 1) % connections.len();
     }
-    let (cpu, at) = cpu_at_start.unwrap_or((0.0, 0));
-    outcome.seconds = (nanos(begin) - at) as f64 / 1e9;
+    let (cpu, from) = cpu_at_start.unwrap_or((0.0, 0));
+    outcome.seconds = (nanos_of(begin.elapsed()) - from) as f64 / 1e9;
     outcome.own_cpu = (own_cpu_seconds() - cpu) / outcome.seconds;
     Ok(outcome)
-}
-
-impl Connection {
-    /// Sends one request that was due at `at`. False when all slots are in flight.
-    fn send_due(&mut self, at: u64, purchases: &mut Purchases) -> bool {
-        let Some(slot) = self.idle.pop() else { return false };
-        self.sent_at[slot as usize] = at;
-        purchases.push(u64::from(slot), self.acked, &mut self.output);
-        true
-    }
-
-    /// Reads what is there and counts the answers; where `again`, a new request takes the place of each.
-    fn take(
-        &mut self,
-        at: u64,
-        counts: bool,
-        again: bool,
-        purchases: &mut Purchases,
-        o: &mut Outcome,
-    ) -> Result<(), LinkError> {
-        match self.stream.read(&mut self.input[self.filled..]) {
-            Ok(0) => return Err(LinkError::Io(std::io::ErrorKind::UnexpectedEof.into())),
-            Ok(n) => self.filled += n,
-            Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => return Ok(()),
-            Err(e) => return Err(e.into()),
-        }
-        let mut input = std::mem::take(&mut self.input);
-        let mut rest = &input[..self.filled];
-        // Every answer in this read has been seen: the first request that follows says so.
-        while let Scan::Frame { frame, rest: tail } = wire::scan(rest, wire::ANSWER_BYTES_MAX) {
-            wire::check_crc(frame)?;
-            let (header, body) = wire::answer_header(frame)?;
-            rest = tail;
-            if header.kind > wire::KIND_COMMAND_MAX {
-                continue;
-            }
-            self.acked = self.acked.max(header.number);
-            let slot = header.request_id as usize;
-            if slot >= self.sent_at.len() {
-                o.errors += u64::from(counts);
-                continue;
-            }
-            if counts {
-                let code = DecisionBody::decode(body)?.code;
-                match code {
-                    0 => o.approved += 1,
-                    10..=99 => o.declined += 1,
-                    100 => o.suspected += 1,
-                    _ => o.errors += 1,
-                }
-                o.latency.saturating_record(at.saturating_sub(self.sent_at[slot]));
-            }
-            self.idle.push(slot as u32);
-            if again {
-                self.send_due(at, purchases);
-            }
-        }
-        let left = rest.len();
-        let used = self.filled - left;
-        input.copy_within(used..self.filled, 0);
-        self.input = input;
-        self.filled = left;
-        Ok(())
-    }
-
-    fn flush(&mut self, poll: &OwnedFd, i: usize) -> Result<(), LinkError> {
-        while self.written < self.output.len() {
-            match self.stream.write(&self.output[self.written..]) {
-                Ok(n) => self.written += n,
-                Err(e) if e.kind() == std::io::ErrorKind::WouldBlock => break,
-                Err(e) => return Err(e.into()),
-            }
-        }
-        let blocked = self.written < self.output.len();
-        if !blocked {
-            self.output.clear();
-            self.written = 0;
-        }
-        if blocked != self.writable_wanted {
-            self.writable_wanted = blocked;
-            watch(poll, &self.stream, i, blocked, false)?;
-        }
-        Ok(())
-    }
-}
-
-/// Which requests of an open loop are due. They are sent in ticks, on one connection after the other, as a gateway under
-/// load would write them: a system call for each would measure the generator.
-struct Due {
-    sent: u64,
-    rate: Option<u64>,
-    /// When it is looked again.
-    tick: u64,
-    turn: usize,
-}
-
-impl Due {
-    /// How long to wait for answers before the next request is due.
-    fn patience(&self, at: u64) -> Option<Timespec> {
-        self.rate?;
-        let wait = self.tick.saturating_sub(at);
-        Some(Timespec { tv_sec: (wait / NANOS_PER_SECOND) as i64, tv_nsec: (wait % NANOS_PER_SECOND) as i64 })
-    }
-
-    /// Sends what is due, each on the next connection that has room. What finds none stays due.
-    fn send(
-        &mut self,
-        at: u64,
-        connections: &mut [Connection],
-        purchases: &mut Purchases,
-        poll: &OwnedFd,
-    ) -> Result<(), LinkError> {
-        let Some(rate) = self.rate.filter(|_| at >= self.tick) else { return Ok(()) };
-        self.tick = at + TICK_NANOS;
-        let due_at = |n: u64| (u128::from(n) * u128::from(NANOS_PER_SECOND) / u128::from(rate.max(1))) as u64;
-        for _ in 0..connections.len() {
-            let i = self.turn;
-            while due_at(self.sent) <= at && connections[i].send_due(due_at(self.sent), purchases) {
-                self.sent += 1;
-            }
-            connections[i].flush(poll, i)?;
-            self.turn = (i + 1) % connections.len();
-            if due_at(self.sent) > at {
-                break;
-            }
-        }
-        Ok(())
-    }
-}
-
-fn watch(poll: &OwnedFd, stream: &TcpStream, i: usize, writable: bool, new: bool) -> std::io::Result<()> {
-    let mut flags = epoll::EventFlags::IN;
-    flags.set(epoll::EventFlags::OUT, writable);
-    let data = epoll::EventData::new_u64(i as u64);
-    let done = if new { epoll::add(poll, stream, data, flags) } else { epoll::modify(poll, stream, data, flags) };
-    Ok(done?)
-}
-
-fn nanos(since: Instant) -> u64 {
-    nanos_of(since.elapsed())
 }
 
 fn nanos_of(d: Duration) -> u64 {
@@ -288,5 +224,6 @@ fn own_cpu_seconds() -> f64 {
     let text = std::fs::read_to_string("/proc/self/stat").unwrap_or_default();
     let rest = text.rsplit_once(')').map_or("", |x| x.1);
     let ticks: f64 = rest.split_whitespace().skip(11).take(2).filter_map(|x| x.parse::<f64>().ok()).sum();
+    // The kernel counts in hundredths of a second (USER_HZ).
     ticks / 100.0
 }

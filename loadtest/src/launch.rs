@@ -4,6 +4,7 @@
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Read};
 use std::net::SocketAddr;
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use tegata_server::Config;
@@ -12,6 +13,8 @@ use tegata_server::Config;
 pub const CHILD_SERVE: &str = "__serve";
 /// The hidden sub-command that echoes after a durable write.
 pub const CHILD_ECHO: &str = "__echo";
+/// The hidden sub-command that echoes at once.
+pub const CHILD_BARE_ECHO: &str = "__bare_echo";
 
 /// A child that serves until it is stopped or dropped.
 #[derive(Debug)]
@@ -38,6 +41,8 @@ impl ServerProcess {
             .args(extra)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
+            // Ctrl-C is for the one who loads: it ends the server itself, when everything is reconciled.
+            .process_group(0)
             .spawn()?;
         let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
         let mut lines = BufReader::new(out).lines();
@@ -124,14 +129,19 @@ pub fn child_main() -> Option<u8> {
     let data = args.get(2)?;
     match what.as_str() {
         CHILD_SERVE => Some(serve(Path::new(data), &args[3..])),
-        CHILD_ECHO => Some(match crate::serve_echo(Path::new(data)) {
-            Ok(()) => 0,
-            Err(e) => {
-                eprintln!("{e}");
-                1
-            }
-        }),
+        CHILD_ECHO => Some(code(crate::serve_echo(Path::new(data)))),
+        CHILD_BARE_ECHO => Some(code(crate::echo::serve_bare_echo())),
         _ => None,
+    }
+}
+
+fn code(result: io::Result<()>) -> u8 {
+    match result {
+        Ok(()) => 0,
+        Err(e) => {
+            eprintln!("{e}");
+            1
+        }
     }
 }
 

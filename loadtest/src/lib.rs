@@ -4,39 +4,52 @@
 
 mod arrivals;
 mod attempts;
+mod calibrate;
 pub mod compare;
+mod connector;
 mod driver;
 mod echo;
+mod error;
 mod faults;
 mod frames;
 mod generator;
 mod harness;
+mod lane;
 mod launch;
 mod ledger;
 mod machine;
 mod numbers;
-mod offer;
+mod offers;
 mod office;
 pub mod percentiles;
+mod personas;
+mod progress;
 mod proxy;
-mod purchases;
 mod reconcile;
 pub mod report;
 mod resolve;
+pub mod results;
 mod scenario;
+pub mod screen;
+pub mod search;
 mod seed;
+mod socket;
 mod summary;
+mod tally;
 pub mod timeline;
+mod verdict;
 
+pub use calibrate::calibrate;
 pub use echo::serve_echo;
-pub use generator::{Outcome, Plan, run};
-pub use harness::{Elsewhere, Liars, Run, RunError, run_scenario};
+pub use error::RunError;
+pub use generator::{Debits, Outcome, Plan, run};
+pub use harness::{Elsewhere, Liars, Run, run_scenario};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
 pub use machine::{command_line, commit, machine};
+pub use progress::{Progress, Watcher};
 pub use proxy::{Lie, Proxy, Way};
-pub use purchases::Purchases;
 pub use scenario::{Scenario, ScenarioError, load as load_scenario, named as named_scenarios};
-pub use seed::{DataSet, account, seed, seed_data, shop};
+pub use seed::{DataSet, seed};
 pub use summary::{
     Environment, FaultReport, Latency, MODE_SILENT, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict,
 };

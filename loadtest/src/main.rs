@@ -1,15 +1,15 @@
 //! `tegata-load`: loads a server like an evening peak, and proves exactly-once afterwards.
 
 use clap::{Parser, Subcommand};
-use std::io;
+use std::io::{IsTerminal, Write};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use tegata_load::{
-    Elsewhere, Liars, Run, RunError, Scenario, Summary, child_main, command_line, commit, compare, load_scenario,
-    machine, named_scenarios, percentiles, report, run_scenario, timeline,
+    Elsewhere, Liars, Progress, RunError, Scenario, calibrate, child_main, command_line, commit, compare,
+    load_scenario, machine, named_scenarios, results, run_scenario, screen, search,
 };
 
 #[global_allocator]
@@ -32,6 +32,14 @@ struct Args {
 enum Command {
     /// Runs a scenario.
     Run(RunArgs),
+    /// Searches for the highest rate at which a scenario's goals are met.
+    Search(SearchArgs),
+    /// Measures what the generator itself can offer, against an echo that does nothing.
+    Calibrate {
+        /// How long each of two measurements lasts: 5s, 1m.
+        #[arg(long, value_parser = seconds, default_value = "5s")]
+        duration: f64,
+    },
     /// Lists the scenarios that need no file.
     Scenarios,
     /// Compares two runs. Exit code 1 when a condition holds.
@@ -47,25 +55,43 @@ enum Command {
 }
 
 #[derive(Debug, clap::Args)]
-struct RunArgs {
+struct Which {
     /// Name of a scenario, or its file.
     #[arg(long)]
     scenario: String,
-    /// Another length of the load: 10s, 5m, 1h. Phases and faults are stretched alike.
-    #[arg(long, value_parser = seconds)]
-    duration: Option<f64>,
     /// Another seed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Where the results go; default: tegata-runs/TIME.
+    #[arg(long)]
+    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct RunArgs {
+    #[command(flatten)]
+    which: Which,
+    /// Another length of the load: 10s, 5m, 1h. Phases and faults are stretched alike.
+    #[arg(long, value_parser = seconds)]
+    duration: Option<f64>,
+    /// A closed loop instead of the scenario's rates: the most that the server does, at whatever response time.
+    #[arg(long)]
+    closed: bool,
     /// A running server's address for gateways; without it the harness starts its own.
     #[arg(long, requires = "operate")]
     server: Option<SocketAddr>,
     /// The running server's address for operators.
     #[arg(long, requires = "server")]
     operate: Option<SocketAddr>,
-    /// Where the results go; default: tegata-runs/TIME.
-    #[arg(long)]
-    out: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct SearchArgs {
+    #[command(flatten)]
+    which: Which,
+    /// How long each step lasts.
+    #[arg(long, value_parser = seconds, default_value = "5s")]
+    step: f64,
 }
 
 /// A number and s, m or h.
@@ -93,132 +119,142 @@ fn main() -> ExitCode {
             return ExitCode::from(if e.use_stderr() { 3 } else { 0 });
         }
     };
-    match args.command {
+    let done = match args.command {
         Command::Scenarios => {
             for (name, about) in named_scenarios() {
                 println!("{name:20} {about}");
             }
-            ExitCode::SUCCESS
+            Ok(0)
         }
-        Command::Compare { a, b, fail_if } => match compare::compare(&a, &b, &fail_if) {
-            Ok(comparison) => {
+        Command::Compare { a, b, fail_if } => compare::compare(&a, &b, &fail_if)
+            .map(|comparison| {
                 print!("{comparison}");
-                ExitCode::from(u8::from(comparison.fails()))
-            }
-            Err(e) => {
-                eprintln!("tegata-load: {e}");
-                ExitCode::from(3)
-            }
-        },
-        Command::Run(args) => match run(&args) {
-            Ok(code) => ExitCode::from(code),
-            Err(e) => {
-                eprintln!("tegata-load: {e}");
-                ExitCode::from(e.exit_code())
-            }
-        },
+                u8::from(comparison.fails())
+            })
+            .map_err(|e| RunError::Usage(e.to_string())),
+        Command::Run(args) => run(&args),
+        Command::Search(args) => search_peak(&args),
+        Command::Calibrate { duration } => measure_generator(duration),
+    };
+    match done {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            eprintln!("tegata-load: {e}");
+            ExitCode::from(e.exit_code())
+        }
     }
 }
 
-fn run(args: &RunArgs) -> Result<u8, RunError> {
-    let mut scenario = load_scenario(&args.scenario).map_err(|e| RunError::Usage(e.to_string()))?;
-    if let Some(seconds) = args.duration {
-        scenario.stretch_to(seconds);
+impl Which {
+    fn scenario(&self) -> Result<(String, Scenario), RunError> {
+        let mut scenario = load_scenario(&self.scenario).map_err(|e| RunError::Usage(e.to_string()))?;
+        scenario.seed = self.seed.unwrap_or(scenario.seed);
+        let stem = Path::new(&self.scenario).file_stem();
+        Ok((stem.map_or(self.scenario.clone(), |n| n.to_string_lossy().into_owned()), scenario))
     }
-    scenario.seed = args.seed.unwrap_or(scenario.seed);
-    let name =
-        Path::new(&args.scenario).file_stem().map_or(args.scenario.clone(), |n| n.to_string_lossy().into_owned());
-    let folder = args.out.clone().unwrap_or_else(|| {
-        let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        Path::new("tegata-runs").join(time)
-    });
-    let folder_error = |e: io::Error| RunError::Folder(format!("{}: {e}", folder.display()));
-    std::fs::create_dir_all(&folder).map_err(folder_error)?;
+
+    fn folder(&self) -> PathBuf {
+        self.out.clone().unwrap_or_else(|| {
+            let time = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
+            Path::new("tegata-runs").join(time)
+        })
+    }
+}
+
+/// The first signal ends the load in order, the second one the program.
+fn signals() -> Result<Arc<AtomicBool>, RunError> {
     let stop = Arc::new(AtomicBool::new(false));
-    // The first signal ends the load in order, the second one the program.
     for signal in [signal_hook::consts::SIGINT, signal_hook::consts::SIGTERM] {
         let ends = signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop));
         let asks = signal_hook::flag::register(signal, Arc::clone(&stop));
         ends.and(asks).map_err(|e| RunError::Usage(format!("signals: {e}")))?;
     }
+    Ok(stop)
+}
+
+/// Tells what happens, on standard error.
+fn teller() -> impl Fn(Progress<'_>) + Sync {
+    let (terminal, seeded) = (std::io::stderr().is_terminal(), Mutex::new(0));
+    move |p| {
+        let mut err = std::io::stderr().lock();
+        // Who does not listen misses nothing that is not in the results.
+        let _ = match p {
+            Progress::Seeding { done, total } if terminal => write!(err, "{}", screen::bar(done, total)),
+            p => match screen::line(&p, &mut seeded.lock().expect("nobody panics here")) {
+                Some(line) => writeln!(err, "{line}"),
+                None => Ok(()),
+            },
+        };
+    }
+}
+
+fn run(args: &RunArgs) -> Result<u8, RunError> {
+    let (name, mut scenario) = args.which.scenario()?;
+    if let Some(seconds) = args.duration {
+        scenario.stretch_to(seconds);
+    }
+    if args.closed {
+        scenario.close();
+    }
+    let folder = args.which.folder();
+    results::prepare(&folder)?;
+    let stop = signals()?;
     let elsewhere = args.server.zip(args.operate).map(|(addr, operate)| Elsewhere { addr, operate });
-    let mut run =
-        run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, &|text| eprintln!("{text}"))?;
+    let mut run = run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, &teller())?;
     let environment = &mut run.summary.environment;
     (environment.machine, environment.commit) = (machine(), commit());
     environment.command = command_line("cargo run --release -p tegata-load --");
-    write(&folder, &scenario, &run).map_err(folder_error)?;
-    print(&run, &folder);
+    results::write(&folder, &scenario, &run)?;
+    print!("{}", screen::verdict(&run, &folder));
     Ok(run.summary.exit_code)
 }
 
-/// Everything that a run leaves, beside the clients' journal, which is there already.
-fn write(folder: &Path, scenario: &Scenario, run: &Run) -> io::Result<()> {
-    let (response, service) = (percentiles::write(&run.response), percentiles::write(&run.service));
-    let curve = |text: &str| percentiles::read(text).unwrap_or_default();
-    let page = report::render(&run.summary, &run.seconds, &curve(&response), &curve(&service));
-    let files = [
-        ("summary.json", serde_json::to_string_pretty(&run.summary)?),
-        ("environment.json", serde_json::to_string_pretty(&run.summary.environment)?),
-        ("scenario.toml", toml::to_string(scenario).map_err(io::Error::other)?),
-        ("timeline.csv", timeline::write(&run.seconds)),
-        ("response.hdr.txt", response),
-        ("service.hdr.txt", service),
-        ("findings.txt", run.findings.iter().map(|f| format!("{f}\n")).collect()),
-        ("report.html", page),
-    ];
-    files.iter().try_for_each(|(name, text)| std::fs::write(folder.join(name), text))
+fn search_peak(args: &SearchArgs) -> Result<u8, RunError> {
+    let (name, scenario) = args.which.scenario()?;
+    let folder = args.which.folder();
+    let stop = signals()?;
+    println!("{:>12} {:>12} {:>10} {:>10} {:>9}  verdict", "offered/s", "goodput/s", "p50 ms", "p99 ms", "answered");
+    let mut worst = 0;
+    let found = search::search(&name, &scenario, args.step, &folder, &stop, &|_| {}, &mut |step| {
+        let m = &step.run.summary;
+        // A step that misses its goals, or is too much for the generator, is what is searched for.
+        worst = worst.max(if matches!(m.exit_code, 1 | 5) { 0 } else { m.exit_code });
+        println!(
+            "{:>12} {:>12.0} {:>10.2} {:>10.2} {:>8.2}%  {}{}",
+            if m.closed_loop { "closed loop".to_owned() } else { format!("{:.0}", step.rate) },
+            m.goodput_per_second,
+            m.response.p50_us / 1e3,
+            m.response.p99_us / 1e3,
+            m.answered_in_deadline * 100.0,
+            m.verdict,
+            m.why.first().map(|why| format!(": {why}")).unwrap_or_default()
+        );
+    })?;
+    println!("results {}", folder.display());
+    match found {
+        Some(rate) => println!("peak {rate:.0}/s: the highest rate tried at which every goal was met"),
+        None => println!("peak: no rate that was tried met every goal"),
+    }
+    Ok(match (worst, stop.load(Ordering::Relaxed)) {
+        (2, _) => 2,
+        (_, true) => 130,
+        (0, _) => u8::from(found.is_none()),
+        (code, _) => code,
+    })
 }
 
-/// The verdict: one screen.
-fn print(run: &Run, folder: &Path) {
-    let m: &Summary = &run.summary;
-    let ms = |us: f64| format!("{:.2} ms", us / 1e3);
-    println!("scenario   {} · seed {} · {:.0} s · {}", m.scenario, m.seed, m.seconds, m.started_at);
-    println!("server     {}", m.environment.server);
-    println!(
-        "offered    {:.0}/s, sent {:.0}/s, {} sends ({} repeated)",
-        m.offered_per_second, m.achieved_per_second, m.sends, m.repeated
-    );
-    let l = |l: &tegata_load::Latency| {
-        format!("p50 {}  p99 {}  p99.9 {}  max {}", ms(l.p50_us), ms(l.p99_us), ms(l.p999_us), ms(l.max_us))
-    };
-    println!("response   {}", l(&m.response));
-    println!("service    {}", l(&m.service));
-    println!(
-        "outcomes   approved {}  declined {}  suspected {}  not executed {}  resolved afterwards {}",
-        m.approved, m.declined, m.suspected, m.rejected, m.resolved
-    );
-    println!("generator  late {:.2} %, processor {:.0} %", m.generator_late * 100.0, m.generator_cpu * 100.0);
-    for f in &m.faults {
-        let fired = if f.fired { "fired" } else { "DID NOT FIRE" };
-        println!("fault      {} at {:.1} s: {fired}, {}", f.kind, f.at_ms as f64 / 1e3, f.proof);
+fn measure_generator(duration: f64) -> Result<u8, RunError> {
+    println!("{:12} {:>12} {:>8} {:>10} {:>8}", "", "offered/s", "late", "processor", "ns each");
+    for m in calibrate(duration)? {
+        println!(
+            "{:12} {:>12.0} {:>7.2}% {:>9.0}% {:>8.0}",
+            if m.closed_loop { "closed loop" } else { "open loop" },
+            m.achieved_per_second,
+            m.generator_late * 100.0,
+            m.generator_cpu * 100.0,
+            m.generator_cpu * 1e9 / m.achieved_per_second.max(1.0)
+        );
     }
-    for s in &m.slos {
-        println!("goal       {} {}: {:.3}, {}", s.name, s.goal, s.measured, if s.met { "met" } else { "MISSED" });
-    }
-    let digest = match m.digest_equal {
-        Some(true) => "equal to a replay",
-        Some(false) => "NOT EQUAL to a replay",
-        None => "not compared: the journal is elsewhere",
-    };
-    println!(
-        "ledger     sums {}, digest {digest}, joined in {:.1} s",
-        if m.conserved { "conserved" } else { "NOT CONSERVED" },
-        m.reconciled_in_s
-    );
-    for finding in &run.findings {
-        println!("           {finding}");
-    }
-    for why in &m.why {
-        println!("why        {why}");
-    }
-    println!("results    {}", folder.display());
-    let r = &m.reconciliation;
-    println!(
-        "reconciliation LOST {} DOUBLE {} GHOST {} ORPHAN {} WRONG {} NEGATIVE {} DIFFERS {} of {} attempts",
-        r.lost, r.double, r.ghost, r.orphan, r.wrong, r.negative, r.differs, r.attempts
-    );
-    println!("goodput {:.0}/s answered {:.2}%", m.goodput_per_second, m.answered_in_deadline * 100.0);
-    println!("verdict: {}", m.verdict);
+    println!("{}", machine());
+    Ok(0)
 }

@@ -10,8 +10,6 @@ use tegata_wire::{AnswerBody, KIND_BALANCE, RequestHeader, encode_operation, enc
 
 /// Before a server that is not there is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
-/// The rule's id; a run makes one.
-const RULE: u32 = 1;
 
 fn name<const N: usize>(text: &str) -> [u8; N] {
     let mut b = [0; N];
@@ -29,7 +27,8 @@ pub fn extend(
     gives_up: &dyn Fn() -> bool,
 ) -> Result<u64, String> {
     let extension = Extension {
-        rule: RULE.max(data.programme),
+        // A run makes one rule, and has a programme of its own.
+        rule: data.programme,
         programme: ProgrammeId::new(data.programme),
         expiry_from: from,
         expiry_before: Timestamp::from_micros(from.micros() + 1),

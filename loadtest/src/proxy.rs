@@ -24,12 +24,21 @@ pub enum Way {
     ToClient,
 }
 
+/// Bytes that a proxy has let go nowhere.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    /// In both directions, while it was silent.
+    pub swallowed: u64,
+    /// Of answers that it dropped.
+    pub dropped: u64,
+}
+
 struct Shared {
     target: SocketAddr,
     open: Mutex<Vec<TcpStream>>,
     silent: AtomicBool,
     drops_answers: AtomicBool,
-    /// Bytes and answers that went nowhere.
+    /// As [`Lost`] says.
     swallowed: AtomicU64,
     dropped: AtomicU64,
     over: AtomicBool,
@@ -89,6 +98,12 @@ impl Proxy {
         cut / 2
     }
 
+    /// How many connections there are.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.shared.open.lock().map_or(0, |open| open.len() / 2)
+    }
+
     /// From now on, or no more, everything is swallowed in both directions and nobody is told.
     pub fn fall_silent(&self, silent: bool) {
         self.shared.silent.store(silent, Ordering::Relaxed);
@@ -99,10 +114,11 @@ impl Proxy {
         self.shared.drops_answers.store(drops, Ordering::Relaxed);
     }
 
-    /// Bytes that were swallowed, and answers' bytes that were dropped, so far.
+    /// What went nowhere so far.
     #[must_use]
-    pub fn lost(&self) -> (u64, u64) {
-        (self.shared.swallowed.load(Ordering::Relaxed), self.shared.dropped.load(Ordering::Relaxed))
+    pub fn lost(&self) -> Lost {
+        let load = |n: &AtomicU64| n.load(Ordering::Relaxed);
+        Lost { swallowed: load(&self.shared.swallowed), dropped: load(&self.shared.dropped) }
     }
 }
 
@@ -218,6 +234,6 @@ mod tests {
         assert_eq!(&ask(&mut s).expect("an answer"), b"ping");
         proxy.fall_silent(true);
         assert!(ask(&mut s).is_err(), "silent");
-        assert_eq!(proxy.lost(), (4, 4));
+        assert_eq!(proxy.lost(), Lost { swallowed: 4, dropped: 4 });
     }
 }

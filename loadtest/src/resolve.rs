@@ -35,7 +35,7 @@ pub fn resolve(
                 for number in some {
                     match answers.get(number) {
                         // A status says nothing of what may be on its way; whatever is decided, it says.
-                        Some(d) if d.code <= 100 || d.code == 153 => each(&said(*number, d)),
+                        Some(d) if d.code <= 100 || d.code == 153 => each(&Said::of(*number, d)),
                         _ => still.push(*number),
                     }
                 }
@@ -47,10 +47,6 @@ pub fn resolve(
         }
     }
     Ok(())
-}
-
-fn said(number: u64, d: &DecisionBody) -> Said {
-    Said { number, position: d.position, amount: d.amount, code: d.code, hash: crate::driver::hash(d) }
 }
 
 fn ask(
@@ -67,7 +63,7 @@ fn ask(
             kind: KIND_STATUS,
             request_id: *number,
             deadline_ms: 30_000,
-            account: data.account_bytes(a.coupon),
+            account: data.account_bytes(a.account),
             key: a.key,
             namespace: data.namespace,
             ..RequestHeader::default()

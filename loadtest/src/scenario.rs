@@ -17,6 +17,9 @@ const NAMED: [(&str, &str); 9] = [
     ("soak", include_str!("../scenarios/soak.toml")),
 ];
 
+/// Most payments in flight: a request's number has room for so many.
+const SLOTS_MAX: usize = 1 << 24;
+
 /// A scenario, as its file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -40,6 +43,9 @@ pub struct Scenario {
     /// What is there before.
     #[serde(default)]
     pub data: Data,
+    /// What customers ask for besides debits.
+    #[serde(default)]
+    pub mix: Mix,
     /// How tills behave.
     #[serde(default)]
     pub till: Till,
@@ -49,6 +55,9 @@ pub struct Scenario {
     /// What goes wrong, and when.
     #[serde(default)]
     pub fault: Vec<Fault>,
+    /// Who misbehaves beside the load.
+    #[serde(default)]
+    pub persona: Vec<Persona>,
     /// What the office does about coupons that expire.
     pub extend: Option<Extend>,
     /// What must hold besides exactly-once.
@@ -62,7 +71,8 @@ pub struct Scenario {
 pub struct Phase {
     /// How long, in s.
     pub seconds: f64,
-    /// Payments a second, at its beginning.
+    /// Payments a second, at its beginning; a closed loop has none.
+    #[serde(default)]
     pub rate: f64,
     /// Payments a second at its end; the rate in between is a straight line. Default: as at the beginning.
     pub to: Option<f64>,
@@ -80,15 +90,20 @@ pub enum Arrivals {
     Poisson,
     /// At equal distances.
     Constant,
+    /// A closed loop: the next comes when there is room for it, on connections × depth. It shows the most that the
+    /// server does, and hides how long customers would wait.
+    Closed,
 }
 
 /// The data set.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Data {
-    /// Coupons.
+    /// Paper coupons.
     pub coupons: u32,
-    /// Yen on each.
+    /// App wallets.
+    pub wallets: u32,
+    /// Yen on each coupon and wallet.
     pub balance: u64,
     /// Shops.
     pub shops: u32,
@@ -106,6 +121,7 @@ impl Default for Data {
     fn default() -> Self {
         Self {
             coupons: 1_000_000,
+            wallets: 0,
             balance: 100_000_000,
             shops: 500,
             coupon_zipf: 0.0,
@@ -113,6 +129,38 @@ impl Default for Data {
             hot_shops: 1,
             expires_ms: 0,
         }
+    }
+}
+
+impl Data {
+    /// Coupons and wallets together.
+    #[must_use]
+    pub fn accounts(&self) -> u32 {
+        self.coupons.saturating_add(self.wallets)
+    }
+}
+
+/// What customers ask for: shares from 0 to 1. What is left are debits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Mix {
+    /// Share that reserve the sum and have it captured, three quarters of it, as soon as the hold is approved.
+    pub hold: f64,
+    /// Share of the approved holds that are cancelled instead.
+    pub void: f64,
+    /// Share of paper coupons' customers that move the sum into a wallet.
+    pub charge: f64,
+    /// Share of wallets' customers that top it up by the sum.
+    pub load: f64,
+    /// Share of approved debits, half of which is refunded at once.
+    pub refund: f64,
+}
+
+impl Mix {
+    /// True when nothing else is asked for.
+    #[must_use]
+    pub fn is_of_debits(&self) -> bool {
+        self.hold + self.charge + self.load == 0.0
     }
 }
 
@@ -211,6 +259,46 @@ pub enum FaultKind {
     HalfOpen,
     /// Requests arrive, answers do not.
     DropAnswers,
+}
+
+/// Callers that behave badly beside the load. They are done to somebody else's server too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Persona {
+    /// Who.
+    pub kind: PersonaKind,
+    /// How many connections.
+    #[serde(default = "one")]
+    pub connections: usize,
+    /// From when, in ms from the beginning of the load.
+    #[serde(default)]
+    pub at_ms: u64,
+    /// For how long, in ms.
+    pub for_ms: u64,
+}
+
+/// How a caller can misbehave.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum PersonaKind {
+    /// Asks as much as it can and hardly reads.
+    SlowReader,
+    /// Sends byte by byte.
+    Dribbler,
+    /// Connections that come at once, ask, and go at once, again and again.
+    Herd,
+}
+
+impl PersonaKind {
+    /// As the file says it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::SlowReader => "slow-reader",
+            Self::Dribbler => "dribbler",
+            Self::Herd => "herd",
+        }
+    }
 }
 
 impl FaultKind {
@@ -321,6 +409,27 @@ fn meant(strange: &str, known: &[&str]) -> String {
 }
 
 impl Scenario {
+    /// One phase, and everything else as by default.
+    #[must_use]
+    pub fn of(phase: Phase) -> Self {
+        Self {
+            about: String::new(),
+            seed: seed(),
+            connections: connections(),
+            depth: depth(),
+            threads: one(),
+            phase: vec![phase],
+            data: Data::default(),
+            mix: Mix::default(),
+            till: Till::default(),
+            server: Server::default(),
+            fault: Vec::new(),
+            persona: Vec::new(),
+            extend: None,
+            slo: Slo::default(),
+        }
+    }
+
     /// How long the load lasts, in s.
     #[must_use]
     pub fn seconds(&self) -> f64 {
@@ -335,9 +444,20 @@ impl Scenario {
             f.at_ms = (f.at_ms as f64 * by) as u64;
             f.until_ms = f.until_ms.map(|ms| (ms as f64 * by) as u64);
         }
+        for p in &mut self.persona {
+            p.at_ms = (p.at_ms as f64 * by) as u64;
+            p.for_ms = (p.for_ms as f64 * by) as u64;
+        }
         self.data.expires_ms = (self.data.expires_ms as f64 * by) as u64;
         if let Some(extend) = &mut self.extend {
             extend.at_ms = (extend.at_ms as f64 * by) as u64;
+        }
+    }
+
+    /// The same customers in a closed loop.
+    pub fn close(&mut self) {
+        for p in &mut self.phase {
+            (p.rate, p.to, p.arrivals) = (0.0, None, Arrivals::Closed);
         }
     }
 
@@ -352,10 +472,16 @@ impl Scenario {
             return Err("there is no [[phase]]: nothing is offered".to_owned());
         }
         for (i, p) in self.phase.iter().enumerate() {
-            let rates = [Some(p.rate), p.to].into_iter().flatten();
             if !(p.seconds > 0.0 && p.seconds <= 86_400.0) {
                 return Err(format!("phase {}: seconds is over 0 and at most 86,400, not {}", i + 1, p.seconds));
             }
+            if p.arrivals == Arrivals::Closed {
+                if p.rate != 0.0 || p.to.is_some() {
+                    return Err(format!("phase {}: a closed loop has no rate", i + 1));
+                }
+                continue;
+            }
+            let rates = [Some(p.rate), p.to].into_iter().flatten();
             // Above this the generator's own clock is too coarse to say when a payment was due.
             if let Some(rate) = { rates }.find(|r| !(1.0..=20_000_000.0).contains(r)) {
                 return Err(format!("phase {}: a rate is from 1 to 20,000,000 a second, not {rate}", i + 1));
@@ -368,6 +494,11 @@ impl Scenario {
             ("till.cash", t.cash),
             ("till.drop_answers", t.drop_answers),
             ("till.reverse", t.reverse),
+            ("mix.hold", self.mix.hold),
+            ("mix.void", self.mix.void),
+            ("mix.charge", self.mix.charge),
+            ("mix.load", self.mix.load),
+            ("mix.refund", self.mix.refund),
             ("data.hot_share", self.data.hot_share),
         ] {
             share(name, v)?;
@@ -375,10 +506,24 @@ impl Scenario {
         if t.new_key + t.cash > 1.0 {
             return Err("till.new_key and till.cash are shares of the same payments: at most 1 together".to_owned());
         }
+        let m = &self.mix;
+        if m.hold + m.charge.max(m.load) > 1.0 {
+            return Err("mix.hold and mix.charge, or mix.load, are shares of the same: at most 1 together".to_owned());
+        }
+        if m.charge + m.load > 0.0 && self.data.wallets == 0 {
+            return Err("mix.charge and mix.load need wallets: set data.wallets".to_owned());
+        }
+        if t.reverse + m.refund > 1.0 {
+            return Err("till.reverse and mix.refund are shares of the same debits: at most 1 together".to_owned());
+        }
         between("connections", self.connections, 10_000)?;
         between("depth", self.depth, 65_536)?;
+        between("connections × depth", self.connections.saturating_mul(self.depth), SLOTS_MAX)?;
         between("threads", self.threads, 64)?;
         between("data.coupons", self.data.coupons as usize, 100_000_000)?;
+        if self.data.wallets > 100_000_000 {
+            return Err(format!("data.wallets is at most 100000000, not {}", self.data.wallets));
+        }
         between("data.shops", self.data.shops as usize, 60_000)?;
         between("data.hot_shops", self.data.hot_shops as usize, self.data.shops as usize)?;
         between("till.deadline_ms", t.deadline_ms as usize, 30_000)?;
@@ -390,6 +535,12 @@ impl Scenario {
             Some(_) if self.data.expires_ms == 0 => return Err("extend: no coupon expires; set data.expires_ms".into()),
             Some(e) if e.at_ms > end => return Err(format!("extend comes after the load, which ends at {end} ms")),
             _ => {}
+        }
+        for p in &self.persona {
+            between("persona.connections", p.connections, 10_000)?;
+            if p.at_ms.saturating_add(p.for_ms) > end {
+                return Err(format!("{} lasts longer than the load, which ends at {end} ms", p.kind.name()));
+            }
         }
         match self.fault.iter().find(|f| f.at_ms.max(f.until_ms.unwrap_or(0)) > end) {
             Some(f) => Err(format!("a fault at {} ms comes after the load, which ends at {end} ms", f.at_ms)),

@@ -1,4 +1,4 @@
-//! A data set for measurements: one programme, some shops, many coupons that can pay every debit of a run.
+//! A data set for measurements: one programme, some shops, many coupons and wallets that can pay every debit of a run.
 
 use std::net::SocketAddr;
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -8,31 +8,6 @@ use tegata_wire::{AnswerBody, RequestHeader, encode_operation};
 
 /// Requests in flight while seeding.
 const IN_FLIGHT: u64 = 1_000;
-
-/// The nth coupon's id.
-#[must_use]
-pub fn account(n: u32) -> AccountId {
-    AccountId::from_bytes(account_bytes(n)).unwrap_or_default()
-}
-
-/// The nth coupon's id as bytes: the letter C and ten digits.
-#[must_use]
-#[inline]
-pub(crate) fn account_bytes(mut n: u32) -> [u8; 16] {
-    let mut id = [0; 16];
-    id[0] = b'C';
-    for i in (1..=10).rev() {
-        id[i] = b'0' + (n % 10) as u8;
-        n /= 10;
-    }
-    id
-}
-
-/// The nth shop's id.
-#[must_use]
-pub fn shop(n: u32) -> ShopId {
-    ShopId::from_text(&format!("SHOP{n:05}")).unwrap_or_default()
-}
 
 /// Microseconds UTC.
 pub(crate) fn now() -> Timestamp {
@@ -47,11 +22,13 @@ pub struct DataSet {
     pub programme: u32,
     /// Whose keys.
     pub namespace: u32,
-    /// Coupons.
+    /// Paper coupons.
     pub coupons: u32,
+    /// App wallets; their numbers follow those of the coupons.
+    pub wallets: u32,
     /// Shops.
     pub shops: u32,
-    /// Yen on each coupon.
+    /// Yen on each coupon and wallet.
     pub balance: u64,
     /// When they expire; zero: never.
     pub expires_at: Timestamp,
@@ -61,50 +38,77 @@ pub struct DataSet {
 
 impl Default for DataSet {
     fn default() -> Self {
-        Self { programme: 1, namespace: 1, coupons: 1, shops: 1, balance: 1, expires_at: Timestamp::ZERO, tag: [0; 5] }
+        Self {
+            programme: 1,
+            namespace: 1,
+            coupons: 1,
+            wallets: 0,
+            shops: 1,
+            balance: 1,
+            expires_at: Timestamp::ZERO,
+            tag: [0; 5],
+        }
     }
 }
 
 impl DataSet {
-    /// The nth coupon's id as bytes.
+    /// Coupons and wallets together.
+    #[must_use]
+    pub fn accounts(&self) -> u32 {
+        self.coupons.saturating_add(self.wallets)
+    }
+
+    /// The nth account's id: the letter C (a coupon) or W (a wallet), ten digits, the tag.
+    #[must_use]
+    pub fn account(&self, n: u32) -> AccountId {
+        AccountId::from_bytes(self.account_bytes(n)).unwrap_or_default()
+    }
+
+    /// The same as bytes.
     #[must_use]
     #[inline]
     pub(crate) fn account_bytes(&self, n: u32) -> [u8; 16] {
-        let mut id = account_bytes(n);
+        let mut id = [0; 16];
+        id[0] = if n < self.coupons { b'C' } else { b'W' };
+        let mut rest = n;
+        for i in (1..=10).rev() {
+            id[i] = b'0' + (rest % 10) as u8;
+            rest /= 10;
+        }
         id[11..].copy_from_slice(&self.tag);
         id
     }
 
-    /// The number of a coupon; nothing for an id that is not of this set.
+    /// The number of an account; nothing for an id that is not of this set.
     #[must_use]
-    pub(crate) fn coupon(&self, id: &[u8; 16]) -> Option<u32> {
+    pub(crate) fn number(&self, id: &[u8; 16]) -> Option<u32> {
         let digits = std::str::from_utf8(&id[1..11]).ok()?;
-        digits.parse().ok().filter(|n| *n < self.coupons && self.account_bytes(*n) == *id)
+        digits.parse().ok().filter(|n| *n < self.accounts() && self.account_bytes(*n) == *id)
     }
 
     /// The nth shop's id.
     #[must_use]
-    pub(crate) fn shop(&self, n: u32) -> ShopId {
-        let mut id = *shop(n).bytes();
+    pub fn shop(&self, n: u32) -> ShopId {
+        let mut id = *ShopId::from_text(&format!("SHOP{n:05}")).unwrap_or_default().bytes();
         id[9..14].copy_from_slice(&self.tag);
         ShopId::from_bytes(id).unwrap_or_default()
     }
-}
 
-/// Creates a programme, shops and coupons, each with `balance`, over the operator's port.
-pub fn seed(operate: SocketAddr, coupons: u32, shops: u32, balance: Amount) -> Result<(), LinkError> {
-    let data = DataSet { coupons, shops, balance: balance.get(), ..DataSet::default() };
-    seed_data(operate, &data, &mut |_, _| {})
+    /// What puts value on a wallet.
+    pub(crate) fn load(&self, amount: Amount) -> Operation {
+        let (programme, expires_at) = (ProgrammeId::new(self.programme), self.expires_at);
+        Operation::Load { programme, amount, expires_at, kind: LotKind::Paid }
+    }
 }
 
 /// Creates a data set over the operator's port. `progress` is told how much of how much is done.
-pub fn seed_data(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LinkError> {
+pub fn seed(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LinkError> {
     let mut link = Link::open(operate, true)?;
     let in_flight = u64::from(link.hello.credits).min(IN_FLIGHT);
     let programme = ProgrammeId::new(data.programme);
     let shops = u64::from(data.shops);
     let balance = Amount::new(data.balance).ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
-    let total = 1 + shops + u64::from(data.coupons);
+    let total = 1 + shops + u64::from(data.accounts());
     let (mut sent, mut received) = (0u64, 0u64);
     let mut out = Vec::new();
     let salt = now().micros() as u64;
@@ -116,6 +120,7 @@ pub fn seed_data(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u
                 n if n <= shops => {
                     Operation::Shop { shop: data.shop(n as u32 - 1), programme: ProgrammeId::NONE, name: [0; 48] }
                 }
+                n if n - 1 - shops >= u64::from(data.coupons) => data.load(balance),
                 _ => Operation::Issue {
                     programme,
                     amount: balance,
@@ -126,7 +131,7 @@ pub fn seed_data(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u
                 },
             };
             let account = match operation {
-                Operation::Issue { .. } => data.account_bytes((sent - 1 - shops) as u32),
+                Operation::Issue { .. } | Operation::Load { .. } => data.account_bytes((sent - 1 - shops) as u32),
                 _ => [0; 16],
             };
             let random = u128::from(mix(sent, salt)) << 64 | u128::from(mix(salt, sent));

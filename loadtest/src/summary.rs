@@ -118,7 +118,10 @@ pub struct Environment {
 }
 
 /// The content of `summary.json`. Counts are of attempts (one key each) unless it says otherwise.
+///
+/// A field that a file does not have is zero: an older file can be read and compared.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Summary {
     /// [`SCHEMA`].
     pub schema: u32,
@@ -138,6 +141,8 @@ pub struct Summary {
     pub seconds: f64,
     /// True when it was interrupted: partial results.
     pub interrupted: bool,
+    /// True when a phase was a closed loop: response times hide how long customers would have waited.
+    pub closed_loop: bool,
     /// Frames that were sent, repeats included.
     pub sends: u64,
     /// Executed in full or in part.

@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
-use tegata_load::{CHILD_SERVE, Link, LinkError, ServerProcess, account, child_main, seed, shop};
+use tegata_load::{CHILD_SERVE, DataSet, Link, LinkError, ServerProcess, child_main, seed};
 use tegata_model::{Amount, Key, Operation, Position, Purchase, TerminalId, Timestamp, mix};
 use tegata_server::history;
 use tegata_wire::{
@@ -69,6 +69,10 @@ fn balance(kills: u64) -> u64 {
     (ANSWERS_PER_KILL * kills).pow(2) / (20 * u64::from(COUPONS))
 }
 
+fn data_set() -> DataSet {
+    DataSet { coupons: COUPONS, shops: SHOPS, ..DataSet::default() }
+}
+
 fn run(kills: u64, io_threads: usize) {
     let balance = balance(kills);
     let dir = tempfile::tempdir().expect("a folder");
@@ -77,7 +81,7 @@ fn run(kills: u64, io_threads: usize) {
     let settings = settings.map(str::to_owned);
     let start = || ServerProcess::start(CHILD_SERVE, &data, &settings).expect("the server starts");
     let mut server = start();
-    seed(server.operate, COUPONS, SHOPS, Amount::new(balance).expect("in range")).expect("seeding");
+    seed(server.operate, &DataSet { balance, ..data_set() }, &mut |_, _| {}).expect("seeding");
     let world = World {
         server: Mutex::new((server.addr, 1)),
         restarted: Condvar::new(),
@@ -221,7 +225,7 @@ fn talk(
 
 fn push(s: &Sent, request: usize, acked: u32, out: &mut Vec<u8>) {
     let purchase = Purchase {
-        shop: shop(s.shop),
+        shop: data_set().shop(s.shop),
         terminal: TerminalId::NONE,
         amount: Amount::new(s.amount).expect("in range"),
         token: Position::ZERO,
@@ -231,7 +235,7 @@ fn push(s: &Sent, request: usize, acked: u32, out: &mut Vec<u8>) {
         acked,
         request_id: request as u64,
         deadline_ms: 30_000,
-        account: *account(s.coupon).bytes(),
+        account: *data_set().account(s.coupon).bytes(),
         key: *s.key.bytes(),
         namespace: 1,
         ..RequestHeader::default()
@@ -251,8 +255,11 @@ fn check_balances(operate: SocketAddr, balance: u64, sent: &[Sent]) {
     let mut link = Link::open(operate, true).expect("a connection");
     for (n, spent) in spent.iter().enumerate() {
         let mut out = Vec::new();
-        let header =
-            RequestHeader { kind: KIND_BALANCE, account: *account(n as u32).bytes(), ..RequestHeader::default() };
+        let header = RequestHeader {
+            kind: KIND_BALANCE,
+            account: *data_set().account(n as u32).bytes(),
+            ..RequestHeader::default()
+        };
         encode_request(&header, &mut out);
         link.send(&out).expect("sent");
         match link.receive().expect("an answer").body {

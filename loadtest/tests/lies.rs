@@ -5,7 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tegata_load::{Liars, Lie, Reconciliation, Scenario, Summary, Way, child_main, load_scenario, run_scenario};
-use tegata_wire::{self as wire, DecisionBody, KIND_HISTORY, answer_header, encode_decision_answer, request_header};
+use tegata_wire::{
+    self as wire, AnswerBody, Body, DecisionBody, DigestBody, HistoryBody, KIND_DIGEST, KIND_HISTORY, answer_header,
+    decode_answer, encode_answer, encode_decision_answer, request_header,
+};
 
 const KIND_DEBIT: u8 = 4;
 /// One frame of so many is lied about.
@@ -25,18 +28,24 @@ fn main() {
     assert!(honest.approved > 1_000 && honest.repeated > 100, "{honest:?}");
     caught("an acknowledged debit is lost", "", gateways(loses()), |r| r.lost);
     caught("a debit is answered before it is written, and a kill loses it", KILLS, gateways(early()), |r| r.lost);
-    caught("a debit is taken twice", "", ledger(doubles()), |r| r.double);
+    caught("a debit is taken twice", "", books(doubles()), |r| r.double);
     caught("a debit is taken under a key of somebody's own", "", gateways(invents()), |r| r.orphan);
     caught("a debit is taken after a decline", "", gateways(declines()), |r| r.ghost);
     caught("a repeat is told something else", "", gateways(changes()), |r| r.differs);
     caught("another amount is taken than was answered", "", gateways(shrinks()), |r| r.wrong);
+    caught("more is taken than there was", "", books(takes_too_much()), |r| r.negative);
+    let forged = run("the digest is another than a replay's", "", books(forges_the_digest()));
+    assert_eq!((forged.exit_code, forged.digest_equal, forged.conserved), (2, Some(false), true), "{:?}", forged.why);
+    let invented = run("value comes from nowhere", "", books(invents_value()));
+    assert_eq!((invented.exit_code, invented.digest_equal, invented.conserved), (2, Some(true), false));
 }
 
 const KILLS: &str = "[[fault]]\nkind = \"kill\"\nat_ms = 1000\nuntil_ms = 2500\ncount = 2\n";
 
 fn scenario(faults: &str) -> Scenario {
     let text = format!(
-        "about = \"A lie.\"\nconnections = 4\n[[phase]]\nseconds = 3\nrate = 2000\n[data]\ncoupons = 5000\nshops = 20\n\
+        "about = \"A lie.\"\nconnections = 4\n[[phase]]\nseconds = 3\nrate = 2000\n[data]\ncoupons = 4000\nwallets = 1000\n\
+         shops = 20\n[mix]\nhold = 0.1\nvoid = 0.3\ncharge = 0.05\nload = 0.2\nrefund = 0.05\n\
          [till]\npress_again = 0.2\nreverse = 0.05\n[server]\nwarm_bytes = 0\n{faults}"
     );
     let file = tempfile::NamedTempFile::new().expect("a file");
@@ -68,7 +77,7 @@ fn gateways(lie: Box<Lie>) -> Liars {
     Liars { gateways: Some(lie), ledger: None }
 }
 
-fn ledger(lie: Box<Lie>) -> Liars {
+fn books(lie: Box<Lie>) -> Liars {
     Liars { gateways: None, ledger: Some(lie) }
 }
 
@@ -129,6 +138,52 @@ fn doubles() -> Box<Lie> {
             on.extend_from_slice(frame);
         }
     })
+}
+
+/// Another body in an answer to an operator.
+fn booked<B: Body>(
+    kind: u8,
+    frame: &[u8],
+    on: &mut Vec<u8>,
+    change: fn(&mut B),
+    of: fn(AnswerBody) -> Option<B>,
+) -> bool {
+    let Ok(answer) = decode_answer(frame) else { return false };
+    let (header, Some(mut body)) = (answer.header, of(answer.body)) else { return false };
+    change(&mut body);
+    encode_answer(on, kind, header.flags, header.request_id, &body);
+    true
+}
+
+fn takes_too_much() -> Box<Lie> {
+    Box::new(move |way, frame, on, _| {
+        let change = |body: &mut HistoryBody| {
+            // More than any coupon has.
+            body.entries.iter_mut().filter(|e| e.position.is_multiple_of(EVERY)).for_each(|e| e.amount += 1 << 40);
+        };
+        let of = |body| if let AnswerBody::History(h) = body { Some(h) } else { None };
+        if way == Way::ToServer || !booked(KIND_HISTORY, frame, on, change, of) {
+            on.extend_from_slice(frame);
+        }
+    })
+}
+
+fn in_digest(change: fn(&mut DigestBody)) -> Box<Lie> {
+    Box::new(move |way, frame, on, _| {
+        let of = |body| if let AnswerBody::Digest(d) = body { Some(d) } else { None };
+        if way == Way::ToServer || !booked(KIND_DIGEST, frame, on, change, of) {
+            on.extend_from_slice(frame);
+        }
+    })
+}
+
+fn forges_the_digest() -> Box<Lie> {
+    in_digest(|d| d.digest ^= 1)
+}
+
+/// Issued, and on the accounts: conserved in itself.
+fn invents_value() -> Box<Lie> {
+    in_digest(|d| d.programmes.iter_mut().for_each(|p| (p.sums[0], p.sums[3]) = (p.sums[0] + 1, p.sums[3] + 1)))
 }
 
 fn invents() -> Box<Lie> {

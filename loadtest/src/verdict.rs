@@ -1,0 +1,196 @@
+//! From what was counted to what the run is worth.
+
+use crate::error::RunError;
+use crate::reconcile::Found;
+use crate::scenario::Scenario;
+use crate::summary::{Latency, SCHEMA, Second, SloReport, Summary, Verdict};
+use crate::tally::{Tally, Tick, histogram};
+use hdrhistogram::Histogram;
+
+/// A generator that is late with more of its payments measured itself.
+const LATE_MAX: f64 = 0.01;
+/// So did one that used more of its processor time.
+const CPU_MAX: f64 = 0.8;
+
+fn latency(h: &Histogram<u64>) -> Latency {
+    let us = |q: f64| h.value_at_quantile(q) as f64 / 1e3;
+    Latency { p50_us: us(0.5), p99_us: us(0.99), p999_us: us(0.999), max_us: h.max() as f64 / 1e3 }
+}
+
+/// A line of the time line.
+pub(crate) fn second(number: usize, t: &Tick, mode: u64) -> Second {
+    let l = latency(&t.response);
+    Second {
+        second: u32::try_from(number).unwrap_or(u32::MAX),
+        offered: t.offered,
+        sent: t.sent,
+        approved: t.approved,
+        declined: t.declined,
+        suspected: t.suspected,
+        rejected: t.rejected,
+        unanswered: t.unanswered,
+        p50_us: l.p50_us,
+        p99_us: l.p99_us,
+        max_us: l.max_us,
+        mode,
+    }
+}
+
+/// Response and service times of all threads.
+pub(crate) fn histograms(tallies: &[Tally]) -> (Histogram<u64>, Histogram<u64>) {
+    let (mut response, mut service) = (histogram(), histogram());
+    for t in tallies {
+        // The bounds are equal: adding cannot fail.
+        let _ = response.add(&t.response);
+        let _ = service.add(&t.service);
+    }
+    (response, service)
+}
+
+/// What the load by itself shows. A run that was interrupted is as long as it was.
+pub(crate) fn of_load(name: &str, s: &Scenario, tallies: &[Tally], seconds: &[Second]) -> Summary {
+    let (response, service) = histograms(tallies);
+    let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>() as f64;
+    let ended = tallies.iter().map(|t| t.ended_at as f64 / 1e9).fold(0.0, f64::max);
+    let length = s.seconds().min(ended).max(f64::MIN_POSITIVE);
+    let offered = sum(|t| t.offered);
+    let sent: u64 = seconds.iter().map(|s| s.sent).sum();
+    let cpu = |t: &Tally| t.cpu_nanos as f64 / t.wall_nanos.max(1) as f64;
+    Summary {
+        schema: SCHEMA,
+        scenario: name.to_owned(),
+        seed: s.seed,
+        seconds: length,
+        sends: sum(|t| t.sends) as u64,
+        repeated: sum(|t| t.repeated) as u64,
+        offered_per_second: offered / length,
+        achieved_per_second: sent as f64 / length,
+        goodput_per_second: sum(|t| t.decided_in_time) / length,
+        answered_in_deadline: sum(|t| t.in_time) / offered.max(1.0),
+        response: latency(&response),
+        service: latency(&service),
+        generator_late: sum(|t| t.late) / offered.max(1.0),
+        generator_cpu: tallies.iter().map(cpu).fold(0.0, f64::max),
+        ..Summary::default()
+    }
+}
+
+/// Adds what the join found.
+pub(crate) fn add_found(m: &mut Summary, found: &Found) {
+    m.approved = found.counts.approved;
+    m.declined = found.counts.declined;
+    m.suspected = found.counts.suspected;
+    m.rejected = found.counts.rejected + found.counts.fenced;
+    m.reconciliation = found.reconciliation;
+}
+
+/// The scenario's goals, and what was measured.
+pub(crate) fn slos(s: &Scenario, m: &Summary, slowest_start_ms: u64) -> Vec<SloReport> {
+    let mut all = Vec::new();
+    let mut ask = |name: &str, goal: Option<f64>, measured: f64, met: fn(f64, f64) -> bool| {
+        if let Some(goal) = goal {
+            all.push(SloReport { name: name.to_owned(), goal, measured, met: met(measured, goal) });
+        }
+    };
+    ask("p99_ms", s.slo.p99_ms, m.response.p99_us / 1e3, |m, g| m <= g);
+    ask("answered_in_deadline", s.slo.answered_in_deadline, m.answered_in_deadline, |m, g| m >= g);
+    ask("ready_ms", s.slo.ready_ms, slowest_start_ms as f64, |m, g| m <= g);
+    all
+}
+
+/// Verdict, reasons and exit code. `error`: what kept the run from being reconciled.
+pub(crate) fn judge(m: &mut Summary, error: Option<&RunError>) {
+    let r = m.reconciliation;
+    let mut violated = Vec::new();
+    if !r.holds() {
+        violated.push("exactly-once does not hold for every attempt");
+    }
+    if error.is_none() && !m.conserved {
+        violated.push("the programme's sums are not those of the decisions, or not conserved");
+    }
+    if m.digest_equal == Some(false) {
+        violated.push("a replay of the journal gives another digest than the server has");
+    }
+    m.why.extend(violated.iter().map(|v| (*v).to_owned()));
+    if m.interrupted {
+        m.why.push("interrupted: these are partial results".into());
+    }
+    m.why.extend(error.map(|e| format!("{e}; nothing was proven")));
+    let before = m.why.len();
+    if m.generator_late > LATE_MAX {
+        m.why.push(format!(
+            "the generator sent {:.1} % of the payments late by its own fault",
+            m.generator_late * 100.0
+        ));
+    }
+    if m.generator_cpu > CPU_MAX && !m.closed_loop {
+        m.why.push(format!("a thread of the generator used {:.0} % of its processor", m.generator_cpu * 100.0));
+    }
+    for f in m.faults.iter().filter(|f| !f.fired) {
+        m.why.push(format!("{} at {} ms did not happen: {}", f.kind, f.at_ms, f.proof));
+    }
+    let invalid = m.why.len() > before;
+    let missed: Vec<_> = m.slos.iter().filter(|s| !s.met).collect();
+    m.why.extend(missed.iter().map(|s| format!("{} is {:.3}, the goal is {}", s.name, s.measured, s.goal)));
+    (m.verdict, m.exit_code) = match (violated.is_empty(), m.interrupted, error, invalid, missed.is_empty()) {
+        (false, ..) => (Verdict::Fail, 2),
+        (_, true, ..) => (Verdict::Invalid, 130),
+        (_, _, Some(e), ..) => (Verdict::Invalid, e.exit_code()),
+        (_, _, _, true, _) => (Verdict::Invalid, 5),
+        (_, _, _, _, false) => (Verdict::Fail, 1),
+        _ => (Verdict::Pass, 0),
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::summary::FaultReport;
+
+    fn judged(change: fn(&mut Summary), error: Option<RunError>) -> (Verdict, u8) {
+        let mut m = Summary { conserved: true, digest_equal: Some(true), ..Summary::default() };
+        change(&mut m);
+        judge(&mut m, error.as_ref());
+        assert_eq!(m.why.is_empty(), m.exit_code == 0, "{:?}", m.why);
+        (m.verdict, m.exit_code)
+    }
+
+    fn missed(m: &mut Summary) {
+        m.slos.push(SloReport::default());
+    }
+
+    fn unfired(m: &mut Summary) {
+        m.faults.push(FaultReport::default());
+    }
+
+    #[test]
+    fn a_violation_wins_over_an_interruption_that_over_an_error_that_over_an_invalid_run_that_over_a_missed_goal() {
+        use Verdict::{Fail, Invalid, Pass};
+        let gone = || Some(RunError::Server("gone".into()));
+        assert_eq!(judged(|_| {}, None), (Pass, 0));
+        assert_eq!(judged(missed, None), (Fail, 1));
+        assert_eq!(judged(|m| (unfired(m), missed(m)).0, None), (Invalid, 5));
+        assert_eq!(judged(|m| m.generator_late = 0.011, None), (Invalid, 5));
+        assert_eq!(judged(|m| m.generator_cpu = 0.81, None), (Invalid, 5));
+        assert_eq!(judged(|m| (m.generator_cpu, m.closed_loop) = (1.0, true), None), (Pass, 0));
+        assert_eq!(judged(|m| (unfired(m), m.conserved = false).0, gone()), (Invalid, 4));
+        assert_eq!(judged(unfired, Some(RunError::Folder("full".into()))), (Invalid, 6));
+        assert_eq!(judged(|m| m.interrupted = true, gone()), (Invalid, 130));
+        for violates in [
+            |m: &mut Summary| m.reconciliation.lost = 1,
+            |m: &mut Summary| m.reconciliation.negative = 1,
+            |m: &mut Summary| m.reconciliation.unresolved = 1,
+            |m: &mut Summary| m.digest_equal = Some(false),
+            |m: &mut Summary| m.conserved = false,
+            |m: &mut Summary| {
+                m.reconciliation.double = 1;
+                m.interrupted = true;
+                unfired(m);
+                missed(m);
+            },
+        ] {
+            assert_eq!(judged(violates, None), (Fail, 2));
+        }
+        assert_eq!(judged(|m| m.reconciliation.ghost = 1, gone()), (Fail, 2));
+    }
+}

@@ -1,0 +1,134 @@
+//! The program as somebody runs it: what goes wrong ends with its own exit code and a sentence, and what was measured
+//! until then is kept.
+
+use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+use tegata_load::{Summary, Verdict};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata-load");
+/// Long enough for everything here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const SMALL: &str = "about = \"Small.\"\nconnections = 4\n[[phase]]\nseconds = 60\nrate = 2000\n[data]\ncoupons = 2000\n\
+                     shops = 20\n[server]\nwarm_bytes = 0\n";
+
+fn scenario(dir: &Path, more: &str) -> String {
+    let file = dir.join("small.toml");
+    std::fs::write(&file, format!("{SMALL}{more}")).expect("written");
+    file.to_string_lossy().into_owned()
+}
+
+fn start(args: &[&str]) -> Child {
+    let mut command = Command::new(PROGRAM);
+    // A terminal sends its signals to a whole group.
+    command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    command.spawn().expect("it starts")
+}
+
+fn refused(args: &[&str]) -> (i32, String) {
+    let Output { status, stderr, .. } = start(args).wait_with_output().expect("it ends");
+    (status.code().expect("no signal"), String::from_utf8_lossy(&stderr).into_owned())
+}
+
+fn id(child: &Child) -> Pid {
+    i32::try_from(child.id()).ok().and_then(Pid::from_raw).expect("an id")
+}
+
+/// Waits until attempts are being written.
+fn wait_for_load(folder: &Path) {
+    let began = Instant::now();
+    while folder.join("attempts-00.bin").metadata().map_or(0, |m| m.len()) < 48_000 {
+        assert!(began.elapsed() < PATIENCE, "a load begins");
+        std::thread::yield_now();
+    }
+}
+
+fn summary(folder: &Path) -> Summary {
+    let text = std::fs::read_to_string(folder.join("summary.json")).expect("results are kept");
+    assert!(folder.join("report.html").exists() && folder.join("timeline.csv").exists());
+    serde_json::from_str(&text).expect("a summary")
+}
+
+#[test]
+fn what_cannot_be_run_is_told_before_anything_is_done() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let out = dir.path().join("out");
+    let out = out.to_str().expect("UTF-8");
+    let (code, text) = refused(&["run", "--scenario", "peek", "--out", out]);
+    assert!(code == 3 && text.contains("did you mean `peak`?"), "{code}: {text}");
+    let wrong = scenario(dir.path(), "[[fault]]\nkind = \"kil\"\nat_ms = 5\n");
+    let (code, text) = refused(&["run", "--scenario", &wrong, "--out", out]);
+    assert!(code == 3 && text.contains("small.toml:12") && text.contains("did you mean `kill`?"), "{code}: {text}");
+    let (code, text) = refused(&["run", "--scenario", "peak", "--duration", "x"]);
+    assert!(code == 3 && text.contains("a time is a number"), "{code}: {text}");
+    let nobody = ["--server", "127.0.0.1:1", "--operate", "127.0.0.1:1", "--out", out];
+    let (code, text) = refused(&[&["run", "--scenario", "kill-under-load"][..], &nobody].concat());
+    assert!(code == 3 && text.contains("leave --server out"), "{code}: {text}");
+    let (code, text) = refused(&[&["run", "--scenario", "peak"][..], &nobody].concat());
+    assert!(code == 4 && text.contains("the server: "), "{code}: {text}");
+    let (code, text) = refused(&["search", "--scenario", "kill-under-load", "--out", out]);
+    assert!(code == 3 && text.contains("without faults"), "{code}: {text}");
+    std::fs::write(dir.path().join("out/summary.json"), "{}").expect("written");
+    let (code, text) = refused(&["run", "--scenario", "peak", "--out", out]);
+    assert!(code == 6 && text.contains("holds another run"), "{code}: {text}");
+}
+
+#[test]
+fn ctrl_c_keeps_what_was_measured_and_proves_it() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (file, folder) = (scenario(dir.path(), ""), dir.path().join("out"));
+    let child = start(&["run", "--scenario", &file, "--out", folder.to_str().expect("UTF-8")]);
+    wait_for_load(&folder);
+    kill_process_group(id(&child), Signal::INT).expect("a signal");
+    let out = child.wait_with_output().expect("it ends");
+    let text = String::from_utf8_lossy(&out.stdout);
+    assert_eq!(out.status.code(), Some(130), "{text}");
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.last(), Some(&"verdict: INVALID"));
+    let m = summary(&folder);
+    assert!(m.interrupted && m.reconciliation.holds() && m.conserved && m.digest_equal == Some(true), "{m:?}");
+    assert!(m.seconds < 59.0, "as long as it was: {}", m.seconds);
+    assert!((1_000.0..3_000.0).contains(&m.offered_per_second), "{}", m.offered_per_second);
+}
+
+#[test]
+fn a_server_that_dies_leaves_what_was_measured() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (file, folder) = (scenario(dir.path(), ""), dir.path().join("out"));
+    let child = start(&["run", "--scenario", &file, "--duration", "3s", "--out", folder.to_str().expect("UTF-8")]);
+    wait_for_load(&folder);
+    // The server is the program's only child.
+    let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).expect("children");
+    let server = children.split(' ').next().and_then(|n| n.parse().ok()).and_then(Pid::from_raw).expect("a server");
+    kill_process(server, Signal::KILL).expect("a signal");
+    let out = child.wait_with_output().expect("it ends");
+    assert_eq!(out.status.code(), Some(4), "{}", String::from_utf8_lossy(&out.stdout));
+    let m = summary(&folder);
+    assert!(m.verdict == Verdict::Invalid && m.sends > 0, "{m:?}");
+    assert!(m.why.iter().any(|w| w.contains("nothing was proven")), "{:?}", m.why);
+}
+
+#[test]
+fn a_full_run_folder_ends_the_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let (file, folder) = (scenario(dir.path(), ""), dir.path().join("small"));
+    std::fs::create_dir(&folder).expect("made");
+    // A file system of its own, in a namespace of its own: it is gone with the program.
+    let script =
+        "mount -t tmpfs -o size=256k tmpfs \"$1\" || exit 99; exec \"$2\" run --scenario \"$3\" --out \"$1/out\"";
+    let out = Command::new("unshare")
+        .args(["--mount", "sh", "-c", script, "sh"])
+        .args([folder.as_os_str(), PROGRAM.as_ref(), file.as_ref()])
+        .output();
+    match out {
+        Ok(out) if out.status.code() != Some(99) && !out.stderr.starts_with(b"unshare") => {
+            let text = String::from_utf8_lossy(&out.stderr);
+            assert_eq!(out.status.code(), Some(6), "{text}");
+            assert!(text.contains("the run folder: ") && text.contains("No space left"), "{text}");
+        }
+        _ => eprintln!("SKIPPED, NOT PASSED: no file system of a test's own can be mounted here"),
+    }
+}

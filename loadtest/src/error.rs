@@ -9,6 +9,8 @@ pub enum RunError {
     Usage(String),
     /// The server cannot be reached, is of another version, or ended.
     Server(String),
+    /// The machine, or the user's rights, do not allow what the scenario needs.
+    Privilege(String),
     /// The run folder cannot be written, or is full.
     Folder(String),
 }
@@ -30,6 +32,7 @@ impl RunError {
         match self {
             Self::Usage(_) => 3,
             Self::Server(_) => 4,
+            Self::Privilege(_) => 5,
             Self::Folder(_) => 6,
         }
     }
@@ -40,6 +43,7 @@ impl core::fmt::Display for RunError {
         match self {
             Self::Usage(text) => f.write_str(text),
             Self::Server(text) => write!(f, "the server: {text}"),
+            Self::Privilege(text) => write!(f, "this scenario needs what is not allowed here: {text}"),
             Self::Folder(text) => write!(f, "the run folder: {text}"),
         }
     }

@@ -1,8 +1,12 @@
 //! What goes wrong, done for real to the server that the harness started; each fault proves that it happened.
 
+use crate::cgroup::Cgroup;
+use crate::disk::Disk;
+use crate::error::RunError;
 use crate::launch::{CHILD_SERVE, ServerProcess};
+use crate::ledger;
 use crate::proxy::{Lie, Proxy};
-use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::scenario::{Fault, FaultKind, Scenario, Server};
 use crate::summary::FaultReport;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
@@ -16,6 +20,10 @@ use std::time::{Duration, Instant};
 
 /// How often it is looked whether a fault is due, or a process has stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
+/// How long it is counted what a disk writes before it is made slow.
+const COMPARED_FOR: Duration = Duration::from_millis(200);
+/// How often the server is asked how it is while its disk is full.
+const LOOK_AT_MODE_EVERY: Duration = Duration::from_millis(50);
 /// How long a process may take to stop after SIGSTOP.
 const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -42,6 +50,10 @@ pub fn timeline(s: &Scenario) -> Vec<(u64, Fault)> {
 pub struct Stage {
     process: Option<ServerProcess>,
     proxy: Option<Proxy>,
+    /// Its own disk, where the scenario gives it one; behind the process, which must end first.
+    disk: Option<Disk>,
+    /// What limits its processors.
+    limits: Option<Cgroup>,
     data: PathBuf,
     settings: Vec<String>,
     /// Where gateways connect.
@@ -53,14 +65,43 @@ pub struct Stage {
 }
 
 impl Stage {
-    /// Starts a server on a fresh data folder.
-    pub fn start(data: &Path, settings: &[String]) -> io::Result<Self> {
-        let process = ServerProcess::start(CHILD_SERVE, data, settings)?;
+    /// Starts a server on fresh data in `folder`, as the scenario wants it. A liar stands before it where one is given.
+    pub fn start(s: &Scenario, folder: &Path, lie: Option<Box<Lie>>) -> Result<Self, RunError> {
+        let disk = match s.server.disk_mib {
+            0 => None,
+            mib => Some(Disk::make(folder, mib << 20).map_err(RunError::Privilege)?),
+        };
+        let limits = if s.server.processors > 0.0 {
+            let group = Cgroup::new("cpu").map_err(RunError::Privilege)?;
+            group.limit_processors(s.server.processors).map_err(RunError::Privilege)?;
+            Some(group)
+        } else {
+            None
+        };
+        let data = disk.as_ref().map_or(folder, |d| &d.path).join("data");
+        let Server { warm_bytes, snapshot_bytes, segment_bytes, .. } = s.server;
+        let mut settings = vec![
+            format!("warm_bytes={warm_bytes}"),
+            format!("snapshot_bytes={snapshot_bytes}"),
+            format!("segment_bytes={segment_bytes}"),
+        ];
+        let process = ServerProcess::start(CHILD_SERVE, &data, &settings).map_err(RunError::server)?;
         let (addr, operate) = (process.addr, process.operate);
-        let mut settings = settings.to_vec();
         settings.extend([format!("listen={addr}"), format!("operate={operate}")]);
         let (process, proxy) = (Some(process), None);
-        Ok(Self { process, proxy, data: data.to_owned(), settings, addr, operate, slowest_start_ms: 0 })
+        let mut stage = Self { process, proxy, disk, limits, data, settings, addr, operate, slowest_start_ms: 0 };
+        stage.limit().map_err(RunError::Privilege)?;
+        if lie.is_some() || s.fault.iter().any(|f| f.kind.is_on_the_way()) {
+            stage.put_proxy(lie).map_err(RunError::server)?;
+        }
+        Ok(stage)
+    }
+
+    fn limit(&self) -> Result<(), String> {
+        match (&self.limits, &self.process) {
+            (Some(limits), Some(process)) => limits.take_in(process.id()),
+            _ => Ok(()),
+        }
     }
 
     fn start_again(&mut self) -> io::Result<u64> {
@@ -68,6 +109,7 @@ impl Stage {
         self.process = Some(ServerProcess::start(CHILD_SERVE, &self.data, &self.settings)?);
         let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.slowest_start_ms = self.slowest_start_ms.max(ms);
+        self.limit().map_err(io::Error::other)?;
         Ok(ms)
     }
 
@@ -125,6 +167,8 @@ impl Stage {
                     bytes => Ok(format!("{bytes} bytes of answers lost")),
                 }
             }
+            FaultKind::SlowDisk => self.slow_disk(f),
+            FaultKind::FullDisk => self.full_disk(lasts),
             FaultKind::Stop => {
                 let process = self.process.as_ref().ok_or("there is no server to stop")?;
                 process.signal(Signal::STOP).map_err(text)?;
@@ -148,8 +192,45 @@ impl Stage {
         self.proxy.as_ref().ok_or_else(|| "there is no proxy".to_owned())
     }
 
+    /// Lets few writes of the server through.
+    fn slow_disk(&self, f: &Fault) -> Result<String, String> {
+        let process = self.process.as_ref().ok_or("there is no server")?;
+        let group = Cgroup::new("blkio")?;
+        group.take_in(process.id())?;
+        let writes_for = |time: Duration| {
+            let before = group.writes(&self.data)?;
+            std::thread::sleep(time);
+            Ok::<_, String>((group.writes(&self.data)? - before) as f64 / time.as_secs_f64())
+        };
+        // Writes are counted while there is a limit.
+        group.limit_writes(&self.data, u32::MAX)?;
+        let before = writes_for(COMPARED_FOR)?;
+        group.limit_writes(&self.data, f.writes_per_second)?;
+        let slow = writes_for(Duration::from_millis(f.for_ms))?;
+        group.limit_writes(&self.data, 0)?;
+        let proof = format!("{before:.0} writes a second before, {slow:.0} then");
+        if slow < before / 2.0 { Ok(proof) } else { Err(proof) }
+    }
+
+    /// Fills the server's own disk, and gives the space back.
+    fn full_disk(&self, lasts: Duration) -> Result<String, String> {
+        let disk = self.disk.as_ref().ok_or("the server has no disk of its own")?;
+        let ballast = disk.fill().map_err(|e| e.to_string())?;
+        let began = Instant::now();
+        let mut mode = 0;
+        while began.elapsed() < lasts {
+            std::thread::sleep(LOOK_AT_MODE_EVERY);
+            mode = mode.max(ledger::status_within(self.operate, lasts).map_or(0, |s| s.mode));
+        }
+        std::fs::remove_file(ballast).map_err(|e| e.to_string())?;
+        match mode {
+            0 => Err("the disk was full, and the server did not need more of it".to_owned()),
+            mode => Ok(format!("full for {} ms, the server was in mode {mode}", began.elapsed().as_millis())),
+        }
+    }
+
     /// Puts a proxy between clients and server, with a liar in it or without.
-    pub fn put_proxy(&mut self, lie: Option<Box<Lie>>) -> io::Result<()> {
+    fn put_proxy(&mut self, lie: Option<Box<Lie>>) -> io::Result<()> {
         let proxy = Proxy::start(self.addr, lie)?;
         self.addr = proxy.addr;
         self.proxy = Some(proxy);
@@ -224,7 +305,17 @@ mod tests {
             }
         });
         let (data, settings) = (PathBuf::new(), Vec::new());
-        let mut stage = Stage { process: None, proxy: None, data, settings, addr, operate: addr, slowest_start_ms: 0 };
+        let mut stage = Stage {
+            process: None,
+            proxy: None,
+            disk: None,
+            limits: None,
+            data,
+            settings,
+            addr,
+            operate: addr,
+            slowest_start_ms: 0,
+        };
         stage.put_proxy(None).expect("a proxy");
         stage
     }
@@ -233,7 +324,7 @@ mod tests {
     fn a_fault_that_did_not_happen_says_so_although_an_earlier_one_did() {
         use std::io::{Read, Write};
         let mut stage = stage();
-        let fault = |kind| Fault { kind, at_ms: 0, for_ms: 50, count: 1, until_ms: None };
+        let fault = |kind| Fault { kind, at_ms: 0, for_ms: 50, count: 1, until_ms: None, writes_per_second: 1 };
         for kind in [FaultKind::HalfOpen, FaultKind::DropAnswers, FaultKind::Cut] {
             let over = AtomicBool::new(false);
             let addr = stage.addr;
@@ -262,7 +353,7 @@ mod tests {
             let nothing = stage.suffer(&fault(kind));
             assert!(nothing.is_err(), "{kind:?}: {nothing:?}");
         }
-        for kind in [FaultKind::Kill, FaultKind::Stop, FaultKind::Restart] {
+        for kind in [FaultKind::Kill, FaultKind::Stop, FaultKind::Restart, FaultKind::SlowDisk, FaultKind::FullDisk] {
             assert!(stage.suffer(&fault(kind)).is_err(), "there is no server");
         }
     }

@@ -6,6 +6,7 @@ use crate::driver::{Common, drive};
 use crate::error::RunError;
 use crate::faults::{Stage, timeline};
 use crate::ledger;
+use crate::machine::memory_peak_bytes;
 use crate::office::{coupons_until, extend};
 use crate::personas;
 use crate::progress::{Progress, Watcher};
@@ -25,6 +26,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, ScopedJoinHandle};
 use std::time::{Duration, Instant};
 use tegata_model::{Timestamp, mix};
+use tegata_wire::DigestBody;
 
 /// How long seeding may take where the coupons expire during the load, in µs: together, and each.
 const SEEDING_US: i64 = 2_000_000;
@@ -103,7 +105,7 @@ pub fn run_scenario(
     let (mut stage, addr, operate) = match elsewhere {
         Some(e) => (None, e.addr, e.operate),
         None => {
-            let stage = start(s, &data_dir.path().join("data"), liars.gateways).map_err(RunError::server)?;
+            let stage = Stage::start(s, data_dir.path(), liars.gateways)?;
             let (addr, operate) = (stage.addr, stage.operate);
             (Some(stage), addr, operate)
         }
@@ -146,19 +148,10 @@ pub fn run_scenario(
     if let Some(Err(e)) = stage.map(Stage::end) {
         error = error.or(Some(RunError::server(e)));
     }
+    m.memory_peak_bytes = memory_peak_bytes();
     verdict::judge(&mut m, error.as_ref());
     let (response, service) = verdict::histograms(&tallies);
     Ok(Run { summary: m, seconds, response, service, findings })
-}
-
-fn start(s: &Scenario, data: &Path, lie: Option<Box<Lie>>) -> std::io::Result<Stage> {
-    let settings =
-        [format!("warm_bytes={}", s.server.warm_bytes), format!("snapshot_bytes={}", s.server.snapshot_bytes)];
-    let mut stage = Stage::start(data, &settings)?;
-    if lie.is_some() || s.fault.iter().any(|f| f.kind.is_on_the_way()) {
-        stage.put_proxy(lie)?;
-    }
-    Ok(stage)
 }
 
 /// That the coupons expire when the scenario says: not if seeding took longer than was planned for it.
@@ -237,7 +230,22 @@ fn load(scene: &Scene<'_>, stage: Option<&mut Stage>) -> (Vec<Tally>, Vec<Second
     (tallies, seconds, happened, error)
 }
 
-/// Asks for what is not known, and joins what was told with the ledger. Returns the first violations.
+/// Asks for what is not known, and joins what was told with the ledger. Returns how many were not known, and the digest
+/// and sums of the server then.
+fn joined(scene: &Scene<'_>, books: SocketAddr, first: u64) -> Result<(Found, u64, DigestBody), RunError> {
+    let attempts = Attempts::read(scene.folder, scene.scenario.threads).map_err(RunError::folder)?;
+    let mut join = Join::new(&attempts, scene.keys, &scene.data);
+    Attempts::answers(scene.folder, scene.scenario.threads, &mut |said| join.said(&said)).map_err(RunError::folder)?;
+    let unknown = join.unknown();
+    (scene.show)(Progress::Resolving { unknown: unknown.len() });
+    resolve(scene.addr, &attempts, &scene.data, &unknown, &mut |said| join.said(said)).map_err(RunError::server)?;
+    let digest = ledger::digest(books).map_err(RunError::server)?;
+    (scene.show)(Progress::Joining);
+    ledger::decisions(books, first, &mut |e| join.decision(e)).map_err(RunError::server)?;
+    Ok((join.finish(), unknown.len() as u64, digest))
+}
+
+/// Proves the run: every answer against the ledger, the sums, the digest. Returns the first violations.
 fn reconcile(
     scene: &Scene<'_>,
     stage: Option<&Stage>,
@@ -247,20 +255,12 @@ fn reconcile(
 ) -> Result<Vec<String>, RunError> {
     let (s, operate, data) = (scene.scenario, scene.operate, &scene.data);
     let began = Instant::now();
-    let attempts = Attempts::read(scene.folder, s.threads).map_err(RunError::folder)?;
-    let mut join = Join::new(&attempts, scene.keys, data);
-    Attempts::answers(scene.folder, s.threads, &mut |said| join.said(&said)).map_err(RunError::folder)?;
-    let unknown = join.unknown();
-    (scene.show)(Progress::Resolving { unknown: unknown.len() });
-    resolve(scene.addr, &attempts, data, &unknown, &mut |said| join.said(said)).map_err(RunError::server)?;
     let liar = lie.map(|lie| Proxy::start(operate, Some(lie))).transpose().map_err(RunError::server)?;
     let books = liar.as_ref().map_or(operate, |l| l.addr);
-    let digest = ledger::digest(books).map_err(RunError::server)?;
-    (scene.show)(Progress::Joining);
-    ledger::decisions(books, first, &mut |e| join.decision(e)).map_err(RunError::server)?;
-    let found = join.finish();
+    // The clients' side needs as much memory as a replay of the server's: one after the other.
+    let (found, unknown, digest) = joined(scene, books, first)?;
     verdict::add_found(m, &found);
-    m.resolved = (unknown.len() as u64).saturating_sub(found.reconciliation.unresolved);
+    m.resolved = unknown.saturating_sub(found.reconciliation.unresolved);
     if let Some(e) = s.extend {
         let until = later(data.expires_at, e.by_ms);
         let n = coupons_until(operate, data, until).map_err(RunError::server)?;

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::str::FromStr;
 use tegata_server::Config;
 
 /// The hidden sub-command that serves.
@@ -145,6 +146,11 @@ fn code(result: io::Result<()>) -> u8 {
     }
 }
 
+/// False when the text is no such value.
+fn set<T: FromStr>(to: &mut T, text: &str) -> bool {
+    text.parse().map(|v| *to = v).is_ok()
+}
+
 fn serve(data: &Path, settings: &[String]) -> u8 {
     let mut config = Config {
         http: None,
@@ -154,18 +160,19 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
         ..Config::default()
     };
     for setting in settings {
-        match setting.split_once('=') {
-            Some(("listen", v)) => config.listen = v.parse().unwrap_or(config.listen),
-            Some(("operate", v)) => config.operate = v.parse().unwrap_or(config.operate),
-            Some(("shards", v)) => config.shards = v.parse().unwrap_or(config.shards),
-            Some(("io_threads", v)) => config.io_threads = v.parse().unwrap_or(config.io_threads),
-            Some(("warm_bytes", v)) => config.warm_bytes = v.parse().unwrap_or(config.warm_bytes),
-            Some(("snapshot_bytes", v)) => config.snapshot_bytes = v.parse().unwrap_or(config.snapshot_bytes),
-            Some(("segment_bytes", v)) => config.segment_bytes = v.parse().unwrap_or(config.segment_bytes),
-            _ => {
-                eprintln!("unknown setting {setting}");
-                return 2;
-            }
+        let known = match setting.split_once('=') {
+            Some(("listen", v)) => set(&mut config.listen, v),
+            Some(("operate", v)) => set(&mut config.operate, v),
+            Some(("shards", v)) => set(&mut config.shards, v),
+            Some(("io_threads", v)) => set(&mut config.io_threads, v),
+            Some(("warm_bytes", v)) => set(&mut config.warm_bytes, v),
+            Some(("snapshot_bytes", v)) => set(&mut config.snapshot_bytes, v),
+            Some(("segment_bytes", v)) => set(&mut config.segment_bytes, v),
+            _ => false,
+        };
+        if !known {
+            eprintln!("unknown setting {setting}");
+            return 2;
         }
     }
     if tegata_pages::keep_warm(config.warm_bytes).is_ok() {

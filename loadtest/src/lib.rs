@@ -5,8 +5,10 @@
 mod arrivals;
 mod attempts;
 mod calibrate;
+mod cgroup;
 pub mod compare;
 mod connector;
+mod disk;
 mod driver;
 mod echo;
 mod error;

@@ -17,6 +17,14 @@ pub fn machine() -> String {
     format!("{processors} × {model}, {} GiB, Linux {}", kib >> 20, kernel.trim())
 }
 
+/// The most memory that this process has held so far, in bytes; 0: not known.
+#[must_use]
+pub(crate) fn memory_peak_bytes() -> u64 {
+    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
 /// The commit that the working tree stands on, and whether it was changed since.
 #[must_use]
 pub fn commit() -> String {

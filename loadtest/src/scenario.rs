@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 9] = [
+const NAMED: [(&str, &str); 13] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -15,6 +15,10 @@ const NAMED: [(&str, &str); 9] = [
     ("incident-0224", include_str!("../scenarios/incident-0224.toml")),
     ("overload-10x", include_str!("../scenarios/overload-10x.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
+    ("wallets", include_str!("../scenarios/wallets.toml")),
+    ("strangers", include_str!("../scenarios/strangers.toml")),
+    ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
+    ("full-disk", include_str!("../scenarios/full-disk.toml")),
 ];
 
 /// Most payments in flight: a request's number has room for so many.
@@ -217,11 +221,17 @@ pub struct Server {
     pub warm_bytes: u64,
     /// Bytes of log after which it takes a snapshot; 0: never.
     pub snapshot_bytes: u64,
+    /// Bytes of a segment of its log.
+    pub segment_bytes: u64,
+    /// Processors that it may use; 0: all. Needs the right to make a control group.
+    pub processors: f64,
+    /// Size of a disk of its own, in MiB; 0: it uses the one that temporary files are on. Needs the right to mount.
+    pub disk_mib: u64,
 }
 
 impl Default for Server {
     fn default() -> Self {
-        Self { warm_bytes: 1_500_000_000, snapshot_bytes: 0 }
+        Self { warm_bytes: 1_500_000_000, snapshot_bytes: 0, segment_bytes: 64 << 20, processors: 0.0, disk_mib: 0 }
     }
 }
 
@@ -241,6 +251,9 @@ pub struct Fault {
     pub count: usize,
     /// The latest instant, in ms.
     pub until_ms: Option<u64>,
+    /// Writes a second that a slow disk lets through.
+    #[serde(default = "few_writes")]
+    pub writes_per_second: u32,
 }
 
 /// What can go wrong.
@@ -259,6 +272,10 @@ pub enum FaultKind {
     HalfOpen,
     /// Requests arrive, answers do not.
     DropAnswers,
+    /// The disk lets few writes through: a control group limits the server.
+    SlowDisk,
+    /// The disk is full, and has space again: the server's own disk, `disk_mib`.
+    FullDisk,
 }
 
 /// Callers that behave badly beside the load. They are done to somebody else's server too.
@@ -312,6 +329,8 @@ impl FaultKind {
             Self::Cut => "cut",
             Self::HalfOpen => "half-open",
             Self::DropAnswers => "drop-answers",
+            Self::SlowDisk => "slow-disk",
+            Self::FullDisk => "full-disk",
         }
     }
 
@@ -332,6 +351,10 @@ pub struct Slo {
     pub answered_in_deadline: Option<f64>,
     /// Longest start after a kill, in ms.
     pub ready_ms: Option<f64>,
+}
+
+fn few_writes() -> u32 {
+    20
 }
 
 fn seed() -> u64 {
@@ -535,6 +558,12 @@ impl Scenario {
             Some(_) if self.data.expires_ms == 0 => return Err("extend: no coupon expires; set data.expires_ms".into()),
             Some(e) if e.at_ms > end => return Err(format!("extend comes after the load, which ends at {end} ms")),
             _ => {}
+        }
+        if self.fault.iter().any(|f| f.kind == FaultKind::FullDisk) && self.server.disk_mib == 0 {
+            return Err("full-disk needs a disk of the server's own: set server.disk_mib".to_owned());
+        }
+        if !(0.0..=1_024.0).contains(&self.server.processors) {
+            return Err(format!("server.processors is from 0 to 1024, not {}", self.server.processors));
         }
         for p in &self.persona {
             between("persona.connections", p.connections, 10_000)?;

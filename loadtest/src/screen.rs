@@ -96,7 +96,8 @@ pub fn verdict(run: &Run, folder: &Path) -> String {
         None => "not compared with a replay",
     };
     let sums = if m.conserved { "conserved" } else { "NOT CONSERVED" };
-    say(format_args!("ledger     sums {sums}, digest {digest}, joined in {:.1} s", m.reconciled_in_s));
+    let memory = m.memory_peak_bytes >> 20;
+    say(format_args!("ledger     sums {sums}, digest {digest}, joined in {:.1} s, {memory} MiB", m.reconciled_in_s));
     run.findings.iter().for_each(|finding| say(format_args!("           {finding}")));
     m.why.iter().for_each(|why| say(format_args!("why        {why}")));
     say(format_args!("results    {}", folder.display()));

@@ -183,6 +183,8 @@ pub struct Summary {
     pub generator_cpu: f64,
     /// How long the reconciliation took, in s.
     pub reconciled_in_s: f64,
+    /// The most memory that the harness held, in bytes.
+    pub memory_peak_bytes: u64,
     /// The timeline's faults.
     pub faults: Vec<FaultReport>,
     /// The scenario's goals.

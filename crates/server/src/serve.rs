@@ -106,9 +106,14 @@ pub struct Running {
     http: Option<JoinHandle<()>>,
 }
 
+/// Connections that wait to be accepted: a gateway's whole pool comes back at once.
+const BACKLOG: i32 = 4_096;
+
 fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
     let failed = |error| ServeError::Listen { addr, error };
     let listener = TcpListener::bind(addr).map_err(failed)?;
+    // Of more than wait at once the kernel drops the first packet, and a caller tries again a second later.
+    rustix::net::listen(&listener, BACKLOG).map_err(|e| failed(e.into()))?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok(listener)
 }

@@ -39,6 +39,7 @@ mod socket;
 mod summary;
 mod tally;
 pub mod timeline;
+pub mod tui;
 mod verdict;
 
 pub use calibrate::calibrate;

@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use tegata_load::{
-    Elsewhere, Liars, Progress, RunError, Scenario, calibrate, child_main, command_line, commit, compare,
-    load_scenario, machine, named_scenarios, results, run_scenario, screen, search,
+    Elsewhere, Liars, Progress, RunError, Scenario, Watcher, calibrate, child_main, command_line, commit, compare,
+    load_scenario, machine, named_scenarios, results, run_scenario, screen, search, tui,
 };
 
 #[global_allocator]
@@ -77,6 +77,9 @@ struct RunArgs {
     /// A closed loop instead of the scenario's rates: the most that the server does, at whatever response time.
     #[arg(long)]
     closed: bool,
+    /// A live view on the terminal.
+    #[arg(long)]
+    tui: bool,
     /// A running server's address for gateways; without it the harness starts its own.
     #[arg(long, requires = "operate")]
     server: Option<SocketAddr>,
@@ -200,7 +203,13 @@ fn run(args: &RunArgs) -> Result<u8, RunError> {
     results::prepare(&folder)?;
     let stop = signals()?;
     let elsewhere = args.server.zip(args.operate).map(|(addr, operate)| Elsewhere { addr, operate });
-    let mut run = run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, &teller())?;
+    let load = |show: &Watcher<'_>| run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, show);
+    let mut run = if args.tui {
+        let tui = tui::Tui::new(&name).map_err(|e| RunError::Usage(format!("the terminal: {e}")))?;
+        load(&|p| tui.hear(p))?
+    } else {
+        load(&teller())?
+    };
     let environment = &mut run.summary.environment;
     (environment.machine, environment.commit) = (machine(), commit());
     environment.command = command_line("cargo run --release -p tegata-load --");

@@ -4,7 +4,7 @@
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use tegata_wire::{self as wire, Scan};
 
 /// Bytes read at once.
@@ -33,9 +33,16 @@ pub struct Lost {
     pub dropped: u64,
 }
 
+/// A client's connection and the one to the server that it was given.
+struct Pair {
+    sockets: [TcpStream; 2],
+    /// Until either side has closed.
+    open: Arc<AtomicBool>,
+}
+
 struct Shared {
     target: SocketAddr,
-    open: Mutex<Vec<TcpStream>>,
+    pairs: Mutex<Vec<Pair>>,
     silent: AtomicBool,
     drops_answers: AtomicBool,
     /// As [`Lost`] says.
@@ -65,7 +72,7 @@ impl Proxy {
         let addr = listener.local_addr()?;
         let shared = Arc::new(Shared {
             target,
-            open: Mutex::new(Vec::new()),
+            pairs: Mutex::new(Vec::new()),
             silent: AtomicBool::new(false),
             drops_answers: AtomicBool::new(false),
             swallowed: AtomicU64::new(0),
@@ -92,16 +99,24 @@ impl Proxy {
 
     /// Cuts every connection; returns how many there were.
     pub fn cut(&self) -> usize {
-        let Ok(mut open) = self.shared.open.lock() else { return 0 };
-        let cut = open.iter().filter(|s| s.shutdown(Shutdown::Both).is_ok()).count();
-        open.clear();
-        cut / 2
+        let cut = std::mem::take(&mut *self.pairs());
+        for s in cut.iter().flat_map(|p| &p.sockets) {
+            // It may have been closed meanwhile.
+            let _ = s.shutdown(Shutdown::Both);
+        }
+        cut.len()
     }
 
     /// How many connections there are.
     #[must_use]
     pub fn open(&self) -> usize {
-        self.shared.open.lock().map_or(0, |open| open.len() / 2)
+        self.pairs().len()
+    }
+
+    fn pairs(&self) -> MutexGuard<'_, Vec<Pair>> {
+        let mut pairs = self.shared.pairs.lock().expect("nobody panics with the connections in hand");
+        pairs.retain(|p| p.open.load(Ordering::Relaxed));
+        pairs
     }
 
     /// From now on, or no more, everything is swallowed in both directions and nobody is told.
@@ -133,16 +148,18 @@ impl Drop for Proxy {
 
 impl Shared {
     fn join(self: &Arc<Self>, client: &TcpStream, server: &TcpStream) -> io::Result<()> {
-        for s in [client, server] {
-            s.set_nodelay(true)?;
-            if let Ok(mut open) = self.open.lock() {
-                open.push(s.try_clone()?);
-            }
-        }
+        let open = Arc::new(AtomicBool::new(true));
+        client.set_nodelay(true)?;
+        server.set_nodelay(true)?;
+        let sockets = [client.try_clone()?, server.try_clone()?];
+        let pair = Pair { sockets, open: Arc::clone(&open) };
+        self.pairs.lock().expect("nobody panics with the connections in hand").push(pair);
         for (way, from, to) in [(Way::ToServer, client, server), (Way::ToClient, server, client)] {
             let (shared, mut from, mut to) = (Arc::clone(self), from.try_clone()?, to.try_clone()?);
+            let open = Arc::clone(&open);
             std::thread::Builder::new().name("proxy-pump".into()).spawn(move || {
                 let _ = shared.pump(way, &mut from, &mut to);
+                open.store(false, Ordering::Relaxed);
                 let _ = from.shutdown(Shutdown::Both);
                 let _ = to.shutdown(Shutdown::Both);
             })?;

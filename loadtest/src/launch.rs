@@ -36,7 +36,12 @@ pub struct ServerProcess {
 impl ServerProcess {
     /// Starts `what` ([`CHILD_SERVE`] or [`CHILD_ECHO`]) on a data folder and free ports, and waits until it is ready.
     pub fn start(what: &str, data: &Path, extra: &[String]) -> io::Result<Self> {
-        let mut child = Command::new(std::env::current_exe()?)
+        Self::start_as(&std::env::current_exe()?, what, data, extra)
+    }
+
+    /// The same of another program that has these sub-commands.
+    pub fn start_as(program: &Path, what: &str, data: &Path, extra: &[String]) -> io::Result<Self> {
+        let mut child = Command::new(program)
             .arg(what)
             .arg(data)
             .args(extra)

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tegata_load::{Summary, Verdict};
+use tegata_load::{CHILD_SERVE, ServerProcess, Summary, Verdict};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata-load");
 /// Long enough for everything here.
@@ -74,6 +74,29 @@ fn what_cannot_be_run_is_told_before_anything_is_done() {
     std::fs::write(dir.path().join("out/summary.json"), "{}").expect("written");
     let (code, text) = refused(&["run", "--scenario", "peak", "--out", out]);
     assert!(code == 6 && text.contains("holds another run"), "{code}: {text}");
+}
+
+#[test]
+fn a_server_of_somebody_elses_is_loaded_in_a_programme_of_the_runs_own() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let settings = ["warm_bytes=0".to_owned()];
+    let data = dir.path().join("data");
+    let server = ServerProcess::start_as(Path::new(PROGRAM), CHILD_SERVE, &data, &settings).expect("a server");
+    let (addr, operate) = (server.addr.to_string(), server.operate.to_string());
+    let more = "[mix]\nhold = 0.2\n[[persona]]\nkind = \"dribbler\"\nat_ms = 9000\nfor_ms = 30000\n";
+    let file = scenario(dir.path(), more);
+    // Twice: the second run does not meet what the first one left.
+    for out in ["a", "b"] {
+        let folder = dir.path().join(out);
+        let to = ["--server", &addr, "--operate", &operate, "--out", folder.to_str().expect("UTF-8")];
+        let args = [&["run", "--scenario", &file, "--duration", "2s"][..], &to].concat();
+        let out = start(&args).wait_with_output().expect("it ends");
+        let (m, text) = (summary(&folder), String::from_utf8_lossy(&out.stdout).into_owned());
+        // A busy machine may make the generator late.
+        assert!(matches!(out.status.code(), Some(0 | 5)) && m.faults.iter().all(|f| f.fired), "{text}");
+        assert!(m.reconciliation.holds() && m.conserved && m.reconciliation.attempts > 4_000, "{text}");
+        assert!(m.digest_equal.is_none() && text.contains("not compared with a replay"), "{text}");
+    }
 }
 
 #[test]

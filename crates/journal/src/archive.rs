@@ -8,12 +8,13 @@
 //! archive/dropped: its trailer is that of the last dropped segment | archive/0000000005.arc … follow it without a gap
 //! ```
 
+use crate::background::Pace;
 use crate::blocks::{BlocksReader, BlocksWriter, PAYLOAD_BYTES_MAX, Trailer};
 use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
 use crate::reader::After;
 use crate::scan::{Expected, Place, Start, read_segment_slowly, segment_numbers};
-use crate::segments::{Pace, set_aside};
+use crate::segments::set_aside;
 use crate::snapshots::read_snapshot;
 use crate::store::{segment_path, sync_dir};
 use std::path::{Path, PathBuf};

@@ -12,6 +12,7 @@
 compile_error!("Tegata runs on Linux only: its journal needs O_DIRECT, RWF_DSYNC and flock as Linux has them.");
 
 mod archive;
+mod background;
 mod blocks;
 mod buffers;
 mod device;
@@ -27,6 +28,7 @@ mod store;
 mod writer;
 
 pub use archive::{archive_retired, drop_archived, dropped_to};
+pub use background::{be_idle, be_modest};
 pub use blocks::Trailer;
 pub use device::Doorbell;
 pub use error::{OpenError, ReadError, WriteError};
@@ -34,7 +36,6 @@ pub use layout::{BATCH_HEADER_BYTES, BLOCK, Damage, MARGIN_BYTES, VERSION};
 pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};
 pub use recovery::{Journal, Recovery, TornTail, open};
-pub use segments::{be_idle, be_modest};
 pub use snapshots::{
     SnapshotWriter, read_snapshot, remove_drafts, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
 };

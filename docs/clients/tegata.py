@@ -121,11 +121,11 @@ CODES = {
     40: "hold-limit",
     100: "suspected-duplicate",
     110: "overloaded", 111: "draining", 112: "memory-limit", 113: "disk-full", 114: "deadline-passed", 115: "halted",
-    116: "wrong-shard",
+    116: "wrong-shard", 117: "journal-slow",
     140: "unknown", 141: "in-progress", 142: "not-seen",
     150: "malformed", 151: "unauthenticated", 152: "conflict", 153: "fenced", 154: "key-too-old",
     155: "original-too-old", 156: "key-clock", 157: "operation-unknown", 158: "version-unknown",
-    159: "frame-too-large", 160: "namespace-not-allowed", 161: "log-dropped",
+    159: "frame-too-large", 160: "namespace-not-allowed", 161: "log-dropped", 162: "not-from-here",
 }  # fmt: skip
 
 CLOSE_REASONS = {

@@ -60,7 +60,9 @@ impl Rank {
         }
     }
 
-    const fn bit(self) -> u8 {
+    /// Its bit in a set of ranks.
+    #[must_use]
+    pub const fn bit(self) -> u8 {
         1 << self as u8
     }
 }

@@ -11,6 +11,7 @@
 
 mod batch;
 mod breaker;
+mod breakers;
 mod degrade;
 mod delivery;
 mod flights;
@@ -25,6 +26,7 @@ mod unlogged;
 
 pub use batch::Sealed;
 pub use breaker::{Breaker, BreakerState, Change, Event, Policy, STAGES, transitions};
+pub use breakers::{BreakerFacts, DRILL_MS_MAX, Levels, Order, Policies, Transition};
 pub use degrade::{Cause, Mode, Rank, Row, Treatment, mode_of};
 pub use delivery::{Delivery, NeverSent};
 pub use margin::Margin;

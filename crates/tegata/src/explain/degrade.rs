@@ -32,6 +32,28 @@ const OTHERS: [[&str; 4]; 4] = [
     ],
 ];
 
+/// The settings that say when, and why their defaults are what they are.
+const THRESHOLDS: [[&str; 2]; 9] = [
+    [
+        "journal_slow_ms",
+        "a flush takes 0.1 ms here and some ms on a bad day; a stall is seen within half a second, window included",
+    ],
+    ["journal_fast_ms", "well above any ordinary flush, well below slow: what lies between changes nothing"],
+    ["queue_long_ms", "with it the rest of the way still ends within 50 ms"],
+    ["queue_short_ms", "half of it"],
+    [
+        "memory_free_permille",
+        "one in a hundred is free again, so that it does not open and close with every key that is forgotten",
+    ],
+    ["breaker_window_ms", "longer than one late batch or one pause of the machine"],
+    [
+        "breaker_rest_ms",
+        "long enough that a disk in trouble shows it again; stretched by up to a quarter, so that servers do not probe in step",
+    ],
+    ["breaker_stage_ms", "six of them: after a rest and them all it is closed, 1.1 to 1.3 s after the cause is over"],
+    ["breaker_probes", "few enough to lose, then four times as many each stage: 16, 64, 256, 1,024, 4,096, 16,384"],
+];
+
 /// The page.
 pub(super) fn page() -> String {
     let mut out = String::from(
@@ -74,6 +96,11 @@ pub(super) fn page() -> String {
     out += "## Modes\n\nThe mode is the worst of what the open breakers bring; `probing` is that of a breaker that is half-open.\nWhile it is not normal the guard asks longer (decision 0006), and for ten minutes after.\n\n| mode | number | what |\n| --- | --- | --- |\n";
     for mode in Mode::ALL {
         let _ = writeln!(out, "| {} | {} | {} |", mode.name(), mode.number(), mode.words());
+    }
+    out += "\n## Settings\n\n| setting | default | why |\n| --- | --- | --- |\n";
+    let defaults = serde_json::to_value(tegata_server::Config::default()).unwrap_or_default();
+    for [key, why] in THRESHOLDS {
+        let _ = writeln!(out, "| `{key}` | {} | {why} |", defaults[key]);
     }
     out += "\n## Other causes\n\n| when | what is done | what the till shows | never |\n| --- | --- | --- | --- |\n";
     for row in OTHERS {

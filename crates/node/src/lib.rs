@@ -12,6 +12,7 @@
 mod batch;
 mod breaker;
 mod breakers;
+mod crowd;
 mod degrade;
 mod delivery;
 mod flights;

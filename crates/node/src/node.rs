@@ -11,11 +11,13 @@
 //! every record that was accepted is answered exactly once.
 
 mod questions;
+mod queue;
 mod watch;
 
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
 use crate::breaker::Policy;
 use crate::breakers::{Breakers, Policies};
+use crate::crowd::{Crowd, Group};
 use crate::degrade::{Cause, Rank};
 use crate::flights::Flights;
 use crate::margin::Margin;
@@ -46,6 +48,9 @@ pub struct Limits {
     /// Most bytes of records that wait for room in a batch; what comes beyond is refused. Most bytes of repeats that
     /// wait for a first request; what comes beyond is in progress at once.
     pub waiting_bytes_max: usize,
+    /// While the queue has stood too long, whoever may be shed waits no longer than this, in µs, and no longer than a
+    /// quarter of its own time.
+    pub wait_us_max: u64,
     /// Most accounts; what would make more is refused.
     pub accounts_max: u64,
     /// Most decisions remembered; beyond, everything that would be remembered is refused.
@@ -62,6 +67,7 @@ impl Default for Limits {
             seal_bytes: 64 << 10,
             in_flight_max: 4,
             waiting_bytes_max: 64 << 20,
+            wait_us_max: 20_000,
             accounts_max: 100_000_000,
             decisions_max: 100_000_000,
             policies: POLICIES,
@@ -125,6 +131,10 @@ pub struct Node {
     spare: Vec<Batch>,
     waiting: VecDeque<(u16, Inbound, usize, usize)>,
     waiting_bytes: usize,
+    crowd: Crowd,
+    group: Group,
+    /// Records that were applied in a millisecond, lately.
+    pace: u64,
     out: Vec<Outbound>,
     reports: Vec<Report>,
     answered_to: Vec<u64>,
@@ -168,6 +178,9 @@ impl Node {
             spare: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            crowd: Crowd::default(),
+            group: Group::default(),
+            pace: 0,
             out: (0..limits.threads).map(|_| Outbound::default()).collect(),
             reports: vec![Report { taken_over: applied.get(), oldest_waiting: None }; limits.threads],
             answered_to: vec![applied.get(); limits.threads],
@@ -217,6 +230,11 @@ impl Node {
             return bundle;
         }
         self.note_waiting(&bundle.records);
+        if self.is_crowded() {
+            self.join_crowd(thread as u16, bundle, 0, 0);
+            self.serve_crowd();
+            return Inbound::default();
+        }
         if self.waiting.is_empty() && self.open_room() >= bundle.records.len() {
             self.admit_all(thread as u16, &bundle, 0, 0);
             bundle.records.clear();
@@ -231,17 +249,6 @@ impl Node {
 
     fn open_room(&self) -> usize {
         self.limits.batch_bytes_max.saturating_sub(self.open.body.len())
-    }
-
-    fn admit_waiting(&mut self) {
-        while let Some((thread, bundle, from, index)) = self.waiting.pop_front() {
-            let (at, i) = self.admit_all(thread, &bundle, from, index);
-            self.waiting_bytes -= at - from;
-            if i < bundle.waiters.len() {
-                self.waiting.push_front((thread, bundle, at, i));
-                return;
-            }
-        }
     }
 
     /// Admits records from byte `at` on, while there is room; returns where it stopped.
@@ -276,6 +283,12 @@ impl Node {
     /// place in the order.
     #[inline]
     fn admit(&mut self, ticket: Ticket, record: &[u8], hint: &Hint) {
+        self.admit_unless(None, ticket, record, hint);
+    }
+
+    /// The same, or refused with `why` where it would get a place.
+    #[inline]
+    fn admit_unless(&mut self, why: Option<Code>, ticket: Ticket, record: &[u8], hint: &Hint) {
         let Ok(envelope) = decode_envelope(record) else {
             return self.refuse(ticket, record, Code::Malformed);
         };
@@ -291,7 +304,7 @@ impl Node {
         if let Some(first) = first.filter(|_| !is_fence) {
             return self.wait_for(first, envelope.deadline, ticket, record);
         }
-        if let Some(code) = self.obstacle(&envelope, kind, record) {
+        if let Some(code) = why.or_else(|| self.obstacle(&envelope, kind, record)) {
             return self.refuse(ticket, record, if first.is_some() { Code::InProgress } else { code });
         }
         self.plans.take(kind, record);
@@ -364,40 +377,8 @@ impl Node {
         }
     }
 
-    /// True when the passing of time alone may bring an answer; see [`Node::pass_time`].
-    #[must_use]
-    pub fn watches_time(&self) -> bool {
-        !self.repeats.is_empty() || !self.waiting.is_empty()
-    }
-
-    /// It is `now`: whoever waits for the decision of another request, or for room, is told when its deadline has
-    /// passed. True when somebody was. What is in a batch already waits on: it may yet take effect.
-    pub fn pass_time(&mut self, now: Timestamp) -> bool {
-        self.now = self.now.max(now);
-        let before = self.repeats.len() + self.waiting_bytes;
-        while let Some(repeat) = self.repeats.late(self.now) {
-            self.refuse(repeat.ticket, &repeat.record, repeat.late);
-        }
-        if self.waiting.front().is_some_and(|(_, bundle, at, _)| self.needs_no_room(&bundle.records[*at..])) {
-            self.admit_waiting();
-        }
-        self.repeats.len() + self.waiting_bytes != before
-    }
-
     fn has_passed(&self, deadline: Timestamp) -> bool {
         !deadline.is_zero() && self.now > deadline
-    }
-
-    /// True when the record can be answered without a place in a batch: it is refused anyway, its deadline has passed, or
-    /// its key is decided.
-    #[cold]
-    fn needs_no_room(&self, record: &[u8]) -> bool {
-        if self.breakers.refused_outright() & Rank::of(u16::from(record[0])).bit() != 0 {
-            return true;
-        }
-        decode_envelope(record).is_ok_and(|e| {
-            self.has_passed(e.deadline) || self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
-        })
     }
 
     /// Why a request is not admitted.
@@ -630,13 +611,13 @@ impl Node {
     pub fn in_flight(&self) -> usize {
         let waiting: usize = self.waiting.iter().map(|(_, b, _, i)| b.waiters.len() - i).sum();
         let sealed: usize = self.sealed.iter().map(|b| b.tickets.len() - b.applied).sum();
-        self.open.tickets.len() + sealed + waiting + self.repeats.len() + self.planning.len()
+        self.open.tickets.len() + sealed + waiting + self.crowd.len() + self.repeats.len() + self.planning.len()
     }
 
     /// True when the open batch holds something, or something waits to get in.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.open.is_empty() || !self.waiting.is_empty()
+        !self.open.is_empty() || !self.waiting.is_empty() || !self.crowd.is_empty()
     }
 
     /// The server is stopping: new commands are refused, known keys still get their answers.

@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use tegata_engine::Engine;
 use tegata_model::{
-    AccountId, Amount, Code, Command, Envelope, Key, NamespaceId, Operation, Position, Purchase, Settings, ShopId,
-    TerminalId, Timestamp, encode, mix,
+    AccountId, Amount, Code, Command, Envelope, GatewayId, Key, NamespaceId, Operation, Position, Purchase, Settings,
+    ShopId, TerminalId, Timestamp, encode, mix,
 };
 use tegata_node::{BreakerState, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Reply, Room, Waiter};
 
@@ -45,21 +45,34 @@ impl Rig {
 
     /// Sends; the answer is found under the number that this returns.
     fn send(&mut self, n: u64, deadline_ms: i64, operation: Operation) -> u64 {
+        self.send_over(0, n, deadline_ms, operation)
+    }
+
+    fn send_over(&mut self, gateway: u32, n: u64, deadline_ms: i64, operation: Operation) -> u64 {
+        let (record, number) = self.record(gateway, n, deadline_ms, operation);
+        self.bundle(record, vec![number]);
+        number
+    }
+
+    fn bundle(&mut self, records: Vec<u8>, numbers: Vec<u64>) {
+        let waiters = numbers.into_iter().map(|request| Waiter { connection: 1, request }).collect();
+        self.node.accept(0, Inbound { records, waiters, ..Inbound::default() }, ms(self.now.get()));
+    }
+
+    fn record(&mut self, gateway: u32, n: u64, deadline_ms: i64, operation: Operation) -> (Vec<u8>, u64) {
         let now = self.now.get();
         let envelope = Envelope {
             received_at: ms(now),
             deadline: ms(now + deadline_ms),
+            gateway: GatewayId::new(gateway),
             namespace: NamespaceId::new(1),
             account: AccountId::from_text("C1").expect("an account"),
             key: key(n),
-            ..Envelope::default()
         };
         let mut records = Vec::new();
         encode(&Command { envelope, operation }, &mut records);
         self.next += 1;
-        let waiters = vec![Waiter { connection: 1, request: self.next }];
-        self.node.accept(0, Inbound { records, waiters, ..Inbound::default() }, ms(now));
-        self.next
+        (records, self.next)
     }
 
     fn debit(&mut self, n: u64, deadline_ms: i64) -> u64 {
@@ -309,4 +322,145 @@ fn a_restart_in_the_middle_ends_what_the_log_called_degraded() {
     node.durable(last);
     while node.apply_some(100) {}
     assert!(node.engine().rules().degraded_since.is_none() && node.engine().rules().degraded_last.is_some());
+}
+
+/// The queue stands, and nothing of what is sent fits into a batch until it is sealed.
+fn crowded(batch_bytes_max: usize) -> Rig {
+    let mut rig = Rig::new(Limits { batch_bytes_max, ..Limits::default() });
+    rig.ask(Question::Order(Cause::QueueDelay, Order::Open));
+    assert_eq!(rig.node.mode(), Mode::Brownout);
+    rig.flush();
+    rig
+}
+
+/// The requests of the sealed batches, in the order of the log, by the yen that they ask for.
+fn logged(rig: &mut Rig) -> Vec<u64> {
+    let mut yen = Vec::new();
+    while rig.node.has_work() {
+        let Some(sealed) = rig.node.seal(ms(rig.now.get())) else { break };
+        let last = sealed.first_position + u64::from(sealed.count) - 1;
+        let mut rest = sealed.body;
+        while !rest.is_empty() {
+            let (record, tail) = rest.split_at(tegata_model::record_len(rest).expect("a record"));
+            if let Operation::Debit(p) = tegata_model::decode(record).expect("a command").operation {
+                yen.push(p.amount.get());
+            }
+            rest = tail;
+        }
+        rig.durable(last);
+    }
+    yen
+}
+
+#[test]
+fn while_the_queue_stands_gateways_take_turns_and_the_newest_goes_first() {
+    let mut rig = crowded(200);
+    rig.send_over(9, 99, 8_000, Operation::Debit(purchase(99)));
+    for n in 1..=6 {
+        rig.send_over(1, n, 8_000, Operation::Debit(purchase(n)));
+    }
+    for n in [11, 12] {
+        rig.send_over(2, n, 8_000, Operation::Debit(purchase(n)));
+    }
+    assert_eq!(logged(&mut rig), [99, 6, 12, 5, 11, 4, 3, 2, 1]);
+}
+
+#[test]
+fn while_the_queue_stands_who_waited_too_long_is_refused_but_not_what_settles() {
+    let mut rig = crowded(200);
+    let known = rig.debit(1, 8_000);
+    rig.flush();
+    assert_eq!(rig.codes(), [(known, Code::AccountUnknown)]);
+    rig.debit(2, 8_000);
+    let (long, short) = (rig.debit(3, 8_000), rig.debit(4, 40));
+    let fence = rig.send(5, 8_000, Operation::Fence);
+    let undo = rig.send(6, 60, Operation::Reversal { original: key(9), remain: 0 });
+    let repeat = rig.debit(1, 8_000);
+    assert_eq!(rig.codes(), [], "all wait for room");
+    rig.pass(10);
+    assert_eq!(rig.codes(), [(short, Code::Overloaded)], "a quarter of its time");
+    rig.pass(20);
+    assert_eq!(rig.codes(), [(long, Code::Overloaded), (repeat, Code::AccountUnknown)]);
+    rig.pass(70);
+    assert_eq!(rig.codes(), [(undo, Code::Overloaded)], "nobody waits past a deadline");
+    logged(&mut rig);
+    assert!(rig.codes().contains(&(fence, Code::Fenced)));
+    rig.ask(Question::Server);
+    let balance = rig.ask(Question::Balance(AccountId::from_text("C1").expect("an account")));
+    assert!(matches!(balance, Reply::NotNow { code: Code::Overloaded, retry_after_ms: 250, .. }), "{balance:?}");
+}
+
+#[test]
+fn a_queue_that_stands_becomes_a_crowd_by_itself() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+    let all = [rig.debit(1, 8_000), rig.debit(2, 8_000), rig.debit(3, 8_000)];
+    rig.pass(100);
+    assert_eq!((rig.node.mode(), rig.codes()), (Mode::Normal, vec![]));
+    rig.pass(150);
+    let refused = [(all[1], Code::Overloaded), (all[2], Code::Overloaded)];
+    assert_eq!((rig.node.mode(), rig.codes()), (Mode::Brownout, refused.to_vec()));
+}
+
+#[test]
+fn what_is_admitted_ahead_of_the_engine_is_bounded_while_the_queue_stands() {
+    let mut rig = crowded(1 << 20);
+    for n in 1..=2_000 {
+        rig.debit(n, 8_000);
+    }
+    let sealed = rig.node.seal(ms(0)).map(|s| s.count);
+    assert_eq!(sealed, Some(512), "what is in a batch cannot be refused any more");
+    rig.pass(40);
+    assert_eq!(rig.codes().len(), 2_000 - 512);
+}
+
+#[test]
+fn everybody_is_answered_exactly_once_however_the_queue_changes() {
+    for seed in 0..60u64 {
+        let mut rig = Rig::new(Limits { batch_bytes_max: 600, ..Limits::default() });
+        let (mut sent, mut answered) = (Vec::new(), Vec::new());
+        for step in 0..400 {
+            let roll = mix(seed, step);
+            match roll % 12 {
+                0 => {
+                    let order = [Order::Open, Order::Confirm, Order::Close, Order::Drill(5)][(roll >> 8) as usize % 4];
+                    let waiter = Waiter { connection: 1, request: 0 };
+                    let questions = vec![(waiter, Question::Order(Cause::QueueDelay, order))];
+                    rig.node.accept(0, Inbound { questions, ..Inbound::default() }, ms(rig.now.get()));
+                }
+                1 => rig.flush(),
+                2 => rig.pass(rig.now.get() + (roll >> 8) as i64 % 40),
+                3 => rig.node.set_room([Room::Ample, Room::Ample, Room::Reserve, Room::None][(roll >> 8) as usize % 4]),
+                _ => {
+                    let (mut records, mut numbers) = (Vec::new(), Vec::new());
+                    for more in 0..1 + (roll >> 50) % 5 {
+                        let roll = mix(roll, more);
+                        let (n, gateway) = ((roll >> 8) % 200, (roll >> 20) as u32 % 4);
+                        let operation = match (roll >> 30) % 4 {
+                            0 => Operation::Fence,
+                            1 => Operation::Reversal { original: key(n + 1_000), remain: 0 },
+                            _ => Operation::Debit(purchase(100 + n)),
+                        };
+                        let (record, number) = rig.record(gateway, n, 10 + (roll >> 40) as i64 % 500, operation);
+                        records.extend(record);
+                        numbers.push(number);
+                    }
+                    sent.extend(&numbers);
+                    rig.bundle(records, numbers);
+                }
+            }
+            answered.extend(rig.codes().into_iter().map(|c| c.0));
+        }
+        if seed % 2 == 0 {
+            rig.node.halt();
+        }
+        rig.node.set_room(Room::Ample);
+        for _ in 0..100 {
+            rig.flush();
+            rig.pass(rig.now.get() + 20);
+        }
+        answered.extend(rig.codes().into_iter().map(|c| c.0));
+        answered.sort_unstable();
+        assert_eq!(answered, sent, "seed {seed}");
+        assert_eq!(rig.node.is_crowded(), rig.node.breaker(Cause::QueueDelay) != BreakerState::Closed);
+    }
 }

@@ -62,6 +62,8 @@ pub struct Config {
     pub queue_long_ms: u32,
     /// And short again below this, in ms.
     pub queue_short_ms: u32,
+    /// While the queue is long, a payment waits no longer than this, in ms, and no longer than a quarter of its own time.
+    pub queue_wait_ms: u32,
     /// A table is no longer full below so many per mille of its limit.
     pub memory_free_permille: u32,
     /// For so long it must be slow or long without a break before a breaker opens, in ms.
@@ -144,6 +146,7 @@ impl Default for Config {
             journal_fast_ms: 100,
             queue_long_ms: 20,
             queue_short_ms: 10,
+            queue_wait_ms: 20,
             memory_free_permille: 990,
             breaker_window_ms: 100,
             breaker_rest_ms: 500,
@@ -307,6 +310,12 @@ impl Config {
         };
         below(self.journal_fast_ms, self.journal_slow_ms, "journal_fast_ms", "journal_slow_ms")?;
         below(self.queue_short_ms, self.queue_long_ms, "queue_short_ms", "queue_long_ms")?;
+        // Else nobody would wait long enough to show that the queue is long.
+        range(
+            (self.queue_short_ms..=30_000).contains(&self.queue_wait_ms),
+            "queue_wait_ms",
+            "queue_short_ms to 30000 ms",
+        )?;
         range((1..=1_000).contains(&self.memory_free_permille), "memory_free_permille", "1 to 1000")?;
         range(self.breaker_window_ms <= 60_000, "breaker_window_ms", "0 to 60000 ms")?;
         range(self.breaker_rest_ms <= 600_000, "breaker_rest_ms", "0 to 600000 ms")?;

@@ -33,6 +33,8 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 const APPLY_AT_ONCE: usize = 256;
 /// Accounts that are counted for a plan before payments have their turn: well under a tenth of a millisecond.
 const PLAN_AT_ONCE: u32 = 1_024;
+/// Bundles that are taken from one thread of connections in a turn while the queue stands: a whole ring of them.
+const BUNDLES_OF_A_CROWD: usize = 256;
 /// Turns between two looks at the tables' sizes.
 const FACTS_EVERY: u64 = 256;
 
@@ -204,7 +206,10 @@ impl Core {
     fn take_in(&mut self) -> bool {
         let mut busy = false;
         for (i, side) in self.sides.iter_mut().enumerate() {
-            if let Some(bundle) = side.from_io.try_recv() {
+            // While the queue stands all of it is taken: whose turn it is, is known only of what was looked at.
+            let most = if self.node.is_crowded() { BUNDLES_OF_A_CROWD } else { 1 };
+            for _ in 0..most {
+                let Some(bundle) = side.from_io.try_recv() else { break };
                 busy = true;
                 let empty = self.node.accept(i, bundle, clock::now());
                 // A full ring means that enough empty bundles are on their way already.

@@ -216,6 +216,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         accounts_max: config.accounts_max,
         decisions_max: config.decisions_max,
         policies: config.policies(),
+        wait_us_max: u64::from(config.queue_wait_ms) * 1_000,
         ..Limits::default()
     };
     let position = engine.applied().get();

@@ -23,6 +23,8 @@ const SEARCH_US: u64 = 20_000;
 pub(super) struct Watch {
     looked_at: Timestamp,
     searched_at: Timestamp,
+    /// The applied position at the last look.
+    applied: u64,
     /// The last flush: how long it took, and when it ended.
     flush_us: u64,
     flushed_at: Timestamp,
@@ -51,13 +53,14 @@ impl Node {
 
     #[cold]
     fn look_around(&mut self, clock_suspect: bool) -> bool {
+        self.note_pace();
         self.watch.looked_at = self.now;
         let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
         let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
         let levels: Levels = [
             in_flight_us.max(if counts { self.watch.flush_us } else { 0 }),
             self.room as u64,
-            std::mem::take(&mut self.watch.waited_us).max(self.oldest_waiting_us()),
+            std::mem::take(&mut self.watch.waited_us).max(self.oldest_waiting_us()).max(self.oldest_unapplied_us()),
             self.fullness(),
             u64::from(clock_suspect),
             0,
@@ -79,7 +82,23 @@ impl Node {
 
     /// For how long the oldest of those who wait for room has waited, in µs.
     fn oldest_waiting_us(&self) -> u64 {
-        self.waiting.front().map_or(0, |(_, bundle, at, _)| self.waited_us(&bundle.records[*at..]))
+        let in_line = self.waiting.front().map_or(0, |(_, bundle, at, _)| self.waited_us(&bundle.records[*at..]));
+        self.crowd.oldest().map_or(0, |received| self.now.since(received)).max(in_line)
+    }
+
+    /// For how long the oldest batch that is durable has waited to be applied, in µs, its flush included.
+    fn oldest_unapplied_us(&self) -> u64 {
+        let oldest = self.sealed.front().filter(|b| b.last().get() <= self.durable);
+        oldest.map_or(0, |b| self.now.since(b.at).saturating_sub(self.watch.flush_us))
+    }
+
+    /// How many records are applied in a millisecond while there is something to apply.
+    fn note_pace(&mut self) {
+        let applied = self.engine.applied().get();
+        let ms = self.now.since(self.watch.looked_at) / 1_000;
+        let pace = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied)) / ms.max(1);
+        // A pause says nothing about the pace, so that it falls slowly and rises at once.
+        self.pace = pace.max(self.pace - self.pace / 16);
     }
 
     /// For how long a record has waited, in µs.
@@ -115,6 +134,9 @@ impl Node {
     fn after_change(&mut self, before: u8) {
         if self.breakers.refused_outright() & !before != 0 {
             self.admit_anew();
+        }
+        if self.is_crowded() {
+            self.crowd_the_queue();
         }
         // The log can wait: what it does not say yet concerns only what is not in it yet either.
         if self.halted || self.room == Room::None || self.open_room() < 2 * RECORD_BYTES_MAX {

@@ -33,7 +33,7 @@ const OTHERS: [[&str; 4]; 4] = [
 ];
 
 /// The settings that say when, and why their defaults are what they are.
-const THRESHOLDS: [[&str; 2]; 9] = [
+const THRESHOLDS: [[&str; 2]; 10] = [
     [
         "journal_slow_ms",
         "a flush takes 0.1 ms here and some ms on a bad day; a stall is seen within half a second, window included",
@@ -41,6 +41,7 @@ const THRESHOLDS: [[&str; 2]; 9] = [
     ["journal_fast_ms", "well above any ordinary flush, well below slow: what lies between changes nothing"],
     ["queue_long_ms", "with it the rest of the way still ends within 50 ms"],
     ["queue_short_ms", "half of it"],
+    ["queue_wait_ms", "whoever would wait longer is better told so at once, with time left to try again"],
     [
         "memory_free_permille",
         "one in a hundred is free again, so that it does not open and close with every key that is forgotten",

@@ -32,8 +32,7 @@ pub enum BreakerState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Event {
-    /// The least level of the window was at or above the threshold; of a breaker that probes: one level was not below
-    /// the lower threshold.
+    /// The least level of the window was at or above the threshold; of a breaker that probes: one level was.
     Bad = 0,
     /// Every level of the rest was below the lower threshold.
     Rested = 1,
@@ -245,7 +244,12 @@ impl Breaker {
         match self.state {
             BreakerState::Closed if lasts(self.bad_since, self.policy.window_us) => self.take(Event::Bad, at),
             BreakerState::Open if lasts(self.good_since, self.rest_us()) => self.take(Event::Rested, at),
-            BreakerState::HalfOpen if !good => self.take(Event::Bad, at),
+            BreakerState::HalfOpen if bad => self.take(Event::Bad, at),
+            // What is neither good nor bad proves nothing: the stage begins to count anew.
+            BreakerState::HalfOpen if !good => {
+                self.stage_since = at;
+                None
+            }
             BreakerState::HalfOpen if answered && at.since(self.stage_since) >= self.policy.stage_us => {
                 if self.stage + 1 == STAGES {
                     return self.take(Event::Proved, at);

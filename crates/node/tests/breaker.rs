@@ -86,8 +86,12 @@ fn a_probe_that_fails_opens_it_again_at_once() {
     b.take(Event::Force, at(0));
     assert_eq!(b.take(Event::Close, at(1)), None, "not past the probes");
     assert_eq!(b.take(Event::Confirm, at(2)).map(|c| c.to), Some(HalfOpen));
-    assert_eq!(b.observe(100, false, at(3)).map(|c| (c.to, c.event)), Some((Open, Event::Bad)));
-    assert_eq!((b.take(Event::Close, at(4)), b.take(Event::Confirm, at(5))), (None, None));
+    assert_eq!(b.observe(0, true, at(90)), None);
+    assert_eq!(b.observe(100, true, at(101)), None, "neither good nor bad");
+    assert_eq!((b.observe(0, true, at(200)), b.stage()), (None, 0), "the stage counts anew");
+    assert_eq!((b.observe(0, true, at(201)), b.stage()), (None, 1));
+    assert_eq!(b.observe(250, false, at(203)).map(|c| (c.to, c.event)), Some((Open, Event::Bad)));
+    assert_eq!((b.take(Event::Close, at(204)), b.take(Event::Confirm, at(205))), (None, None));
 }
 
 #[test]
@@ -148,7 +152,7 @@ fn whatever_happens_the_invariants_hold() {
                 (Open, HalfOpen) => assert!(levels.iter().rev().take_while(|(_, l)| *l < 100).count() > 1),
                 (HalfOpen, Closed) if event.is_none() => assert_eq!(stage + 1, STAGES, "all stages first"),
                 (HalfOpen, Closed) => assert_eq!(event, Some(Event::Close)),
-                (HalfOpen, Open) => assert!(levels.last().is_some_and(|(_, l)| *l >= 100)),
+                (HalfOpen, Open) => assert!(levels.last().is_some_and(|(_, l)| *l >= 250)),
                 (Latched, HalfOpen) => assert_eq!(event, Some(Event::Confirm)),
                 (_, Latched) => assert!(matches!(event, Some(Event::Force | Event::Jumped))),
                 other => panic!("{other:?} is a short cut"),

@@ -175,7 +175,7 @@ fn a_stalled_journal_refuses_new_payments_and_lets_nobody_wait_past_its_deadline
     assert!(refused.iter().all(|(_, c)| *c == Code::JournalSlow));
     let probes_at = rig.now.get();
     let last = rig.seal();
-    rig.pass(probes_at + 150);
+    rig.pass(probes_at + 260);
     assert_eq!(rig.node.mode(), Mode::ReadOnly, "sixteen probes that nobody flushes are evidence enough");
     rig.durable(last);
     assert_eq!(rig.codes().len(), 16, "{probes:?}");

@@ -62,7 +62,20 @@ static STEADY: OnceLock<Steady> = OnceLock::new();
 fn read() -> (i64, i64) {
     let monotonic = i64::try_from(START.elapsed().as_micros()).unwrap_or(i64::MAX);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    (i64::try_from(since.as_micros()).unwrap_or(i64::MAX), monotonic)
+    let wall = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    #[cfg(feature = "faults")]
+    let wall = wall.saturating_add(STEPPED_US.load(Ordering::Relaxed));
+    (wall, monotonic)
+}
+
+/// How far tests have put the wall clock forward, in µs.
+#[cfg(feature = "faults")]
+static STEPPED_US: AtomicI64 = AtomicI64::new(0);
+
+/// Puts the wall clock of this process forward by so many µs, or back. Only with the feature `faults`.
+#[cfg(feature = "faults")]
+pub fn step_wall(us: i64) {
+    STEPPED_US.fetch_add(us, Ordering::Relaxed);
 }
 
 /// Microseconds UTC. What it says is handed on as a [`Timestamp`]; the node makes sure that logged time never goes back.

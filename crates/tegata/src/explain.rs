@@ -2,6 +2,8 @@
 
 mod degrade;
 
+pub(crate) use degrade::why;
+
 use crate::exit::Exit;
 use crate::output::{Failure, Report};
 use serde_json::json;

@@ -55,6 +55,11 @@ const THRESHOLDS: [[&str; 2]; 10] = [
     ["breaker_probes", "few enough to lose, then four times as many each stage: 16, 64, 256, 1,024, 4,096, 16,384"],
 ];
 
+/// Why a setting's default is what it is.
+pub(crate) fn why(key: &str) -> Option<&'static str> {
+    THRESHOLDS.iter().find(|[k, _]| *k == key).map(|[_, why]| *why)
+}
+
 /// The page.
 pub(super) fn page() -> String {
     let mut out = String::from(

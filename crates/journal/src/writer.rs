@@ -78,6 +78,8 @@ pub struct Writer {
     free: Vec<usize>,
     in_flight: VecDeque<InFlight>,
     done: Vec<usize>,
+    #[cfg(feature = "faults")]
+    faults: crate::Faults,
     bytes_in_flight: u64,
     window_bytes: u64,
     batch_bytes_max: usize,
@@ -136,6 +138,8 @@ impl Writer {
             free: (0..count).rev().collect(),
             in_flight: VecDeque::with_capacity(count),
             done: Vec::with_capacity(count),
+            #[cfg(feature = "faults")]
+            faults: p.options.faults,
             bytes_in_flight: 0,
             window_bytes: p.options.window_bytes,
             batch_bytes_max: p.options.batch_bytes_max,
@@ -303,6 +307,10 @@ impl Writer {
             return Err(WriteError::Stopped);
         }
         self.device.completed(&mut self.done).inspect_err(|_| self.failed = true)?;
+        #[cfg(feature = "faults")]
+        if self.faults.is_stalled() {
+            return Ok(self.flushed);
+        }
         while let Some(buffer) = self.done.pop() {
             let batch = self.in_flight.iter_mut().find(|b| b.buffer == buffer && !b.done);
             batch.expect("the device completes what was submitted").done = true;

@@ -1,6 +1,9 @@
 //! What connections hand to the core and what the core hands back: bundles, so that one hand-over carries many
 //! requests.
 
+use crate::breaker::BreakerState;
+use crate::breakers::{BreakerFacts, Order};
+use crate::degrade::{Cause, Mode};
 use crate::room::Room;
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
 use tegata_model::{AccountId, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
@@ -60,6 +63,10 @@ pub enum Question {
     Server,
     /// Start a snapshot.
     Snapshot,
+    /// How the breakers are.
+    Breakers,
+    /// Do something to a breaker.
+    Order(Cause, Order),
 }
 
 /// What a question got.
@@ -104,13 +111,31 @@ pub enum Reply {
     /// Shops, and the slot after the last; 0 when there are no more.
     Shops(Vec<Shop>, u32),
     /// The server.
-    Server(ServerFacts),
+    Server(Box<ServerFacts>),
     /// A snapshot was started, or is not possible now.
     Snapshot {
         /// True when it was started.
         started: bool,
         /// As of.
         position: Position,
+    },
+    /// How the breakers are, and the mode.
+    Breakers {
+        /// After an order: the kind of the answer tells.
+        ordered: bool,
+        /// The mode.
+        mode: Mode,
+        /// In the order of the causes.
+        breakers: Vec<BreakerFacts>,
+    },
+    /// The question is not answered now.
+    NotNow {
+        /// Kind of its frame.
+        kind: u8,
+        /// Why.
+        code: Code,
+        /// When to ask again, in ms; 0: not said.
+        retry_after_ms: u32,
     },
 }
 
@@ -141,6 +166,14 @@ pub struct ServerFacts {
     pub replayed: u64,
     /// What the journal has room for.
     pub room: Room,
+    /// The worst of the open breakers.
+    pub mode: Mode,
+    /// Where each breaker is, in the order of the causes.
+    pub states: [BreakerState; 6],
+    /// How often each came into each state, in the order of [`BreakerState::ALL`].
+    pub entered: [[u64; 4]; 6],
+    /// What was measured last.
+    pub levels: [u64; 6],
 }
 
 /// From a thread of connections to the core.

@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, State, Timestamp};
-use tegata_node::{Answer, Inbound, Question, Waiter};
+use tegata_node::{Answer, Cause, DRILL_MS_MAX, Inbound, Order, Question, Waiter};
 use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
 
 /// What a frame came to.
@@ -63,12 +63,28 @@ fn question(frame: &[u8]) -> Result<Option<Question>, FrameError> {
         wire::Request::PlanExtend(_, extension) => Question::PlanExtension(extension),
         wire::Request::PlanReinstate(h, operation) => Question::PlanReinstatement { account: account(&h)?, operation },
         wire::Request::Digest(_) => Question::Digest,
+        wire::Request::Breakers(_) => Question::Breakers,
+        wire::Request::BreakerOrder(_, o) => {
+            let cause = Cause::from_u8(o.cause).ok_or(FrameError::Field { name: "cause" })?;
+            Question::Order(cause, order(&o)?)
+        }
         wire::Request::ListProgrammes(_) => Question::Programmes,
         wire::Request::ListShops(_, after) => Question::Shops(after),
         wire::Request::ServerStatus(_) => Question::Server,
         wire::Request::SnapshotTake(_) => Question::Snapshot,
         _ => return Ok(None),
     }))
+}
+
+fn order(o: &wire::BreakerOrder) -> Result<Order, FrameError> {
+    match (o.order, o.ms) {
+        (1, 0) => Ok(Order::Open),
+        (2, 0) => Ok(Order::Close),
+        (3, 0) => Ok(Order::Confirm),
+        (4, 1..=DRILL_MS_MAX) => Ok(Order::Drill(o.ms)),
+        (1..=4, _) => Err(FrameError::Field { name: "ms" }),
+        _ => Err(FrameError::Field { name: "order" }),
+    }
 }
 
 /// A refusal is about one frame, but the frame's key may be decided: the node looks (FIELD, unknown). Nothing where the

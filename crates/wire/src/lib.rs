@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod breakers;
 mod command;
 mod decision;
 mod frame;
@@ -17,6 +18,7 @@ mod request;
 mod session;
 
 pub use answer::{Answer, AnswerBody, decode_answer};
+pub use breakers::{BreakerBody, BreakerOrder, BreakersBody, encode_breaker_order};
 pub use command::{deadline, decode_operation, encode_operation, record_from_frame};
 pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;

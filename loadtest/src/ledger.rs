@@ -6,11 +6,14 @@ use std::path::Path;
 use std::time::Duration;
 use tegata_client::{Link, LinkError};
 use tegata_journal::{read_log, read_store};
+use tegata_node::Cause;
 use tegata_wire::{
-    AnswerBody, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS, RequestHeader, ServerBody,
-    encode_history, encode_request,
+    AnswerBody, BreakerOrder, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS, RequestHeader,
+    ServerBody, encode_breaker_order, encode_history, encode_request,
 };
 
+/// The order that confirms what latched a breaker; `docs/protocol.md` numbers them.
+const CONFIRM: u8 = 3;
 /// How long a server may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -76,4 +79,17 @@ pub fn replayed_digest(data: &Path, up_to: u64) -> Result<u128, String> {
         return Err(format!("the journal ends at position {}, before {up_to}", replay.engine().applied().get()));
     }
     Ok(replay.engine().digest())
+}
+
+/// Says, as an operator does, that the clock is right again.
+pub fn confirm_clock(operate: SocketAddr) -> Result<(), LinkError> {
+    let mut link = Link::open_within(operate, true, PATIENCE)?;
+    let mut out = Vec::new();
+    let order = BreakerOrder { cause: Cause::Clock as u8, order: CONFIRM, ms: 0 };
+    encode_breaker_order(&RequestHeader::default(), &order, &mut out);
+    link.send(&out)?;
+    match link.receive()?.body {
+        AnswerBody::Breakers(_) => Ok(()),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
 }

@@ -37,7 +37,14 @@ pub(crate) fn play(p: &Persona, addr: SocketAddr, data: &DataSet, begin: Instant
         PersonaKind::Dribbler => dribblers(p.connections, addr, &request, &lasts),
         PersonaKind::Herd => herd(p.connections, addr, &request, &lasts),
     };
-    FaultReport { kind: p.kind.name().to_owned(), at_ms, until_ms: Some(since()), fired, proof }
+    FaultReport {
+        kind: p.kind.name().to_owned(),
+        at_ms,
+        until_ms: Some(since()),
+        fired,
+        proof,
+        ..FaultReport::default()
+    }
 }
 
 fn greeted(addr: SocketAddr) -> Option<TcpStream> {

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 13] = [
+const NAMED: [(&str, &str); 15] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -19,6 +19,8 @@ const NAMED: [(&str, &str); 13] = [
     ("strangers", include_str!("../scenarios/strangers.toml")),
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("full-disk", include_str!("../scenarios/full-disk.toml")),
+    ("journal-stall", include_str!("../scenarios/journal-stall.toml")),
+    ("clock-step", include_str!("../scenarios/clock-step.toml")),
 ];
 
 /// Most payments in flight: a request's number has room for so many.
@@ -186,6 +188,9 @@ pub struct Till {
     pub deadline_ms: u32,
     /// No answer for so long: the same key again, in ms; 0: never.
     pub repeat_after_ms: u32,
+    /// How long a payment waits in the gateway for a connection with room before the gateway itself refuses it, in ms;
+    /// 0: until its deadline.
+    pub gateway_waits_ms: u32,
     /// Share that press Pay again although it was answered: the same key.
     pub press_again: f64,
     /// Share of broken tills, which pay again under a new key when the deadline passes.
@@ -204,6 +209,7 @@ impl Default for Till {
         Self {
             deadline_ms,
             repeat_after_ms,
+            gateway_waits_ms: 0,
             press_again: 0.0,
             new_key: 0.0,
             cash: 0.0,
@@ -254,6 +260,9 @@ pub struct Fault {
     /// Writes a second that a slow disk lets through.
     #[serde(default = "few_writes")]
     pub writes_per_second: u32,
+    /// How far a clock steps forward, in ms; negative: back.
+    #[serde(default)]
+    pub by_ms: i64,
 }
 
 /// What can go wrong.
@@ -276,6 +285,10 @@ pub enum FaultKind {
     SlowDisk,
     /// The disk is full, and has space again: the server's own disk, `disk_mib`.
     FullDisk,
+    /// Nothing that is written becomes durable, by the server's own test seam.
+    JournalStall,
+    /// The wall clock steps by `by_ms` and back, by the server's own test seam; then an operator confirms it.
+    ClockStep,
 }
 
 /// Callers that behave badly beside the load. They are done to somebody else's server too.
@@ -331,6 +344,8 @@ impl FaultKind {
             Self::DropAnswers => "drop-answers",
             Self::SlowDisk => "slow-disk",
             Self::FullDisk => "full-disk",
+            Self::JournalStall => "journal-stall",
+            Self::ClockStep => "clock-step",
         }
     }
 
@@ -351,6 +366,20 @@ pub struct Slo {
     pub answered_in_deadline: Option<f64>,
     /// Longest start after a kill, in ms.
     pub ready_ms: Option<f64>,
+    /// Longest time from the beginning of a fault until the server says that it is degraded, in ms.
+    pub degraded_within_ms: Option<f64>,
+    /// Longest time from the end of a fault until the server says that it is normal again, in ms.
+    pub normal_within_ms: Option<f64>,
+    /// Smallest share of payments that are told anything, "unknown" included, within their deadline and 100 ms, 0 to 1.
+    pub told: Option<f64>,
+    /// Largest p99 of the time to a decision, in ms.
+    pub decided_p99_ms: Option<f64>,
+    /// Largest p99 of the time to a refusal, in ms.
+    pub refusal_p99_ms: Option<f64>,
+    /// Smallest share of payments that are decided within their deadline, 0 to 1.
+    pub goodput: Option<f64>,
+    /// Most payments that are declined.
+    pub declined: Option<f64>,
 }
 
 fn few_writes() -> u32 {

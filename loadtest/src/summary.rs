@@ -72,6 +72,15 @@ pub struct FaultReport {
     pub at_ms: u64,
     /// When it was over (the server ready again, the proxy open again), in ms; nothing where it has no end.
     pub until_ms: Option<u64>,
+    /// True when the server was watched during and after it.
+    #[serde(default)]
+    pub watched: bool,
+    /// From its beginning until the server said that it is degraded, in ms; nothing where it never did.
+    #[serde(default)]
+    pub degraded_ms: Option<u64>,
+    /// From its end until the server said that it is normal again, in ms.
+    #[serde(default)]
+    pub normal_ms: Option<u64>,
     /// True when it was seen to have happened.
     pub fired: bool,
     /// What showed it.
@@ -172,6 +181,14 @@ pub struct Summary {
     pub goodput_per_second: f64,
     /// Share of payments with an early and definite answer within their deadline, 0 to 1.
     pub answered_in_deadline: f64,
+    /// Share of payments that were told anything, "unknown" included, within their deadline and 100 ms, 0 to 1.
+    pub told: f64,
+    /// Payments that the gateway itself refused, because no connection had room in time; nothing of them was sent.
+    pub held_back: u64,
+    /// From when a payment was due to its decision.
+    pub decided: Latency,
+    /// From a send to its refusal.
+    pub refusal: Latency,
     /// From when a payment was due to its first definite answer.
     #[serde(flatten)]
     pub response: Latency,
@@ -193,8 +210,65 @@ pub struct Summary {
     pub environment: Environment,
 }
 
+/// Refusals by code, 110 to 139. As text `110:5;117:300`; nothing where there were none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals([u32; 30]);
+
+/// The first code that a refusal can have.
+const REFUSAL_FIRST: u16 = 110;
+
+impl Refusals {
+    /// Counts one with this code; another code is none.
+    #[inline]
+    pub(crate) fn count(&mut self, code: u16) {
+        if let Some(n) = code.checked_sub(REFUSAL_FIRST).and_then(|i| self.0.get_mut(usize::from(i))) {
+            *n = n.saturating_add(1);
+        }
+    }
+
+    /// Adds another thread's.
+    pub(crate) fn add(&mut self, o: &Self) {
+        self.0.iter_mut().zip(o.0).for_each(|(n, m)| *n = n.saturating_add(m));
+    }
+
+    /// Codes with how often each was given.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u32)> {
+        (REFUSAL_FIRST..).zip(self.0).filter(|(_, n)| *n > 0)
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(|n| u64::from(*n)).sum()
+    }
+}
+
+impl core::fmt::Display for Refusals {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (i, (code, n)) in self.iter().enumerate() {
+            write!(f, "{}{code}:{n}", if i == 0 { "" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::str::FromStr for Refusals {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut all = Self::default();
+        for part in text.split(';').filter(|p| !p.is_empty()) {
+            let (code, n) = part.split_once(':').ok_or(())?;
+            let code: u16 = code.parse().map_err(|_| ())?;
+            let place = code.checked_sub(REFUSAL_FIRST).and_then(|i| all.0.get_mut(usize::from(i))).ok_or(())?;
+            *place = n.parse().map_err(|_| ())?;
+        }
+        Ok(all)
+    }
+}
+
 /// One second of the run: a line of `timeline.csv`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Second {
     /// From the beginning of the run.
     pub second: u32,
@@ -210,8 +284,12 @@ pub struct Second {
     pub suspected: u64,
     /// Definitely not executed.
     pub rejected: u64,
-    /// Deadlines that passed without an answer.
+    /// Deadlines that passed without a definite answer.
     pub unanswered: u64,
+    /// Answers that said "unknown" (140).
+    pub unknown: u64,
+    /// Answers that refused, by code; those of tills that tried again, too.
+    pub refusals: Refusals,
     /// Median of the response times of answers in this second, µs.
     pub p50_us: f64,
     /// 99 of 100.

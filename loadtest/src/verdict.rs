@@ -3,7 +3,7 @@
 use crate::error::RunError;
 use crate::reconcile::Found;
 use crate::scenario::Scenario;
-use crate::summary::{Latency, SCHEMA, Second, SloReport, Summary, Verdict};
+use crate::summary::{FaultReport, Latency, SCHEMA, Second, SloReport, Summary, Verdict};
 use crate::tally::{Tally, Tick, histogram};
 use hdrhistogram::Histogram;
 
@@ -29,6 +29,8 @@ pub(crate) fn second(number: usize, t: &Tick, mode: u64) -> Second {
         suspected: t.suspected,
         rejected: t.rejected,
         unanswered: t.unanswered,
+        unknown: t.unknown,
+        refusals: t.refusals,
         p50_us: l.p50_us,
         p99_us: l.p99_us,
         max_us: l.max_us,
@@ -36,20 +38,18 @@ pub(crate) fn second(number: usize, t: &Tick, mode: u64) -> Second {
     }
 }
 
-/// Response and service times of all threads.
-pub(crate) fn histograms(tallies: &[Tally]) -> (Histogram<u64>, Histogram<u64>) {
-    let (mut response, mut service) = (histogram(), histogram());
+/// One of the histograms, of all threads together.
+pub(crate) fn together(tallies: &[Tally], of: fn(&Tally) -> &Histogram<u64>) -> Histogram<u64> {
+    let mut all = histogram();
     for t in tallies {
         // The bounds are equal: adding cannot fail.
-        let _ = response.add(&t.response);
-        let _ = service.add(&t.service);
+        let _ = all.add(of(t));
     }
-    (response, service)
+    all
 }
 
 /// What the load by itself shows. A run that was interrupted is as long as it was.
 pub(crate) fn of_load(name: &str, s: &Scenario, tallies: &[Tally], seconds: &[Second]) -> Summary {
-    let (response, service) = histograms(tallies);
     let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>() as f64;
     let ended = tallies.iter().map(|t| t.ended_at as f64 / 1e9).fold(0.0, f64::max);
     let length = s.seconds().min(ended).max(f64::MIN_POSITIVE);
@@ -66,9 +66,14 @@ pub(crate) fn of_load(name: &str, s: &Scenario, tallies: &[Tally], seconds: &[Se
         offered_per_second: offered / length,
         achieved_per_second: sent as f64 / length,
         goodput_per_second: sum(|t| t.decided_in_time) / length,
-        answered_in_deadline: sum(|t| t.in_time) / offered.max(1.0),
-        response: latency(&response),
-        service: latency(&service),
+        // What the gateway refuses itself is as early and definite as can be.
+        answered_in_deadline: sum(|t| t.in_time + t.held_back) / offered.max(1.0),
+        told: sum(|t| t.told + t.held_back) / offered.max(1.0),
+        held_back: sum(|t| t.held_back) as u64,
+        decided: latency(&together(tallies, |t| &t.decided)),
+        refusal: latency(&together(tallies, |t| &t.refusal)),
+        response: latency(&together(tallies, |t| &t.response)),
+        service: latency(&together(tallies, |t| &t.service)),
         generator_late: sum(|t| t.late) / offered.max(1.0),
         generator_cpu: tallies.iter().map(cpu).fold(0.0, f64::max),
         ..Summary::default()
@@ -95,6 +100,18 @@ pub(crate) fn slos(s: &Scenario, m: &Summary, slowest_start_ms: u64) -> Vec<SloR
     ask("p99_ms", s.slo.p99_ms, m.response.p99_us / 1e3, |m, g| m <= g);
     ask("answered_in_deadline", s.slo.answered_in_deadline, m.answered_in_deadline, |m, g| m >= g);
     ask("ready_ms", s.slo.ready_ms, slowest_start_ms as f64, |m, g| m <= g);
+    // A server that never said it counts as one that takes for ever.
+    let longest = |of: fn(&FaultReport) -> Option<u64>| {
+        m.faults.iter().filter(|f| f.watched).map(|f| of(f).map_or(f64::INFINITY, |ms| ms as f64)).fold(0.0, f64::max)
+    };
+    ask("degraded_within_ms", s.slo.degraded_within_ms, longest(|f| f.degraded_ms), |m, g| m <= g);
+    ask("normal_within_ms", s.slo.normal_within_ms, longest(|f| f.normal_ms), |m, g| m <= g);
+    let decided = m.goodput_per_second / m.offered_per_second.max(1.0);
+    ask("goodput", s.slo.goodput, decided, |m, g| m >= g);
+    ask("told", s.slo.told, m.told, |m, g| m >= g);
+    ask("decided_p99_ms", s.slo.decided_p99_ms, m.decided.p99_us / 1e3, |m, g| m <= g);
+    ask("refusal_p99_ms", s.slo.refusal_p99_ms, m.refusal.p99_us / 1e3, |m, g| m <= g);
+    ask("declined", s.slo.declined, m.declined as f64, |m, g| m <= g);
     all
 }
 
@@ -145,7 +162,6 @@ pub(crate) fn judge(m: &mut Summary, error: Option<&RunError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::FaultReport;
 
     fn judged(change: fn(&mut Summary), error: Option<RunError>) -> (Verdict, u8) {
         let mut m = Summary { conserved: true, digest_equal: Some(true), ..Summary::default() };

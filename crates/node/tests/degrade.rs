@@ -256,6 +256,20 @@ fn an_operator_opens_closes_and_confirms_and_a_drill_ends_by_itself() {
 }
 
 #[test]
+fn a_probe_that_was_taken_back_keeps_nobody_waiting() {
+    let mut rig = Rig::new(Limits::default());
+    rig.ask(Question::Order(Cause::Memory, Order::Open));
+    rig.ask(Question::Order(Cause::Memory, Order::Confirm));
+    rig.flush();
+    let probe = rig.debit(1, 30);
+    rig.pass(40);
+    rig.flush();
+    assert_eq!(rig.codes(), [(probe, Code::DeadlinePassed)]);
+    rig.pass(2_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+}
+
+#[test]
 fn a_clock_that_jumped_stays_latched_and_payments_go_on() {
     let mut rig = Rig::new(Limits::default());
     rig.node.clock_jumped();

@@ -65,7 +65,8 @@ impl Node {
             u64::from(clock_suspect),
             0,
         ];
-        let answered = self.watch.last_probe <= self.engine.applied().get();
+        // What was taken back again is answered, too.
+        let answered = self.watch.last_probe.min(self.next.get() - 1) <= self.engine.applied().get();
         let before = self.breakers.refused_outright();
         let changed = self.breakers.observe(&levels, answered, self.now);
         self.after_change(before);

@@ -1,6 +1,6 @@
 //! An operator's hand on the breakers: a drill, what is refused meanwhile, what is not, and the file that tells of it.
 
-use crate::stage::Stage;
+use crate::stage::{Server, Stage};
 use crate::watching::get;
 use std::time::{Duration, Instant};
 
@@ -53,6 +53,22 @@ fn an_operator_opens_confirms_and_closes_a_breaker() {
     let to: Vec<&str> = events.iter().filter_map(|e| e["to"].as_str()).collect();
     assert_eq!(to, ["latched", "half-open", "closed"]);
     assert_eq!(events[0]["event"], "start");
+}
+
+#[test]
+fn nothing_of_a_refusal_comes_back_after_a_crash() {
+    let mut s = Stage::open();
+    s.done(&["breaker", "open", "journal-latency"]);
+    let short = ["--deadline-ms", "300"];
+    let refused = s.ends(5, "journal-slow", &[&["debit", "C1", "200", "--shop", "SHOP1"][..], &short].concat());
+    let key = refused["key"].as_str().expect("a key");
+    s.server.child.kill().expect("it runs");
+    s.server.child.wait().expect("it ended");
+    s.server = Server::start(&s.folder.path().join("data"), &["--allow-volatile"]);
+    assert_eq!(s.run(&["status", "C1", key]).json["name"], "not-seen");
+    assert_eq!(s.balance("C1"), 5_000);
+    s.done(&["debit", "C1", "200", "--shop", "SHOP1", "--key", key]);
+    assert_eq!(state(&s, "journal-latency"), "closed", "a latch does not outlive its server");
 }
 
 #[test]

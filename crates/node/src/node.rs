@@ -231,7 +231,11 @@ impl Node {
         }
         self.note_waiting(&bundle.records);
         if self.is_crowded() {
-            self.join_crowd(thread as u16, bundle, 0, 0);
+            if self.crowd.bytes() + bundle.records.len() > self.limits.waiting_bytes_max {
+                self.turn_all_away(thread as u16, &bundle);
+            } else {
+                self.join_crowd(thread as u16, bundle, 0, 0);
+            }
             self.serve_crowd();
             return Inbound::default();
         }

@@ -139,7 +139,8 @@ pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionB
 
 /// Refuses one request without asking the node: nothing of it was looked at but its header.
 pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
-    let body = body(&Decision::refusal(code, at), State::Final, 0);
+    let retry_after_ms = if code == Code::Overloaded { Cause::QueueDelay.row().retry_after_ms } else { 0 };
+    let body = body(&Decision::refusal(code, at), State::Final, retry_after_ms);
     let flags = if h.kind <= wire::KIND_COMMAND_MAX { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }

@@ -26,7 +26,7 @@ struct Told {
     took: Duration,
 }
 
-fn server(data: &std::path::Path, faults: &Faults) -> Running {
+fn server(data: &std::path::Path, faults: &Faults, io_threads: usize) -> Running {
     let any = "127.0.0.1:0".parse().expect("an address");
     let config = Config {
         data: data.to_owned(),
@@ -36,6 +36,7 @@ fn server(data: &std::path::Path, faults: &Faults) -> Running {
         snapshot_bytes: 0,
         allow_volatile: true,
         faults: faults.clone(),
+        io_threads,
         ..Config::default()
     };
     start(config).expect("it starts")
@@ -104,10 +105,19 @@ fn entered(data: &std::path::Path, to: &str) -> Option<SystemTime> {
 
 #[test]
 fn nobody_waits_past_a_deadline_and_it_is_over_by_itself() {
+    stall(0);
+}
+
+#[test]
+fn nor_where_connections_have_threads_of_their_own() {
+    stall(1);
+}
+
+fn stall(io_threads: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let faults = Faults::default();
-    let running = server(&data, &faults);
+    let running = server(&data, &faults, io_threads);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
     let (began, ended) = local.block_on(&runtime, async {

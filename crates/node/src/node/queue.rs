@@ -83,13 +83,27 @@ impl Node {
         }
     }
 
+    /// There is no memory for more who wait: they are refused, or told what is decided under their keys.
+    #[cold]
+    pub(super) fn turn_all_away(&mut self, thread: u16, bundle: &Inbound) {
+        let mut group = std::mem::take(&mut self.group);
+        group.records.extend_from_slice(&bundle.records);
+        group.who.extend(bundle.waiters.iter().map(|waiter| (thread, *waiter)));
+        self.refuse_group(&mut group);
+        self.group = group;
+    }
+
+    fn refuse_group(&mut self, group: &mut Group) {
+        self.each_of(group, |node, ticket, record, hint| {
+            node.admit_unless(Some(Code::Overloaded), ticket, record, hint);
+        });
+    }
+
     /// Whoever waited too long is told so, or what is decided under its key.
     fn turn_away(&mut self) {
         let mut group = std::mem::take(&mut self.group);
         self.crowd.overdue(self.now, OVERDUE_MAX, &mut group);
-        self.each_of(&mut group, |node, ticket, record, hint| {
-            node.admit_unless(Some(Code::Overloaded), ticket, record, hint);
-        });
+        self.refuse_group(&mut group);
         self.group = group;
     }
 

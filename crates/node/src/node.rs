@@ -225,6 +225,9 @@ impl Node {
         for (waiter, question) in bundle.questions.drain(..) {
             self.ask(thread, waiter, question);
         }
+        if !bundle.unlooked_waiters.is_empty() {
+            self.refuse_unlooked(thread as u16, &mut bundle);
+        }
         if bundle.waiters.is_empty() {
             bundle.records.clear();
             return bundle;

@@ -256,6 +256,40 @@ fn an_operator_opens_closes_and_confirms_and_a_drill_ends_by_itself() {
 }
 
 #[test]
+fn of_what_is_refused_outright_only_the_header_is_looked_at_and_its_key() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(1, 8_000);
+    rig.flush();
+    rig.debit(2, 8_000);
+    let flying = rig.seal();
+    rig.ask(Question::Order(Cause::JournalLatency, Order::Open));
+    rig.codes();
+    let (mut unlooked, mut numbers) = (Vec::new(), Vec::new());
+    for (n, damaged) in [(1, false), (2, false), (3, false), (3, true), (1, true)] {
+        let (mut record, number) = rig.record(0, n, 8_000, Operation::Debit(purchase(100 + n)));
+        if damaged {
+            // No yen at all.
+            record[88..96].fill(0);
+        }
+        unlooked.extend(record);
+        numbers.push(number);
+    }
+    let unlooked_waiters = numbers.iter().map(|request| Waiter { connection: 1, request: *request }).collect();
+    let back = rig.node.accept(0, Inbound { unlooked, unlooked_waiters, ..Inbound::default() }, ms(0));
+    assert!(back.is_empty() && back.unlooked.is_empty());
+    let slow = Code::JournalSlow;
+    let out = rig.node.take_outbound(0, Outbound::default()).expect("answers");
+    let codes: Vec<_> = out.answers.iter().map(|a| (a.waiter.request, a.decision.code)).collect();
+    let expected = [(0, Code::AccountUnknown), (2, slow), (3, slow)].map(|(i, code)| (numbers[i], code));
+    assert_eq!(codes, expected, "the second waits for the first in flight");
+    let conflict = |r: &Reply| matches!(r, Reply::Refused { kind: 4, decision } if decision.code == Code::Conflict);
+    assert!(out.replies.iter().any(|(w, r)| w.request == numbers[4] && conflict(r)), "{:?}", out.replies);
+    rig.durable(flying);
+    assert_eq!(rig.codes().pop(), Some((numbers[1], Code::AccountUnknown)));
+    assert!(rig.node.seal(ms(0)).is_some_and(|s| s.count == 1 && s.body[0] == 23), "only the mark");
+}
+
+#[test]
 fn a_probe_that_was_taken_back_keeps_nobody_waiting() {
     let mut rig = Rig::new(Limits::default());
     rig.ask(Question::Order(Cause::Memory, Order::Open));

@@ -178,7 +178,9 @@ impl Node {
         }
         let mut sealed = std::mem::take(&mut self.sealed);
         let mut open = std::mem::take(&mut self.open);
-        for batch in sealed.iter_mut().chain([&mut open]) {
+        let durable = self.durable;
+        let in_flight = sealed.iter_mut().filter(|b| b.last().get() > durable);
+        for batch in in_flight.chain([&mut open]) {
             let mut at = batch.applied_bytes;
             for i in batch.applied..batch.tickets.len() {
                 let record = &batch.body[at..];

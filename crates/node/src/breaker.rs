@@ -283,7 +283,7 @@ impl Breaker {
     pub fn force(&mut self, until: Option<Timestamp>, at: Timestamp) -> Option<Change> {
         let change = self.take(Event::Force, at);
         if change.is_some() || self.drill_until.is_some() {
-            // What is latched already stays so for as long as the longer of the two.
+            // What was latched for good stays so; of a drill the newer order counts.
             self.drill_until = until;
         }
         change

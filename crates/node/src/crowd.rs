@@ -72,6 +72,8 @@ pub(crate) struct Crowd {
     /// The gateway whose turn was last.
     last: u32,
     len: usize,
+    /// Bytes of the bundles that are held.
+    bytes: usize,
     /// Used again and again.
     late: Vec<Entry>,
 }
@@ -83,6 +85,11 @@ impl Crowd {
 
     pub(crate) fn is_empty(&self) -> bool {
         self.len == 0
+    }
+
+    /// Bytes of the bundles of which somebody waits.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
     }
 
     /// Adds the records of a bundle from `at` and `index` on. `until` says when a record of a rank is turned away, by its
@@ -113,6 +120,7 @@ impl Crowd {
             queue.insert(place, entry);
             at += whole_record(record);
         }
+        self.bytes += bundle.records.len();
         self.held[slot] = Some(Held { thread, bundle, left });
         self.len += left;
     }
@@ -179,6 +187,7 @@ impl Crowd {
         group.who.push((held.thread, held.bundle.waiters[entry.index]));
         held.left -= 1;
         if held.left == 0 {
+            self.bytes -= held.bundle.records.len();
             self.held[entry.slot] = None;
             self.free.push(entry.slot);
         }

@@ -183,6 +183,10 @@ pub struct Inbound {
     pub records: Vec<u8>,
     /// Who waits for each record, in the same order.
     pub waiters: Vec<Waiter>,
+    /// Records of ranks that are refused outright, of which only the header was looked at, one after the other.
+    pub unlooked: Vec<u8>,
+    /// Who waits for each of them, in the same order.
+    pub unlooked_waiters: Vec<Waiter>,
     /// Questions and who asks.
     pub questions: Vec<(Waiter, Question)>,
     /// Positions whose answers were not acknowledged in time.
@@ -198,6 +202,7 @@ impl Inbound {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
+            && self.unlooked_waiters.is_empty()
             && self.questions.is_empty()
             && self.undelivered.is_empty()
             && self.delivered.is_empty()

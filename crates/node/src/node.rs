@@ -225,13 +225,20 @@ impl Node {
         for (waiter, question) in bundle.questions.drain(..) {
             self.ask(thread, waiter, question);
         }
+        if !bundle.unlooked_waiters.is_empty() {
+            self.refuse_unlooked(thread as u16, &mut bundle);
+        }
         if bundle.waiters.is_empty() {
             bundle.records.clear();
             return bundle;
         }
         self.note_waiting(&bundle.records);
         if self.is_crowded() {
-            self.join_crowd(thread as u16, bundle, 0, 0);
+            if self.crowd.bytes() + bundle.records.len() > self.limits.waiting_bytes_max {
+                self.turn_all_away(thread as u16, &bundle);
+            } else {
+                self.join_crowd(thread as u16, bundle, 0, 0);
+            }
             self.serve_crowd();
             return Inbound::default();
         }

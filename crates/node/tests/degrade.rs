@@ -256,6 +256,54 @@ fn an_operator_opens_closes_and_confirms_and_a_drill_ends_by_itself() {
 }
 
 #[test]
+fn of_what_is_refused_outright_only_the_header_is_looked_at_and_its_key() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(1, 8_000);
+    rig.flush();
+    rig.debit(2, 8_000);
+    let flying = rig.seal();
+    rig.ask(Question::Order(Cause::JournalLatency, Order::Open));
+    rig.codes();
+    let (mut unlooked, mut numbers) = (Vec::new(), Vec::new());
+    for (n, damaged) in [(1, false), (2, false), (3, false), (3, true), (1, true)] {
+        let (mut record, number) = rig.record(0, n, 8_000, Operation::Debit(purchase(100 + n)));
+        if damaged {
+            // No yen at all.
+            record[88..96].fill(0);
+        }
+        unlooked.extend(record);
+        numbers.push(number);
+    }
+    let unlooked_waiters = numbers.iter().map(|request| Waiter { connection: 1, request: *request }).collect();
+    let back = rig.node.accept(0, Inbound { unlooked, unlooked_waiters, ..Inbound::default() }, ms(0));
+    assert!(back.is_empty() && back.unlooked.is_empty());
+    let slow = Code::JournalSlow;
+    let out = rig.node.take_outbound(0, Outbound::default()).expect("answers");
+    let codes: Vec<_> = out.answers.iter().map(|a| (a.waiter.request, a.decision.code)).collect();
+    let expected = [(0, Code::AccountUnknown), (2, slow), (3, slow)].map(|(i, code)| (numbers[i], code));
+    assert_eq!(codes, expected, "the second waits for the first in flight");
+    let conflict = |r: &Reply| matches!(r, Reply::Refused { kind: 4, decision } if decision.code == Code::Conflict);
+    assert!(out.replies.iter().any(|(w, r)| w.request == numbers[4] && conflict(r)), "{:?}", out.replies);
+    rig.durable(flying);
+    assert_eq!(rig.codes().pop(), Some((numbers[1], Code::AccountUnknown)));
+    assert!(rig.node.seal(ms(0)).is_some_and(|s| s.count == 1 && s.body[0] == 23), "only the mark");
+}
+
+#[test]
+fn a_probe_that_was_taken_back_keeps_nobody_waiting() {
+    let mut rig = Rig::new(Limits::default());
+    rig.ask(Question::Order(Cause::Memory, Order::Open));
+    rig.ask(Question::Order(Cause::Memory, Order::Confirm));
+    rig.flush();
+    let probe = rig.debit(1, 30);
+    rig.pass(40);
+    rig.flush();
+    assert_eq!(rig.codes(), [(probe, Code::DeadlinePassed)]);
+    rig.pass(2_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+}
+
+#[test]
 fn a_clock_that_jumped_stays_latched_and_payments_go_on() {
     let mut rig = Rig::new(Limits::default());
     rig.node.clock_jumped();
@@ -411,6 +459,24 @@ fn what_is_admitted_ahead_of_the_engine_is_bounded_while_the_queue_stands() {
     assert_eq!(sealed, Some(512), "what is in a batch cannot be refused any more");
     rig.pass(40);
     assert_eq!(rig.codes().len(), 2_000 - 512);
+}
+
+#[test]
+fn a_crowd_takes_no_more_memory_than_the_limit() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, waiting_bytes_max: 10_000, ..Limits::default() });
+    let known = rig.debit(1, 8_000);
+    rig.flush();
+    rig.ask(Question::Order(Cause::QueueDelay, Order::Open));
+    rig.flush();
+    for n in 2..=200 {
+        rig.debit(n, 8_000);
+    }
+    let repeat = rig.debit(1, 8_000);
+    let codes = rig.codes();
+    assert!(codes.contains(&(known, Code::AccountUnknown)) || codes.contains(&(repeat, Code::AccountUnknown)));
+    let refused = codes.iter().filter(|(_, c)| *c == Code::Overloaded).count();
+    assert!((100..190).contains(&refused), "{refused} of 199");
+    assert_eq!(rig.node.in_flight(), 199 - refused);
 }
 
 #[test]

@@ -128,7 +128,10 @@ impl Core {
 
     fn end(mut self, result: Result<(), WriteError>) -> Result<(), WriteError> {
         match result {
-            Ok(()) => self.journal.close(),
+            Ok(()) => {
+                self.events.stop(clock::now());
+                self.journal.close()
+            }
             Err(error) => {
                 // Fail-stop: what is in flight is unknown, nothing new is taken, nothing is flushed again (D10).
                 self.node.halt();

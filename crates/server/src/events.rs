@@ -12,6 +12,7 @@ use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 use tegata_model::Timestamp;
 use tegata_node::Transition;
 
@@ -24,11 +25,21 @@ const WAITING_MAX: usize = 1_024;
 #[derive(Debug)]
 pub(crate) struct Events {
     lines: Option<SyncSender<String>>,
+    thread: Option<JoinHandle<()>>,
     /// Lines that were left out.
     lost: u64,
 }
 
 impl Events {
+    /// The last event, when the server stops in order.
+    pub(crate) fn stop(&mut self, at: Timestamp) {
+        self.line(&format!("{{\"at_us\":{},\"event\":\"stop\"}}\n", at.micros()));
+        self.lines = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+
     /// Begins with the event `start`. Without a thread or a file, events are only told on the standard error.
     pub(crate) fn start(dir: &Path, at: Timestamp) -> Self {
         let (lines, waiting) = sync_channel::<String>(WAITING_MAX);
@@ -42,8 +53,8 @@ impl Events {
                 }
             }
         };
-        let thread = std::thread::Builder::new().name("events".into()).spawn(write);
-        let mut events = Self { lines: thread.is_ok().then_some(lines), lost: 0 };
+        let thread = std::thread::Builder::new().name("events".into()).spawn(write).ok();
+        let mut events = Self { lines: thread.is_some().then_some(lines), thread, lost: 0 };
         events.line(&format!("{{\"at_us\":{},\"event\":\"start\"}}\n", at.micros()));
         events
     }

@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, State, Timestamp};
-use tegata_node::{Answer, Cause, DRILL_MS_MAX, Inbound, Order, Question, Waiter};
+use tegata_node::{Answer, Cause, DRILL_MS_MAX, Inbound, Order, Question, Rank, Waiter};
 use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
 
 /// What a frame came to.
@@ -15,12 +15,13 @@ pub(crate) enum Taken {
     Connection,
 }
 
-/// Takes one whole frame whose checksum holds.
+/// Takes one whole frame whose checksum holds. Of a command whose rank is `refused` nothing but the header is looked at.
 pub(crate) fn take(
     c: &Connection,
     frame: &[u8],
     header: &RequestHeader,
     received: Timestamp,
+    refused: u8,
     bundle: &mut Inbound,
 ) -> Result<Taken, FrameError> {
     if matches!(
@@ -41,6 +42,12 @@ pub(crate) fn take(
         return Ok(Taken::Refused(Code::NamespaceNotAllowed));
     }
     if header.kind <= wire::KIND_COMMAND_MAX {
+        if refused != 0 && refused & Rank::of(u16::from(header.kind)).bit() != 0 {
+            wire::record_unlooked(frame, header, received, c.gateway.get(), &mut bundle.unlooked)?;
+            bundle.unlooked_waiters.push(waiter);
+            c.taken();
+            return Ok(Taken::Waiting);
+        }
         wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.records)?;
         bundle.waiters.push(waiter);
         c.taken();
@@ -139,7 +146,8 @@ pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionB
 
 /// Refuses one request without asking the node: nothing of it was looked at but its header.
 pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
-    let body = body(&Decision::refusal(code, at), State::Final, 0);
+    let retry_after_ms = if code == Code::Overloaded { Cause::QueueDelay.row().retry_after_ms } else { 0 };
+    let body = body(&Decision::refusal(code, at), State::Final, retry_after_ms);
     let flags = if h.kind <= wire::KIND_COMMAND_MAX { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }

@@ -447,7 +447,8 @@ impl Hub {
             return Err(End::Told(CloseReason::ProtocolError));
         }
         let records = bundle.records.len();
-        let taken = frames::take(c, frame, &header, received, &mut bundle);
+        let refused = self.shared.refused.load(Ordering::Relaxed);
+        let taken = frames::take(c, frame, &header, received, refused, &mut bundle);
         let refused = match taken {
             Ok(Taken::Waiting) => return Ok(true),
             Ok(Taken::Connection) => {

@@ -26,7 +26,7 @@ struct Told {
     took: Duration,
 }
 
-fn server(data: &std::path::Path, faults: &Faults) -> Running {
+fn server(data: &std::path::Path, faults: &Faults, io_threads: usize) -> Running {
     let any = "127.0.0.1:0".parse().expect("an address");
     let config = Config {
         data: data.to_owned(),
@@ -36,6 +36,8 @@ fn server(data: &std::path::Path, faults: &Faults) -> Running {
         snapshot_bytes: 0,
         allow_volatile: true,
         faults: faults.clone(),
+        io_threads,
+        ack_s: 1,
         ..Config::default()
     };
     start(config).expect("it starts")
@@ -76,7 +78,9 @@ async fn ask(c: &Connection, call: Call) -> Told {
 async fn seed(operate: std::net::SocketAddr) {
     let office = client(operate, Role::Operator);
     let c = office.connection().await.expect("it is open");
-    let programme = Operation::Programme(Programme::with_defaults(PROGRAMME));
+    // Without a window of its own the guard asks only about what is in doubt.
+    let programme = Programme { guard_window_s: 0, ..Programme::with_defaults(PROGRAMME) };
+    let programme = Operation::Programme(programme);
     let shop =
         Operation::Shop { shop: ShopId::from_text("SHOP1").expect("a shop"), programme: PROGRAMME, name: [0; 48] };
     let issue = Operation::Issue {
@@ -104,10 +108,19 @@ fn entered(data: &std::path::Path, to: &str) -> Option<SystemTime> {
 
 #[test]
 fn nobody_waits_past_a_deadline_and_it_is_over_by_itself() {
+    stall(0);
+}
+
+#[test]
+fn nor_where_connections_have_threads_of_their_own() {
+    stall(1);
+}
+
+fn stall(io_threads: usize) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let faults = Faults::default();
-    let running = server(&data, &faults);
+    let running = server(&data, &faults, io_threads);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
     let (began, ended) = local.block_on(&runtime, async {
@@ -122,7 +135,7 @@ fn nobody_waits_past_a_deadline_and_it_is_over_by_itself() {
             let (c, all) = (c.clone(), Rc::clone(&all));
             tokio::task::spawn_local(async move {
                 let told = ask(&c, call(account("C1"), new_key(), Ask::Do(debit(yen)), DEADLINE)).await;
-                all.borrow_mut().push(told);
+                all.borrow_mut().push((yen, told));
             })
         };
         faults.stall(true);
@@ -150,12 +163,15 @@ fn nobody_waits_past_a_deadline_and_it_is_over_by_itself() {
         for task in sent {
             task.await.expect("it is answered");
         }
-        let all = all.take();
+        let (yen, all): (Vec<u64>, Vec<Told>) = all.take().into_iter().unzip();
         let worst = all.iter().map(|t| t.took).max().unwrap_or_default();
         assert!(worst <= DEADLINE + Duration::from_millis(100) + BUSY, "the longest waited {worst:?}");
         let count = |code| all.iter().filter(|t| t.code == code).count();
         let (unknown, slow) = (count(Code::Unknown), count(Code::JournalSlow));
         assert!(unknown >= 1 && slow > 50, "{unknown} unknown, {slow} refused");
+        let first = all.iter().position(|t| t.code == Code::Unknown).expect("one was unknown");
+        let pressed = call(account("C1"), new_key(), Ask::Do(debit(yen[first])), DEADLINE);
+        assert_eq!(ask(&c, pressed).await.code, Code::SuspectedDuplicate, "nobody has shown to know of the first");
         let mut late = 0;
         for told in &all {
             let status = call(account("C1"), told.key, Ask::Question(KIND_STATUS), DEADLINE);

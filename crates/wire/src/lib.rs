@@ -19,7 +19,7 @@ mod session;
 
 pub use answer::{Answer, AnswerBody, decode_answer};
 pub use breakers::{BreakerBody, BreakerOrder, BreakersBody, encode_breaker_order};
-pub use command::{deadline, decode_operation, encode_operation, record_from_frame};
+pub use command::{deadline, decode_operation, encode_operation, record_from_frame, record_unlooked};
 pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;
 pub use history::{HistoryBody, HistoryEntry, HistoryQuery};

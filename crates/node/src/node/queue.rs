@@ -6,9 +6,9 @@ use crate::batch::{Ticket, whole_record};
 use crate::breaker::BreakerState;
 use crate::crowd::Group;
 use crate::degrade::{Cause, Rank};
-use crate::message::Inbound;
-use tegata_engine::{Hint, TOUCH_MAX};
-use tegata_model::{Code, Timestamp, decode_envelope};
+use crate::message::{Inbound, Question};
+use tegata_engine::{Hint, TOUCH_MAX, scope_hash};
+use tegata_model::{Code, Timestamp, decode, decode_envelope};
 
 /// Records that may be admitted and not applied while the queue stands, as µs of the pace: what is admitted can no longer
 /// be refused, so the queue must stand before admission.
@@ -83,13 +83,64 @@ impl Node {
         }
     }
 
+    /// Of these only the header was looked at, because their rank is refused. A key that is decided or on its way gets what
+    /// it would get, once the whole record was looked at after all.
+    #[cold]
+    pub(super) fn refuse_unlooked(&mut self, thread: u16, bundle: &mut Inbound) {
+        let mut rest = &bundle.unlooked[..];
+        for waiter in bundle.unlooked_waiters.drain(..) {
+            let (record, tail) = rest.split_at(whole_record(rest));
+            rest = tail;
+            let ticket = Ticket::new(waiter, thread);
+            let why = self.breakers.refusal(Rank::of(u16::from(record[0]))).unwrap_or(Code::Overloaded);
+            let Ok(e) = decode_envelope(record) else {
+                self.refuse(ticket, record, Code::Malformed);
+                continue;
+            };
+            let scope = scope_hash(e.namespace, &e.account, &e.key);
+            let known = self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
+                || self.first_in_flight(scope, e.namespace, &e.account, &e.key).is_some();
+            if !known {
+                self.refuse(ticket, record, why);
+            } else if decode(record).is_ok() {
+                let hint = self.engine.hint(record);
+                self.admit_unless(Some(why), ticket, record, &hint);
+            } else {
+                let kind = record[0];
+                let question = Question::Refused {
+                    kind,
+                    namespace: e.namespace,
+                    account: e.account,
+                    key: e.key,
+                    code: Code::Malformed,
+                };
+                self.ask(usize::from(thread), waiter, question);
+            }
+        }
+        bundle.unlooked.clear();
+    }
+
+    /// There is no memory for more who wait: they are refused, or told what is decided under their keys.
+    #[cold]
+    pub(super) fn turn_all_away(&mut self, thread: u16, bundle: &Inbound) {
+        let mut group = std::mem::take(&mut self.group);
+        group.records.extend_from_slice(&bundle.records);
+        group.who.extend(bundle.waiters.iter().map(|waiter| (thread, *waiter)));
+        self.refuse_group(&mut group);
+        self.group = group;
+    }
+
+    fn refuse_group(&mut self, group: &mut Group) {
+        self.each_of(group, |node, ticket, record, hint| {
+            node.admit_unless(Some(Code::Overloaded), ticket, record, hint);
+        });
+    }
+
     /// Whoever waited too long is told so, or what is decided under its key.
     fn turn_away(&mut self) {
         let mut group = std::mem::take(&mut self.group);
         self.crowd.overdue(self.now, OVERDUE_MAX, &mut group);
-        self.each_of(&mut group, |node, ticket, record, hint| {
-            node.admit_unless(Some(Code::Overloaded), ticket, record, hint);
-        });
+        self.refuse_group(&mut group);
         self.group = group;
     }
 

@@ -65,7 +65,8 @@ impl Node {
             u64::from(clock_suspect),
             0,
         ];
-        let answered = self.watch.last_probe <= self.engine.applied().get();
+        // What was taken back again is answered, too.
+        let answered = self.watch.last_probe.min(self.next.get() - 1) <= self.engine.applied().get();
         let before = self.breakers.refused_outright();
         let changed = self.breakers.observe(&levels, answered, self.now);
         self.after_change(before);
@@ -177,7 +178,9 @@ impl Node {
         }
         let mut sealed = std::mem::take(&mut self.sealed);
         let mut open = std::mem::take(&mut self.open);
-        for batch in sealed.iter_mut().chain([&mut open]) {
+        let durable = self.durable;
+        let in_flight = sealed.iter_mut().filter(|b| b.last().get() > durable);
+        for batch in in_flight.chain([&mut open]) {
             let mut at = batch.applied_bytes;
             for i in batch.applied..batch.tickets.len() {
                 let record = &batch.body[at..];

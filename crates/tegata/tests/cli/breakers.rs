@@ -1,6 +1,6 @@
 //! An operator's hand on the breakers: a drill, what is refused meanwhile, what is not, and the file that tells of it.
 
-use crate::stage::Stage;
+use crate::stage::{Server, Stage};
 use crate::watching::get;
 use std::time::{Duration, Instant};
 
@@ -20,7 +20,7 @@ fn until_normal(s: &Stage) {
 
 #[test]
 fn an_operator_opens_confirms_and_closes_a_breaker() {
-    let s = Stage::open();
+    let mut s = Stage::open();
     let paid = s.done(&["debit", "C1", "100", "--shop", "SHOP1"])["key"].as_str().expect("a key").to_owned();
     s.ends(3, "not-from-here", &["breaker", "close", "journal-latency"]);
     assert_eq!(s.done(&["breaker", "open", "journal-latency"])["mode"], 1);
@@ -48,11 +48,29 @@ fn an_operator_opens_confirms_and_closes_a_breaker() {
     s.done(&["breaker", "confirm", "journal-latency"]);
     until_normal(&s);
     s.done(&["debit", "C1", "200", "--shop", "SHOP1"]);
+    assert_eq!(s.server.stop(), Some(0));
     let events = std::fs::read_to_string(s.folder.path().join("data").join("EVENTS")).expect("the file of events");
     let events: Vec<serde_json::Value> = events.lines().map(|l| serde_json::from_str(l).expect("JSON")).collect();
     let to: Vec<&str> = events.iter().filter_map(|e| e["to"].as_str()).collect();
     assert_eq!(to, ["latched", "half-open", "closed"]);
-    assert_eq!(events[0]["event"], "start");
+    let ends = [&events[0], &events[events.len() - 1]].map(|e| e["event"].as_str().expect("a text"));
+    assert_eq!(ends, ["start", "stop"]);
+}
+
+#[test]
+fn nothing_of_a_refusal_comes_back_after_a_crash() {
+    let mut s = Stage::open();
+    s.done(&["breaker", "open", "journal-latency"]);
+    let short = ["--deadline-ms", "300"];
+    let refused = s.ends(5, "journal-slow", &[&["debit", "C1", "200", "--shop", "SHOP1"][..], &short].concat());
+    let key = refused["key"].as_str().expect("a key");
+    s.server.child.kill().expect("it runs");
+    s.server.child.wait().expect("it ended");
+    s.server = Server::start(&s.folder.path().join("data"), &["--allow-volatile"]);
+    assert_eq!(s.run(&["status", "C1", key]).json["name"], "not-seen");
+    assert_eq!(s.balance("C1"), 5_000);
+    s.done(&["debit", "C1", "200", "--shop", "SHOP1", "--key", key]);
+    assert_eq!(state(&s, "journal-latency"), "closed", "a latch does not outlive its server");
 }
 
 #[test]

@@ -83,6 +83,8 @@ struct Slot {
     /// Sends that may still be answered, and whether some never will be.
     outstanding: u32,
     lost: bool,
+    /// How often it was tried again after a refusal.
+    retries: u32,
     /// It was told something in time.
     told: bool,
     waits: Waits,
@@ -159,6 +161,7 @@ impl<'a> Driver<'a> {
             connection: 0,
             outstanding: 0,
             lost: false,
+            retries: 0,
             told: false,
             waits: Waits::Free,
         };
@@ -360,6 +363,7 @@ impl<'a> Driver<'a> {
             connection: connection as u32,
             outstanding: 0,
             lost: false,
+            retries: 0,
             told: false,
             waits: Waits::Answer,
         };

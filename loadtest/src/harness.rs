@@ -86,11 +86,12 @@ struct Scene<'a> {
     show: &'a Watcher<'a>,
 }
 
-/// Runs a scenario. `folder` exists; the clients' journal goes there. `show` is told what happens. An error is what kept
+/// Runs a scenario, whose rates are multiples of `peak` where one is given. `folder` exists; the clients' journal goes there. `show` is told what happens. An error is what kept
 /// the load from beginning; what happens afterwards stands in the summary.
 pub fn run_scenario(
     name: &str,
     s: &Scenario,
+    peak: Option<f64>,
     elsewhere: Option<Elsewhere>,
     liars: Liars,
     folder: &Path,
@@ -102,6 +103,11 @@ pub fn run_scenario(
             "faults are done to a server of the harness's own only: leave --server out".into(),
         ));
     }
+    let mut scaled = s.clone();
+    if let Some(peak) = peak {
+        scaled.scale_to(peak);
+    }
+    let s = &scaled;
     let data_dir = tempfile::tempdir().map_err(RunError::folder)?;
     let (mut stage, addr, operate) = match elsewhere {
         Some(e) => (None, e.addr, e.operate),
@@ -132,7 +138,9 @@ pub fn run_scenario(
     show(Progress::Begins { seconds: s.seconds() });
 
     let scene = Scene { scenario: s, addr, operate, data, keys: Keys::new(salt), folder, stop, show };
+    let before = stage.as_ref().and_then(Stage::resident_bytes);
     let (tallies, seconds, happened, mut error) = load(&scene, stage.as_mut());
+    let after = stage.as_ref().and_then(Stage::resident_bytes);
     faults.extend(happened);
     faults.sort_by_key(|f| f.at_ms);
     let mut m = verdict::of_load(name, s, &tallies, &seconds);
@@ -140,6 +148,8 @@ pub fn run_scenario(
     m.interrupted = stop.load(Ordering::Relaxed);
     m.closed_loop = s.phase.iter().any(|p| p.arrivals == Arrivals::Closed);
     m.faults = faults;
+    m.peak_per_second = peak.unwrap_or(0.0);
+    m.server_grew_bytes = before.zip(after).map(|(before, after)| after.saturating_sub(before));
     let mut findings = Vec::new();
     if error.is_none() {
         match reconcile(&scene, stage.as_ref(), first, liars.ledger, &mut m) {
@@ -147,7 +157,7 @@ pub fn run_scenario(
             Err(e) => error = Some(e),
         }
     }
-    let mut slos = verdict::slos(s, &m, stage.as_ref().map_or(0, |s| s.slowest_start_ms));
+    let mut slos = verdict::slos(s, &m, &seconds, stage.as_ref().map_or(0, |s| s.slowest_start_ms));
     slos.append(&mut m.slos);
     m.slos = slos;
     if let Some(Err(e)) = stage.map(Stage::end) {

@@ -3,17 +3,19 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tegata_client::{Link, LinkError};
 use tegata_journal::{read_log, read_store};
 use tegata_node::Cause;
 use tegata_wire::{
-    AnswerBody, BreakerOrder, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS, RequestHeader,
-    ServerBody, encode_breaker_order, encode_history, encode_request,
+    Answer, AnswerBody, BreakerOrder, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS,
+    RequestHeader, ServerBody, encode_breaker_order, encode_history, encode_request,
 };
 
 /// The order that confirms what latched a breaker; `docs/protocol.md` numbers them.
 const CONFIRM: u8 = 3;
+/// How long a server may refuse to answer questions because it is busy.
+const BUSY_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,9 +24,8 @@ pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEn
     let mut link = Link::open(operate, true)?;
     let mut out = Vec::new();
     encode_history(&RequestHeader::default(), &HistoryQuery { from, ..HistoryQuery::default() }, &mut out);
-    link.send(&out)?;
+    let mut answer = asked(&mut link, &out)?;
     loop {
-        let answer = link.receive()?;
         match answer.body {
             AnswerBody::History(body) => {
                 body.entries.iter().for_each(&mut *each);
@@ -34,6 +35,7 @@ pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEn
             }
             other => return Err(LinkError::Unexpected(Box::new(other))),
         }
+        answer = link.receive()?;
     }
 }
 
@@ -41,8 +43,23 @@ fn ask(operate: SocketAddr, kind: u8, patience: Duration) -> Result<AnswerBody, 
     let mut link = Link::open_within(operate, true, patience)?;
     let mut out = Vec::new();
     encode_request(&RequestHeader { kind, ..RequestHeader::default() }, &mut out);
-    link.send(&out)?;
-    Ok(link.receive()?.body)
+    Ok(asked(&mut link, &out)?.body)
+}
+
+/// Asks, and again while the server has more important things to do.
+fn asked(link: &mut Link, request: &[u8]) -> Result<Answer, LinkError> {
+    let began = Instant::now();
+    loop {
+        link.send(request)?;
+        match link.receive()? {
+            Answer { body: AnswerBody::Decision(d), .. }
+                if (110..140).contains(&d.code) && began.elapsed() < BUSY_WITHIN =>
+            {
+                std::thread::sleep(Duration::from_millis(u64::from(d.retry_after_ms).max(1)));
+            }
+            answer => return Ok(answer),
+        }
+    }
 }
 
 /// The server's digest and sums, and as of which position.

@@ -79,6 +79,10 @@ pub fn verdict(run: &Run, folder: &Path) -> String {
         "{kind:10} {:.0}/s, sent {:.0}/s, {} sends ({} repeated)",
         m.offered_per_second, m.achieved_per_second, m.sends, m.repeated
     ));
+    if m.peak_per_second > 0.0 {
+        let times = m.offered_per_second / m.peak_per_second;
+        say(format_args!("peak       {:.0}/s: {times:.1} times of it are offered", m.peak_per_second));
+    }
     say(format_args!("response   {}", l(&m.response)));
     say(format_args!("service    {}", l(&m.service)));
     say(format_args!(

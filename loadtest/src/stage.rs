@@ -89,6 +89,11 @@ impl Stage {
         Ok(())
     }
 
+    /// Bytes of memory that the server holds.
+    pub(crate) fn resident_bytes(&self) -> Option<u64> {
+        self.process.as_ref().and_then(ServerProcess::resident_bytes)
+    }
+
     /// Ends the server in order.
     pub fn end(self) -> io::Result<()> {
         match self.process.map(ServerProcess::stop) {

@@ -89,8 +89,36 @@ pub(crate) fn add_found(m: &mut Summary, found: &Found) {
     m.reconciliation = found.reconciliation;
 }
 
+/// p99 may be so many times what it was, once things are as they were.
+const AS_BEFORE: f64 = 1.2;
+/// Then at least this share is answered.
+const ANSWERED: f64 = 0.999;
+
+/// How long after the last phase but one things are as in the first phase, in s: from when on the middle p99 of the
+/// seconds that are left is as before, and nearly all are answered. Infinite if they never are.
+fn recovery_s(s: &Scenario, seconds: &[Second]) -> f64 {
+    let (Some(first), Some(last)) = (s.phase.first(), s.phase.last()) else { return f64::INFINITY };
+    let ended = s.seconds() - last.seconds;
+    let middle = |seconds: &[Second]| {
+        let mut all: Vec<f64> = seconds.iter().map(|s| s.p99_us).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
+    };
+    // The last second of the load is not whole.
+    let whole = &seconds[..seconds.len().min(s.seconds() as usize)];
+    // The first one warms up.
+    let before = middle(whole.get(1..first.seconds as usize).unwrap_or_default());
+    (ended.ceil() as usize..whole.len())
+        .find(|from| {
+            let rest = &whole[*from..];
+            let (due, unanswered) = rest.iter().fold((0, 0), |n, s| (n.0 + s.offered, n.1 + s.unanswered));
+            middle(rest) <= before * AS_BEFORE && unanswered as f64 <= due as f64 * (1.0 - ANSWERED)
+        })
+        .map_or(f64::INFINITY, |from| from as f64 - ended)
+}
+
 /// The scenario's goals, and what was measured.
-pub(crate) fn slos(s: &Scenario, m: &Summary, slowest_start_ms: u64) -> Vec<SloReport> {
+pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_ms: u64) -> Vec<SloReport> {
     let mut all = Vec::new();
     let mut ask = |name: &str, goal: Option<f64>, measured: f64, met: fn(f64, f64) -> bool| {
         if let Some(goal) = goal {
@@ -108,6 +136,12 @@ pub(crate) fn slos(s: &Scenario, m: &Summary, slowest_start_ms: u64) -> Vec<SloR
     ask("normal_within_ms", s.slo.normal_within_ms, longest(|f| f.normal_ms), |m, g| m <= g);
     let decided = m.goodput_per_second / m.offered_per_second.max(1.0);
     ask("goodput", s.slo.goodput, decided, |m, g| m >= g);
+    ask("goodput_of_peak", s.slo.goodput_of_peak, m.goodput_per_second / m.peak_per_second.max(1.0), |m, g| m >= g);
+    if s.slo.recovers_within_s.is_some() {
+        ask("recovers_within_s", s.slo.recovers_within_s, recovery_s(s, seconds), |m, g| m <= g);
+    }
+    let grew = m.server_grew_bytes.map_or(f64::INFINITY, |b| b as f64 / 1_048_576.0);
+    ask("memory_growth_mib", s.slo.memory_growth_mib, grew, |m, g| m <= g);
     ask("told", s.slo.told, m.told, |m, g| m >= g);
     ask("decided_p99_ms", s.slo.decided_p99_ms, m.decided.p99_us / 1e3, |m, g| m <= g);
     ask("refusal_p99_ms", s.slo.refusal_p99_ms, m.refusal.p99_us / 1e3, |m, g| m <= g);

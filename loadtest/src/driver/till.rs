@@ -53,8 +53,16 @@ impl Driver<'_> {
             0..=100 | 150..=161 => true,
             // Not executed, if no other send of this key may have been.
             110..=139 => {
-                let again = u64::from(if d.retry_after_ms > 0 { d.retry_after_ms } else { RETRY_MS }) * MILLI;
-                if !slot.attempt.what.is_wanted() || waited + again < self.patience() {
+                let till = &self.common.scenario.till;
+                let again = match d.retry_after_ms {
+                    _ if till.retries_at_once => 0,
+                    0 => RETRY_MS,
+                    ms => ms,
+                };
+                let again = u64::from(again) * MILLI;
+                let wanted = slot.attempt.what.is_wanted();
+                if !wanted || (slot.retries < till.retries && waited + again < self.patience()) {
+                    self.slots[n as usize].retries += 1;
                     return self.retries.push(Reverse((at + again, id)));
                 }
                 slot.outstanding == 0 && !slot.lost

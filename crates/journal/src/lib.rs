@@ -21,6 +21,7 @@ mod error;
 mod faults;
 mod layout;
 mod options;
+mod plain;
 mod reader;
 mod recovery;
 mod scan;

@@ -344,11 +344,10 @@ impl Writer {
         self.device.wait(timeout).inspect_err(|_| self.failed = true)
     }
 
-    /// A descriptor that is readable when a write has completed, for an owner that has other things to wait for.
-    /// Nothing where writes complete at once.
+    /// A descriptor that becomes readable when a write has completed, for an owner that has other things to wait for.
     #[must_use]
     pub fn completions(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.device.completions()
+        Some(self.device.completions())
     }
 
     /// Wakes [`Writer::wait`] from any thread.

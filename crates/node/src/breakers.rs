@@ -261,3 +261,50 @@ impl Breakers {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tegata_model::mix;
+
+    #[test]
+    fn what_is_refused_is_what_the_table_says_of_the_breakers_that_are_not_closed() {
+        const POLICY: Policy = Policy { open_at: 1, close_below: 1, window_us: 0, rest_us: 4, stage_us: 2, probes: 2 };
+        let mut b = Breakers::new([POLICY; CAUSES], Timestamp::ZERO);
+        let (mut refused, mut probed) = (0u32, 0u32);
+        for step in 0..60_000u64 {
+            let (roll, at) = (mix(step, 1), Timestamp::from_micros(step as i64));
+            let cause = Cause::ALL[(roll >> 8) as usize % CAUSES];
+            if roll.is_multiple_of(3) {
+                b.order(
+                    cause,
+                    [Order::Open, Order::Close, Order::Confirm, Order::Drill(1)][(roll >> 16) as usize % 4],
+                    at,
+                );
+            } else {
+                let levels = std::array::from_fn(|i| match (mix(roll, i as u64) % 40, i) {
+                    (0, 1) => 2,
+                    (1, 3) => 1_062,
+                    (0..=2, _) => 1,
+                    _ => 0,
+                });
+                b.observe(&levels, (roll >> 20) % 2 == 0, at);
+            }
+            for rank in Rank::ALL {
+                let concerned = |c: &Cause| c.row().refuses(b.entirely[*c as usize]) & rank.bit() != 0;
+                let tripped = Cause::ALL.into_iter().find(|c| concerned(c) && b.state(*c).is_tripped());
+                let probing = |c: &Cause| concerned(c) && b.state(*c) == BreakerState::HalfOpen;
+                let left = Cause::ALL.iter().filter(|c| probing(c)).map(|c| b.all[*c as usize].probes_left()).min();
+                assert_eq!(b.refusal(rank), tripped.map(|c| c.row().code));
+                refused += u32::from(tripped.is_some());
+                if tripped.is_none() {
+                    probed += u32::from(left.is_some());
+                    assert_eq!(b.probe(rank).is_some(), left == Some(0), "only while all that probe have probes left");
+                }
+            }
+            let each = Cause::ALL.map(|c| c.row().mode(b.state(c), b.entirely[c as usize]));
+            assert_eq!(Some(b.mode()), each.into_iter().max());
+        }
+        assert!(refused > 10_000 && probed > 1_000, "{refused} {probed}");
+    }
+}

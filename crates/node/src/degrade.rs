@@ -210,7 +210,7 @@ pub struct Row {
     pub measured: &'static str,
     /// What the refused are told.
     pub code: Code,
-    /// And when to come back, in ms.
+    /// And when to come back, in ms; 0: not said.
     pub retry_after_ms: u32,
     /// The mode while it is open; the second while it is open entirely.
     pub modes: [Mode; 2],
@@ -305,7 +305,7 @@ const ROWS: [Row; 6] = {
             name: "clock",
             measured: "1 while the wall clock is not followed",
             code: Code::Halted,
-            retry_after_ms: 250,
+            retry_after_ms: 0,
             modes: [Mode::Brownout; 2],
             treatments: [[S; 8]; 2],
             till: "nothing: payments go on",
@@ -316,7 +316,7 @@ const ROWS: [Row; 6] = {
             name: "replication",
             measured: "reserved: nothing measures it while there is one node",
             code: Code::Halted,
-            retry_after_ms: 1_000,
+            retry_after_ms: 0,
             modes: [Mode::Halted; 2],
             treatments: [[R, R, R, R, R, R, S, S]; 2],
             till: "unknown: fence it when the core is back",

@@ -164,6 +164,8 @@ pub struct ServerFacts {
     pub answers: [u64; 6],
     /// Those of them that were decided before.
     pub replayed: u64,
+    /// Those that were not executed, by code: 110 to 117.
+    pub not_executed: [u64; 8],
     /// What the journal has room for.
     pub room: Room,
     /// The worst of the open breakers.

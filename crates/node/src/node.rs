@@ -151,6 +151,8 @@ pub struct Node {
     /// For [`crate::ServerFacts`].
     answers: [u64; 6],
     replayed: u64,
+    /// By code, from [`Code::Overloaded`] on.
+    not_executed: [u64; 8],
     halted: bool,
     draining: bool,
     full: Full,
@@ -195,6 +197,7 @@ impl Node {
             delivered_to,
             answers: [0; 6],
             replayed: 0,
+            not_executed: [0; 8],
             halted: false,
             draining: false,
             full: Full::No,
@@ -420,6 +423,10 @@ impl Node {
     #[cold]
     fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
         let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
+        let index = code.number().checked_sub(Code::Overloaded.number()).map(usize::from);
+        if let Some(count) = index.and_then(|i| self.not_executed.get_mut(i)) {
+            *count += 1;
+        }
         let applied =
             Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
         self.give(ticket, kind, &applied);

@@ -1,6 +1,6 @@
 //! What happened to the breakers, for later: a line on the standard error and one in the file `EVENTS` of the data folder,
-//! from which an incident's time line is drawn. A thread of its own writes, because a disk that stalls must not stall the
-//! core; what it cannot keep up with is counted and left out.
+//! from which an incident's time line is drawn. A thread of its own writes both, because neither a disk that stalls nor a
+//! reader of the standard error may stall the core; what it cannot keep up with is counted and left out.
 //!
 //! ```text
 //! core ──bounded channel──▶ writer ──▶ EVENTS, at most EVENTS_BYTES_MAX, then EVENTS.1
@@ -13,6 +13,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
 use tegata_model::Timestamp;
 use tegata_node::Transition;
 
@@ -21,10 +22,20 @@ const EVENTS_BYTES_MAX: u64 = 1 << 20;
 /// Lines that wait for the disk.
 const WAITING_MAX: usize = 1_024;
 
+/// How long a stop waits for the last lines.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// An event for people, if it is one, and for the file.
+#[derive(Debug)]
+struct Line {
+    text: Option<String>,
+    json: String,
+}
+
 /// Where events go.
 #[derive(Debug)]
 pub(crate) struct Events {
-    lines: Option<SyncSender<String>>,
+    lines: Option<SyncSender<Line>>,
     thread: Option<JoinHandle<()>>,
     /// Lines that were left out.
     lost: u64,
@@ -33,47 +44,58 @@ pub(crate) struct Events {
 impl Events {
     /// The last event, when the server stops in order.
     pub(crate) fn stop(&mut self, at: Timestamp) {
-        self.line(&format!("{{\"at_us\":{},\"event\":\"stop\"}}\n", at.micros()));
+        self.note("stop", at);
         self.lines = None;
-        if let Some(thread) = self.thread.take() {
-            let _ = thread.join();
+        let until = Instant::now() + STOP_MAX;
+        while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(2));
         }
     }
 
-    /// Begins with the event `start`. Without a thread or a file, events are only told on the standard error.
+    /// Begins with the event `start`. Without a thread nothing is told, but counted.
     pub(crate) fn start(dir: &Path, at: Timestamp) -> Self {
-        let (lines, waiting) = sync_channel::<String>(WAITING_MAX);
+        let (lines, waiting) = sync_channel::<Line>(WAITING_MAX);
         let path = dir.join("EVENTS");
         let write = move || {
             let mut file = None;
             while let Ok(line) = waiting.recv() {
+                if let Some(text) = &line.text {
+                    eprintln!("{text}");
+                }
                 // A full disk keeps no events; the next line tries again.
-                if append(&path, &mut file, &line).is_err() {
+                if append(&path, &mut file, &line.json).is_err() {
                     file = None;
                 }
             }
         };
         let thread = std::thread::Builder::new().name("events".into()).spawn(write).ok();
         let mut events = Self { lines: thread.is_some().then_some(lines), thread, lost: 0 };
-        events.line(&format!("{{\"at_us\":{},\"event\":\"start\"}}\n", at.micros()));
+        events.note("start", at);
         events
     }
 
     /// Tells of a transition.
     pub(crate) fn tell(&mut self, t: &Transition) {
-        let (c, cause) = (&t.change, t.cause.row().name);
-        let (from, to, event, mode) = (c.from.name(), c.to.name(), c.event.name(), t.mode);
-        eprintln!("tegata: breaker {cause}: {from} → {to} ({event}, {}); {}: {}", c.level, mode.name(), mode.words());
-        self.line(&format!(
+        let (c, cause, mode) = (&t.change, t.cause.row().name, t.mode);
+        let (from, to, event) = (c.from.name(), c.to.name(), c.event.name());
+        let text =
+            format!("tegata: breaker {cause}: {from} → {to} ({event}, {}); {}: {}", c.level, mode.name(), mode.words());
+        let json = format!(
             "{{\"at_us\":{},\"event\":\"{event}\",\"cause\":\"{cause}\",\"from\":\"{from}\",\"to\":\"{to}\",\"level\":{},\"mode\":\"{}\"}}\n",
             c.at.micros(),
             c.level,
             mode.name()
-        ));
+        );
+        self.line(Line { text: Some(text), json });
     }
 
-    fn line(&mut self, line: &str) {
-        let sent = self.lines.as_ref().is_some_and(|l| l.try_send(line.to_owned()).is_ok());
+    fn note(&mut self, event: &str, at: Timestamp) {
+        let json = format!("{{\"at_us\":{},\"event\":\"{event}\"}}\n", at.micros());
+        self.line(Line { text: None, json });
+    }
+
+    fn line(&mut self, line: Line) {
+        let sent = self.lines.as_ref().is_some_and(|l| l.try_send(line).is_ok());
         self.lost += u64::from(!sent);
     }
 

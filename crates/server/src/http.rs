@@ -13,6 +13,7 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tegata_model::Code;
 use tegata_node::{BreakerState, Cause};
 use tegata_sync::Mark;
 use tokio::sync::Semaphore;
@@ -94,6 +95,13 @@ fn metrics(shared: &Shared) -> String {
     let answers: Vec<(&str, u64)> = classes.iter().map(String::as_str).zip(facts.answers).collect();
     one("answers_total", "counter", "Answers to commands, by class; repeats included.", &answers);
     one("replayed_total", "counter", "Answers to commands that were decided before.", &[("", facts.replayed)]);
+    let codes: Vec<(String, u64)> = (110..)
+        .map_while(Code::from_u8)
+        .zip(facts.not_executed)
+        .map(|(c, n)| (format!("{{code=\"{}\"}}", c.name()), n))
+        .collect();
+    let codes: Vec<(&str, u64)> = codes.iter().map(|(label, n)| (label.as_str(), *n)).collect();
+    one("not_executed_total", "counter", "Commands that were refused and not executed, by code.", &codes);
     let at = |mark| shared.positions.get(mark);
     let positions = [
         ("{mark=\"accepted\"}", at(Mark::Accepted)),

@@ -10,7 +10,7 @@ use tegata_model::{
     TerminalId, Timestamp,
 };
 use tegata_node::Mode;
-use tegata_server::{Config, Faults, Running, start};
+use tegata_server::{Config, Faults, JournalIo, Running, start};
 use tegata_wire::{AnswerBody, KIND_STATUS};
 
 /// What a machine that does other things besides may add to a bound.
@@ -26,7 +26,7 @@ struct Told {
     took: Duration,
 }
 
-fn server(data: &std::path::Path, faults: &Faults, io_threads: usize) -> Running {
+fn server(data: &std::path::Path, faults: &Faults, io_threads: usize, journal_io: JournalIo) -> Running {
     let any = "127.0.0.1:0".parse().expect("an address");
     let config = Config {
         data: data.to_owned(),
@@ -37,6 +37,7 @@ fn server(data: &std::path::Path, faults: &Faults, io_threads: usize) -> Running
         allow_volatile: true,
         faults: faults.clone(),
         io_threads,
+        journal_io,
         ack_s: 1,
         ..Config::default()
     };
@@ -108,19 +109,24 @@ fn entered(data: &std::path::Path, to: &str) -> Option<SystemTime> {
 
 #[test]
 fn nobody_waits_past_a_deadline_and_it_is_over_by_itself() {
-    stall(0);
+    stall(0, JournalIo::Auto);
 }
 
 #[test]
 fn nor_where_connections_have_threads_of_their_own() {
-    stall(1);
+    stall(1, JournalIo::Auto);
 }
 
-fn stall(io_threads: usize) {
+#[test]
+fn nor_where_io_uring_is_forbidden() {
+    stall(0, JournalIo::Buffered);
+}
+
+fn stall(io_threads: usize, journal_io: JournalIo) {
     let folder = tempfile::tempdir().expect("a folder");
     let data = folder.path().join("data");
     let faults = Faults::default();
-    let running = server(&data, &faults, io_threads);
+    let running = server(&data, &faults, io_threads, journal_io);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
     let (began, ended) = local.block_on(&runtime, async {

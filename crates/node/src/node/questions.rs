@@ -120,6 +120,7 @@ impl Node {
             table_bytes: sizes.account_bytes + sizes.decision_bytes,
             answers: self.answers,
             replayed: self.replayed,
+            not_executed: self.not_executed,
             room: self.room,
             mode: self.breakers.mode(),
             states: breakers.map(|b| b.state),

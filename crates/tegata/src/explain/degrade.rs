@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use tegata_node::{BreakerState, Cause, Mode, Rank, transitions};
 
 /// What no breaker decides: the phases of a server's life, and what the rules say.
-const OTHERS: [[&str; 4]; 4] = [
+const OTHERS: [[&str; 4]; 5] = [
     [
         "the server starts",
         "no connection is accepted before the log is replayed",
@@ -23,6 +23,12 @@ const OTHERS: [[&str; 4]; 4] = [
         "what is in flight is 140 `unknown`, everything else 115 `halted`; the process ends with code 20",
         "unknown: fence it when the core is back",
         "anything flushed again and believed",
+    ],
+    [
+        "one shard is hot",
+        "all shards of a server share one thread: it shows as `queue-delay`, and turns are by gateway",
+        "as for `queue-delay`",
+        "one gateway's flood waited for by another",
     ],
     [
         "a programme, shop or account is suspended",

@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps after the closed loop: the rate is found to a 64th of the most.
 const STEPS: usize = 6;
+/// Most requests in flight on each connection in the closed loop: enough to keep the server busy, too few to flood it.
+const CLOSED_DEPTH: usize = 16;
 /// How often a rate is tried before it counts as too high: a moment of the machine's own is not the server's limit.
 const TRIES: usize = 2;
 
@@ -51,6 +53,9 @@ pub fn search(
     let step = |number: &str, phase: Phase| -> Result<Run, RunError> {
         let mut s = scenario.clone();
         s.persona.clear();
+        if phase.arrivals == Arrivals::Closed {
+            s.depth = s.depth.min(CLOSED_DEPTH);
+        }
         s.phase = vec![phase];
         let folder = folder.join(format!("step-{number}"));
         results::prepare(&folder)?;

@@ -161,6 +161,7 @@ fn suffer(stage: &mut Stage, f: &Fault) -> Result<Seen, String> {
         FaultKind::SlowDisk => slow_disk(stage, f.writes_per_second, lasts),
         FaultKind::FullDisk => full_disk(stage, lasts),
         FaultKind::JournalStall => stall(stage, lasts),
+        FaultKind::Drill => drill(stage, f.cause, lasts),
         FaultKind::ClockStep => step(stage, f.by_ms.saturating_mul(1_000), lasts),
     }
 }
@@ -242,6 +243,22 @@ fn stall(stage: &mut Stage, lasts: Duration) -> Result<Seen, String> {
     }
 }
 
+/// Opens a breaker as an operator does to practise; the server ends it by itself.
+fn drill(stage: &Stage, cause: u8, lasts: Duration) -> Result<Seen, String> {
+    ledger::drill(stage.operate, cause, lasts).map_err(text)?;
+    let began = Instant::now();
+    let degraded_ms = degraded(stage, began, lasts);
+    sleep(lasts.saturating_sub(began.elapsed()));
+    let normal_ms = normal(stage, Instant::now());
+    match degraded_ms {
+        None => Err("the server was not degraded".to_owned()),
+        Some(_) => Ok(Seen {
+            proof: format!("breaker {cause} for {} ms{}", lasts.as_millis(), told(degraded_ms, normal_ms)),
+            watched: Some(Watched { degraded_ms, normal_ms }),
+        }),
+    }
+}
+
 /// Makes the server's wall clock step, and step back; an operator confirms it then.
 fn step(stage: &mut Stage, by_us: i64, lasts: Duration) -> Result<Seen, String> {
     process(stage)?.harm(Harm::Step(by_us)).map_err(text)?;
@@ -304,8 +321,16 @@ mod tests {
     fn a_fault_that_did_not_happen_says_so_although_an_earlier_one_did() {
         use std::io::{Read, Write};
         let mut stage = Stage::empty();
-        let fault =
-            |kind| Fault { kind, at_ms: 0, for_ms: 50, count: 1, until_ms: None, writes_per_second: 1, by_ms: 1 };
+        let fault = |kind| Fault {
+            kind,
+            at_ms: 0,
+            for_ms: 50,
+            count: 1,
+            until_ms: None,
+            writes_per_second: 1,
+            cause: 0,
+            by_ms: 1,
+        };
         for kind in [FaultKind::HalfOpen, FaultKind::DropAnswers, FaultKind::Cut] {
             let over = AtomicBool::new(false);
             let addr = stage.addr;
@@ -342,6 +367,7 @@ mod tests {
             FaultKind::FullDisk,
             FaultKind::JournalStall,
             FaultKind::ClockStep,
+            FaultKind::Drill,
         ] {
             assert!(suffer(&mut stage, &fault(kind)).is_err(), "there is no server");
         }

@@ -12,8 +12,9 @@ use tegata_wire::{
     RequestHeader, ServerBody, encode_breaker_order, encode_history, encode_request,
 };
 
-/// The order that confirms what latched a breaker; `docs/protocol.md` numbers them.
+/// Orders to a breaker, as `docs/protocol.md` numbers them.
 const CONFIRM: u8 = 3;
+const DRILL: u8 = 4;
 /// How long a server may refuse to answer questions because it is busy.
 const BUSY_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take to greet.
@@ -100,9 +101,18 @@ pub fn replayed_digest(data: &Path, up_to: u64) -> Result<u128, String> {
 
 /// Says, as an operator does, that the clock is right again.
 pub fn confirm_clock(operate: SocketAddr) -> Result<(), LinkError> {
+    order(operate, BreakerOrder { cause: Cause::Clock as u8, order: CONFIRM, ms: 0 })
+}
+
+/// Opens a breaker for a drill.
+pub fn drill(operate: SocketAddr, cause: u8, lasts: Duration) -> Result<(), LinkError> {
+    let ms = u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX);
+    order(operate, BreakerOrder { cause, order: DRILL, ms })
+}
+
+fn order(operate: SocketAddr, order: BreakerOrder) -> Result<(), LinkError> {
     let mut link = Link::open_within(operate, true, PATIENCE)?;
     let mut out = Vec::new();
-    let order = BreakerOrder { cause: Cause::Clock as u8, order: CONFIRM, ms: 0 };
     encode_breaker_order(&RequestHeader::default(), &order, &mut out);
     link.send(&out)?;
     match link.receive()?.body {

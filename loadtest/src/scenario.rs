@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 23] = [
+const NAMED: [(&str, &str); 25] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -29,6 +29,8 @@ const NAMED: [(&str, &str); 23] = [
     ("full-disk", include_str!("../scenarios/full-disk.toml")),
     ("journal-stall", include_str!("../scenarios/journal-stall.toml")),
     ("clock-step", include_str!("../scenarios/clock-step.toml")),
+    ("drill", include_str!("../scenarios/drill.toml")),
+    ("greedy-gateway", include_str!("../scenarios/greedy-gateway.toml")),
 ];
 
 /// What a peak is: the highest rate at which these hold.
@@ -281,6 +283,9 @@ pub struct Fault {
     /// Writes a second that a slow disk lets through.
     #[serde(default = "few_writes")]
     pub writes_per_second: u32,
+    /// Number of the breaker that a drill opens, as `docs/protocol.md` numbers them.
+    #[serde(default)]
+    pub cause: u8,
     /// How far a clock steps forward, in ms; negative: back.
     #[serde(default)]
     pub by_ms: i64,
@@ -308,6 +313,8 @@ pub enum FaultKind {
     FullDisk,
     /// Nothing that is written becomes durable, by the server's own test seam.
     JournalStall,
+    /// An operator opens the breaker `cause` for a drill.
+    Drill,
     /// The wall clock steps by `by_ms` and back, by the server's own test seam; then an operator confirms it.
     ClockStep,
 }
@@ -338,6 +345,8 @@ pub enum PersonaKind {
     Dribbler,
     /// Connections that come at once, ask, and go at once, again and again.
     Herd,
+    /// Another gateway, with as many payments in flight as it has credits on each of its connections.
+    Flood,
 }
 
 impl PersonaKind {
@@ -348,6 +357,7 @@ impl PersonaKind {
             Self::SlowReader => "slow-reader",
             Self::Dribbler => "dribbler",
             Self::Herd => "herd",
+            Self::Flood => "flood",
         }
     }
 }
@@ -367,6 +377,7 @@ impl FaultKind {
             Self::FullDisk => "full-disk",
             Self::JournalStall => "journal-stall",
             Self::ClockStep => "clock-step",
+            Self::Drill => "drill",
         }
     }
 

@@ -61,14 +61,22 @@ impl Link {
 
     /// Connects and greets; gives up when either takes longer than `patience`.
     pub fn open_within(addr: SocketAddr, operator: bool, patience: Duration) -> Result<Self, LinkError> {
+        Self::greet(addr, 1, if operator { 2 } else { 1 }, patience)
+    }
+
+    /// As the gateway of this number.
+    pub fn open_as(addr: SocketAddr, gateway: u32, patience: Duration) -> Result<Self, LinkError> {
+        Self::greet(addr, gateway, 1, patience)
+    }
+
+    fn greet(addr: SocketAddr, gateway: u32, role: u8, patience: Duration) -> Result<Self, LinkError> {
         let stream = TcpStream::connect_timeout(&addr, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         let mut link = Self { stream, buffer: Vec::new(), start: 0, hello: wire::HelloAnswer::default() };
         let mut out = Vec::new();
         let version = u16::from(wire::VERSION);
-        let role = if operator { 2 } else { 1 };
-        Hello { version_min: version, version_max: version, gateway: 1, role, ..Hello::default() }.encode(0, &mut out);
+        Hello { version_min: version, version_max: version, gateway, role, ..Hello::default() }.encode(0, &mut out);
         link.send(&out)?;
         match link.receive()?.body {
             AnswerBody::Hello(hello) => link.hello = hello,

@@ -80,7 +80,7 @@ pub(crate) fn measure(name: &str, v: f64) -> String {
         n if n.ends_with("_ms") => duration(v * 1e3),
         n if n.ends_with("_s") => duration(v * 1e6),
         n if n.ends_with("_per_second") => rate(v),
-        n if n.starts_with("answered") || n.ends_with("_share") => percent(v),
+        "told" | "goodput" | "answered_in_deadline" => percent(v),
         _ => plain(v),
     }
 }

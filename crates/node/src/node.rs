@@ -61,6 +61,8 @@ impl Default for Limits {
     }
 }
 
+const FENCE: u16 = Operation::Fence.kind();
+
 /// Told to whoever is refused for load, in ms.
 const RETRY_AFTER_MS: u32 = 250;
 /// Told to whoever is refused for want of room, in ms: the journal looks for some about as often.
@@ -249,14 +251,14 @@ impl Node {
         };
         let kind = u16::from_le_bytes([record[0], record[1]]);
         let print = || fingerprint(record);
-        let is_fence = kind == Operation::Fence.kind();
-        if let Some(known) = self.engine.known(&envelope, hint, print, is_fence, self.now) {
+        if let Some(known) = self.engine.known(&envelope, hint, print, kind, self.now) {
             self.give(ticket, kind as u8, &known);
             return;
         }
         let first = self.first_in_flight(hint.scope(), envelope.namespace, &envelope.account, &envelope.key);
-        // A fence is no repeat: where the first changes nothing, the fence is what decides the key.
-        if let Some(first) = first.filter(|_| !is_fence) {
+        // A fence is no repeat: where the first changes nothing, the fence is what decides the key. Nor is an advice: it
+        // is told whatever the first comes to.
+        if let Some(first) = first.filter(|_| !matches!(kind, FENCE | Operation::ADVICE)) {
             return self.wait_for(first, envelope.deadline, ticket, record);
         }
         if let Some(code) = self.obstacle(&envelope, kind, record) {
@@ -378,7 +380,7 @@ impl Node {
         if self.open_room() < record.len() {
             return Some(Code::Overloaded);
         }
-        let ends_something = matches!(kind, 7..=10 | 12 | 15..=17);
+        let ends_something = matches!(kind, 7..=10 | FENCE | 15..=17 | Operation::ADVICE);
         if self.full == Full::Entirely || self.full == Full::ForNew && !ends_something {
             return Some(Code::MemoryLimit);
         }

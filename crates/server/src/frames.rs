@@ -36,11 +36,11 @@ pub(crate) fn take(
         return Ok(Taken::Refused(Code::OperationUnknown));
     }
     let waiter = Waiter { connection: c.id, request: header.request_id };
-    let has_key = header.kind <= wire::KIND_COMMAND_MAX || header.kind == wire::KIND_STATUS;
+    let has_key = wire::is_command(header.kind) || header.kind == wire::KIND_STATUS;
     if has_key && !c.may_use(NamespaceId::new(header.namespace)) {
         return Ok(Taken::Refused(Code::NamespaceNotAllowed));
     }
-    if header.kind <= wire::KIND_COMMAND_MAX {
+    if wire::is_command(header.kind) {
         wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.records)?;
         bundle.waiters.push(waiter);
         c.taken();
@@ -75,7 +75,7 @@ fn question(frame: &[u8]) -> Result<Option<Question>, FrameError> {
 /// header names no key that the caller may use.
 pub(crate) fn about_its_key(c: &Connection, h: &RequestHeader, code: Code) -> Option<Question> {
     let namespace = NamespaceId::new(h.namespace);
-    let is_command = c.greeted.get() && h.kind <= wire::KIND_COMMAND_MAX && c.door.serves(h.kind);
+    let is_command = c.greeted.get() && wire::is_command(h.kind) && c.door.serves(h.kind);
     let (account, key) = (AccountId::from_bytes(h.account).ok()?, Key::from_bytes(h.key));
     let question = Question::Refused { kind: h.kind, namespace, account, key, code };
     (is_command && c.may_use(namespace)).then_some(question)
@@ -124,6 +124,6 @@ pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionB
 /// Refuses one request without asking the node: nothing of it was looked at but its header.
 pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
     let body = body(&Decision::refusal(code, at), State::Final, 0);
-    let flags = if h.kind <= wire::KIND_COMMAND_MAX { 0 } else { wire::FLAG_REFUSED };
+    let flags = if h.kind == 0 || wire::is_command(h.kind) { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }

@@ -81,7 +81,7 @@ fn it_degrades_and_is_over_by_itself() {
     assert_eq!(disk_full(&s), 1);
     assert_eq!(s.done(&["server", "status"])["mode"], 1);
     let text = s.command(&["server", "status"]).output().expect("it runs").stdout;
-    let told = "\nmode 1 (disk full: only void, confirm, reverse and fence are taken)\n";
+    let told = "\nmode 1 (disk full: only void, confirm, reverse, fence and advice are taken)\n";
     assert!(String::from_utf8_lossy(&text).contains(told), "{}", String::from_utf8_lossy(&text));
     for words in [
         &["debit", "C1", "103", "--shop", "SHOP1"][..],

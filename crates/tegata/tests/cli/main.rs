@@ -10,5 +10,6 @@ mod office;
 mod payments;
 mod snapshots;
 mod stage;
+mod stand_in;
 mod till;
 mod watching;

@@ -227,7 +227,7 @@ fn get(b: &[u8], expected: u64) -> Option<Entry> {
 mod tests {
     use super::*;
     use tegata_model::{
-        Advice, Amount, Envelope, Key, Operation, ProgrammeId, Purchase, ShopId, TerminalId, Timestamp,
+        Advice, Allowance, Amount, Envelope, Key, Operation, ProgrammeId, Purchase, ShopId, TerminalId, Timestamp,
     };
 
     fn queued(n: u8) -> Entry {
@@ -260,6 +260,39 @@ mod tests {
         Spool::open(folder, [2; 16]).map(|(_, found)| found.into_iter().map(|(_, e)| e).collect())
     }
 
+    const GOLDEN: &[u8] = include_bytes!("../tests/golden/v1.spool");
+
+    /// One of each record, as `docs/formats/spool.md` has them.
+    fn sample() -> Vec<Entry> {
+        let allowance = Allowance::with_defaults(300_000);
+        let operation = Operation::Lease { programme: ProgrammeId::new(13), holder: [5; 16], allowance };
+        let envelope = Envelope { received_at: Timestamp::from_micros(1_780_000_000_000_000), ..Envelope::default() };
+        let lease = Entry::Lease { epoch: Position::new(9), command: Command { envelope, operation } };
+        vec![Entry::Opened { holder: [5; 16] }, lease, queued(3), Entry::Done { number: 3, code: 0 }]
+    }
+
+    fn sample_bytes() -> Vec<u8> {
+        (1..).zip(sample()).flat_map(|(n, e)| put(&e, n)).collect()
+    }
+
+    #[test]
+    #[ignore = "writes the golden file"]
+    fn write_the_golden_file() {
+        let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.spool");
+        std::fs::write(golden, sample_bytes()).expect("it is written");
+    }
+
+    #[test]
+    fn version_1_is_written_and_read_as_it_was() {
+        assert!(sample_bytes() == GOLDEN, "what is written has changed: that is a new version");
+        let folder = tempfile::tempdir().expect("a folder");
+        std::fs::write(spool_path(folder.path()), GOLDEN).expect("it is written");
+        assert_eq!(entries(folder.path()).expect("a sound spool"), sample());
+        assert_eq!(GOLDEN[PAYLOAD_AT..PAYLOAD_AT + 24], [&MAGIC[..], &[5; 16]].concat());
+        assert_eq!((GOLDEN[160 + 4], GOLDEN[160 + 8], GOLDEN[160 + 16]), (2, 2, 9));
+        assert_eq!(GOLDEN[3 * 160 + 16..3 * 160 + 25], [3, 0, 0, 0, 0, 0, 0, 0, 0]);
+    }
+
     #[test]
     fn it_is_read_as_it_was_written() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -279,6 +312,8 @@ mod tests {
             let kept = all.len() - lost.div_ceil(RECORD_BYTES);
             let (mut spool, found) = Spool::open(folder.path(), [2; 16]).expect("a torn spool opens");
             assert_eq!(found.len(), kept, "{lost} bytes lost");
+            let length = spool.file.metadata().expect("a file").len();
+            assert_eq!(length, (kept * RECORD_BYTES) as u64, "{lost} bytes lost: the end is cut");
             spool.append(&queued(7), &mut |_| {}).expect("it goes on");
             drop(spool);
             assert_eq!(entries(folder.path()).expect("a sound spool")[kept], queued(7));

@@ -370,7 +370,11 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
         None,
         None,
     ),
-    Kind.LIST_PROGRAMMES: (_layout("count:I _:4s"), "programmes", _layout("life:B _:7s") + _PROGRAMME + _layout("_:6s") + _ALLOWANCE),
+    Kind.LIST_PROGRAMMES: (
+        _layout("count:I _:4s"),
+        "programmes",
+        _layout("life:B _:7s") + _PROGRAMME + _layout("_:6s") + _ALLOWANCE,
+    ),
     Kind.LIST_SHOPS: (_layout("count:I next:I"), "shops", _layout("id:16s programme:I life:B _:3s name:48s")),
     Kind.SNAPSHOT_TAKE: (_layout("started:Q position:Q"), None, None),
     Kind.DIGEST: (
@@ -720,6 +724,18 @@ class Client:
         """Decides a key as "never", or says what is decided under it already. It carries the key itself."""
         return self._command(Kind.FENCE, account, key, {}, **how)
 
+    # Stand-in: a client that uses these stores what it approves before it says "paid" (docs/protocol.md).
+
+    def lease(self, programme: int, holder: bytes, caps: dict, key: bytes, **how) -> Result:
+        """What this client may approve by itself; `holder` names it, `caps` are the fields `stand_in_*`."""
+        return self._command(Kind.LEASE, b"", key, dict(programme=programme, holder=holder) | caps, **how)
+
+    def advise(self, account, shop, amount: int, key: bytes, programme: int, lease: int, approved_at: int) -> Result:
+        """Tells of a debit that was approved under a lease, under the debit's own key. Until it is answered."""
+        body = _purchase(shop, "", amount, 0, 0, False)
+        body |= dict(programme=programme, lease=lease, approved_at=approved_at)
+        return self._command(Kind.ADVICE, account, key, body)
+
     # Commands that the operators' port serves.
 
     def programme(self, number: int, name: str, key: bytes, **rules) -> Result:
@@ -994,8 +1010,8 @@ class Exercise:
         yield from (self.fence_undecided, self.fence_decided, self.reversal_first, self.refund, self.reverse)
         yield from (self.holds, self.confirmation, self.partial, self.charge, self.resolve, self.lost_once)
         yield from (self.lost_always, self.nobody_there, self.late, self.borders)
-        yield from (self.reinstate, self.balances, self.history, self.reports, self.half_close, self.future)
-        yield from (self.damage, self.strange_version, self.goodbye)
+        yield from (self.reinstate, self.stand_in, self.balances, self.history, self.reports, self.half_close)
+        yield from (self.future, self.damage, self.strange_version, self.goodbye)
 
     def run(self) -> None:
         for number, step in enumerate(self.steps(), 1):
@@ -1270,6 +1286,29 @@ class Exercise:
         self.approved("reinstatement", self.office.reinstate(self.coupon, body, new_key()), 100)
         self.left[self.coupon] += 100
         return "100 yen, planned, by two people"
+
+    def stand_in(self):
+        caps = dict(stand_in_payment_max=3_000, stand_in_account_max=3_000, stand_in_shop_max=30_000)
+        caps |= dict(stand_in_total_max=60_000, stand_in_seconds=60)
+        off = self.till.lease(self.programme, bytes(16), caps, new_key())
+        expect("off by default", (off.outcome, off.name), (Outcome.DECLINED, "stand-in-off"))
+        self.approved("rules", self.office.programme(self.programme, "exercise", new_key(), **caps))
+        lease = self.approved("lease", self.till.lease(self.programme, bytes(16), caps, new_key()), 60_000)
+        other = self.till.lease(self.programme, b"another client..", caps, new_key())
+        expect("one client at a time", other.name, "lease-held")
+        told, fenced = new_key(), new_key()
+        how = (self.programme, lease.position, time.time_ns() // 1_000)
+        first = self.approved("advice", self.till.advise(self.third, self.shop, 701, told, *how), 701)
+        again = self.till.advise(self.third, self.shop, 701, told, *how)
+        expect("told again", (again.raw, again.replayed), (first.raw, True))
+        late = self.till.debit(self.third, self.shop, 701, told)
+        expect("the debit, late", (late.raw, late.replayed), (first.raw, True))
+        self.till.fence(self.third, fenced)
+        self.approved("advice under a fenced key", self.till.advise(self.third, self.shop, 302, fenced, *how), 302)
+        self.left[self.third] -= 701 + 302
+        listed = self.office.history(account=text_id(self.third), only=2)
+        expect("for the office", [(e["key"], e["amount"], e["flags"] & 32) for e in listed], [(fenced, 302, 32)])
+        return "off, then two debits told, one of them beside a fence"
 
     def balances(self):
         for account, yen in self.left.items():

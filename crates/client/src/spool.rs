@@ -345,6 +345,18 @@ mod tests {
     }
 
     #[test]
+    fn a_record_in_the_place_of_another_is_damage() {
+        let folder = tempfile::tempdir().expect("a folder");
+        written(folder.path());
+        let path = spool_path(folder.path());
+        let mut bytes = std::fs::read(&path).expect("a file");
+        let (a, b) = bytes.split_at_mut(2 * RECORD_BYTES);
+        a[RECORD_BYTES..].swap_with_slice(&mut b[..RECORD_BYTES]);
+        std::fs::write(&path, &bytes).expect("it is written");
+        assert!(matches!(entries(folder.path()), Err(SpoolError::Damaged { at: 160 })));
+    }
+
+    #[test]
     fn after_a_failed_write_nothing_is_appended() {
         let folder = tempfile::tempdir().expect("a folder");
         written(folder.path());

@@ -6,7 +6,7 @@
 //! what:   1 opened  magic, holder            the first record
 //!         2 lease   position, journal record of the lease
 //!         3 queued  journal record of an advice, a reversal or a fence
-//!         4 done    number of the queued record, code of the answer
+//!         4 done    up to 15 times: number of a queued record, code of its answer
 //! ```
 //!
 //! Invariants: what was appended is on the disk when [`Spool::append`] returns; after a write or a flush that failed
@@ -71,8 +71,35 @@ pub(crate) enum Entry {
     /// To be told.
     Queued(Command),
     /// Told.
-    Done { number: u64, code: u8 },
+    Done(Dones),
 }
+
+/// Queued records that were answered, and with which codes.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Dones {
+    count: u8,
+    list: [(u64, u8); Self::MAX],
+}
+
+impl Dones {
+    /// So many fit into a record: what is told side by side is done with one flush.
+    pub(crate) const MAX: usize = 15;
+
+    /// From at most [`Dones::MAX`]; the rest is left, and told again.
+    pub(crate) fn take(from: &[(u64, u8)]) -> Self {
+        let n = from.len().min(Self::MAX);
+        let mut list = [(0, 0); Self::MAX];
+        list[..n].copy_from_slice(&from[..n]);
+        Self { count: n as u8, list }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[(u64, u8)] {
+        &self.list[..usize::from(self.count).min(Self::MAX)]
+    }
+}
+
+const DONES_BYTES: usize = 1 + 9 * Dones::MAX;
+const _: () = assert!(DONES_BYTES <= RECORD_BYTES - PAYLOAD_AT, "they fit into a record");
 
 /// Steps of an append, for whoever watches.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -189,8 +216,12 @@ fn put(entry: &Entry, number: u64) -> [u8; RECORD_BYTES] {
             encode(command, &mut payload);
             3
         }
-        Entry::Done { number, code } => {
-            Writer::new(&mut payload).u64(*number).u8(*code);
+        Entry::Done(dones) => {
+            let mut w = Writer::new(&mut payload);
+            w.u8(dones.count);
+            for (number, code) in dones.as_slice() {
+                w.u64(*number).u8(*code);
+            }
             4
         }
     };
@@ -217,7 +248,11 @@ fn get(b: &[u8], expected: u64) -> Option<Entry> {
         1 => (r.array().ok()? == MAGIC).then_some(())?,
         2 => return Some(Entry::Lease { epoch: Position::new(r.u64().ok()?), command: decode(r.rest()).ok()? }),
         3 => return Some(Entry::Queued(decode(r.rest()).ok()?)),
-        4 => return Some(Entry::Done { number: r.u64().ok()?, code: r.u8().ok()? }),
+        4 => {
+            let count = r.u8().ok()?;
+            let some: Option<Vec<_>> = (0..count).map(|_| Some((r.u64().ok()?, r.u8().ok()?))).collect();
+            return some.filter(|some| some.len() <= Dones::MAX).map(|some| Entry::Done(Dones::take(&some)));
+        }
         _ => return None,
     }
     Some(Entry::Opened { holder: r.array().ok()? })
@@ -249,7 +284,7 @@ mod tests {
         let mut all = vec![Entry::Opened { holder: [1; 16] }];
         let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a new spool");
         assert_eq!(found, [(1, all[0])]);
-        for entry in [queued(1), queued(2), Entry::Done { number: 2, code: 0 }, queued(3)] {
+        for entry in [queued(1), queued(2), Entry::Done(Dones::take(&[(2, 0)])), queued(3)] {
             spool.append(&entry, &mut |_| {}).expect("it is written");
             all.push(entry);
         }
@@ -268,7 +303,7 @@ mod tests {
         let operation = Operation::Lease { programme: ProgrammeId::new(13), holder: [5; 16], allowance };
         let envelope = Envelope { received_at: Timestamp::from_micros(1_780_000_000_000_000), ..Envelope::default() };
         let lease = Entry::Lease { epoch: Position::new(9), command: Command { envelope, operation } };
-        vec![Entry::Opened { holder: [5; 16] }, lease, queued(3), Entry::Done { number: 3, code: 0 }]
+        vec![Entry::Opened { holder: [5; 16] }, lease, queued(3), Entry::Done(Dones::take(&[(3, 0), (9, 154)]))]
     }
 
     fn sample_bytes() -> Vec<u8> {
@@ -290,7 +325,7 @@ mod tests {
         assert_eq!(entries(folder.path()).expect("a sound spool"), sample());
         assert_eq!(GOLDEN[PAYLOAD_AT..PAYLOAD_AT + 24], [&MAGIC[..], &[5; 16]].concat());
         assert_eq!((GOLDEN[160 + 4], GOLDEN[160 + 8], GOLDEN[160 + 16]), (2, 2, 9));
-        assert_eq!(GOLDEN[3 * 160 + 16..3 * 160 + 25], [3, 0, 0, 0, 0, 0, 0, 0, 0]);
+        assert_eq!(GOLDEN[3 * 160 + 16..][..19], [2, 3, 0, 0, 0, 0, 0, 0, 0, 0, 9, 0, 0, 0, 0, 0, 0, 0, 154]);
     }
 
     #[test]

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants: nothing is approved that is not on the disk; nothing is approved beyond the lease; while something waits to
-//! be told, it is told before anything new is sent; what was told is told again under the same key until it is answered,
+//! be told, it is told before anything new is sent, unless a server does not want it from this caller; what was told is told again under the same key until it is answered,
 //! and then never again.
 
 mod allowed;
@@ -17,9 +17,9 @@ use crate::client::{Attempt, Client};
 use crate::keys::{new_key, now, random};
 use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
-use crate::spool::{Append, Entry, Spool, SpoolError};
+use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
 use allowed::{Allowed, Forbidden, Seen};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +28,7 @@ use tegata_model::{
     ProgrammeId, State, Timestamp, Yen,
 };
 use tegata_wire::{AnswerBody, BalanceBody, KIND_BALANCE};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout_at};
 
 /// Sends of one command in a row before it waits for later.
@@ -113,6 +114,10 @@ struct Inner {
     /// Told, and answered with a refusal: for the office.
     for_office: Vec<(Command, Code)>,
     refused: Option<Code>,
+    /// What waits, and a server does not want from this caller: it holds nothing else up.
+    aside: BTreeSet<u64>,
+    /// When a server answered last.
+    heard_at: Option<Instant>,
     /// Nobody could be reached just now, and nobody is asked until then.
     down_until: Option<Instant>,
 }
@@ -123,7 +128,7 @@ impl Inner {
             Entry::Opened { holder } => self.holder = holder,
             Entry::Lease { epoch, command } => self.allowed = Allowed::new(epoch, &command),
             Entry::Queued(command) => self.queued(number, command),
-            Entry::Done { number, code } => self.done(number, code),
+            Entry::Done(dones) => dones.as_slice().iter().for_each(|(number, code)| self.done(*number, *code)),
         }
     }
 
@@ -150,14 +155,17 @@ impl Inner {
         }
     }
 
-    /// What is told next: reversals, fences, advices, each in the order in which they came.
-    fn next(&self) -> Option<(u64, Command)> {
+    /// What is told next, side by side: reversals, then fences, then advices. What a server did not want is passed over.
+    fn next(&self) -> Vec<(u64, Command)> {
         let rank = |c: &Command| match c.operation {
             Operation::Reversal { .. } => 0,
             Operation::Fence => 1,
             _ => 2,
         };
-        self.waiting.iter().min_by_key(|(n, c)| (rank(c), **n)).map(|(n, c)| (*n, *c))
+        let all = || self.waiting.iter().filter(|(n, _)| !self.aside.contains(n));
+        let first = all().map(|(_, c)| rank(c)).min();
+        let of_rank = all().filter(|(_, c)| Some(rank(c)) == first);
+        of_rank.take(Dones::MAX).map(|(n, c)| (*n, *c)).collect()
     }
 }
 
@@ -168,6 +176,17 @@ enum Told {
     All,
     /// A server was there and did not take it.
     NotNow,
+    /// Nobody was there.
+    Nobody,
+}
+
+/// Why one command has no answer that is final.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Silence {
+    /// A server was there and did not take it.
+    NotNow,
+    /// A server does not want this caller, or this of it.
+    Unwelcome,
     /// Nobody was there.
     Nobody,
 }
@@ -185,6 +204,8 @@ impl StandIn {
             told_later: HashMap::new(),
             for_office: Vec::new(),
             refused: None,
+            aside: BTreeSet::new(),
+            heard_at: None,
             down_until: None,
         };
         for (number, entry) in entries {
@@ -217,11 +238,13 @@ impl StandIn {
         let until = Instant::now() + attempt.deadline;
         // Not a byte was sent, and nothing new is sent before what happened.
         let nothing_sent = Outcome::NotExecuted { code: Code::Overloaded, retry_after: None };
-        let waits = !self.state().waiting.is_empty() && !goes_first(&attempt.operation);
+        let waits = !self.state().next().is_empty() && !goes_first(&attempt.operation);
         let reached = async { if waits { self.tell().await } else { self.reach(until).await } };
         match timeout_at(until, reached).await {
             Ok(Told::All) => {}
             Ok(Told::NotNow) => return nothing_sent,
+            // What waits is being told, and there is too much of it.
+            Err(_) if self.was_heard() => return nothing_sent,
             Ok(Told::Nobody) | Err(_) => return self.approve(attempt, nothing_sent).await,
         }
         let left = Attempt { deadline: until.saturating_duration_since(Instant::now()), ..*attempt };
@@ -270,6 +293,7 @@ impl StandIn {
 
     /// Tells what waits, and renews the lease. To be called every few seconds, and soon after something was approved.
     pub async fn tend(&self) -> Tended {
+        self.state().aside.clear();
         if self.tell().await == Told::All {
             self.renew().await;
         }
@@ -283,6 +307,10 @@ impl StandIn {
     #[must_use]
     pub fn for_office(&self) -> Vec<(Command, Code)> {
         self.state().for_office.clone()
+    }
+
+    fn was_heard(&self) -> bool {
+        self.state().heard_at.is_some_and(|at| at.elapsed() < PATIENCE)
     }
 
     fn is_down(&self) -> bool {
@@ -375,7 +403,7 @@ impl StandIn {
         done.unwrap_or(Err(SpoolError::Failed))
     }
 
-    /// Tells what waits, one after the other.
+    /// Tells what waits, some of it side by side.
     async fn tell(&self) -> Told {
         let _turn = self.shared.telling.lock().await;
         let mut tries = 0;
@@ -383,50 +411,80 @@ impl StandIn {
             if self.is_down() {
                 return Told::Nobody;
             }
-            let Some((number, command)) = self.state().next() else { return Told::All };
-            self.watch(Step::Send);
-            match self.send(&command).await {
-                Ok(code) => {
-                    self.watch(Step::Heard);
-                    let steps = [Some(Step::DoneWrite), Some(Step::DoneFlush)];
-                    if self.append(Entry::Done { number, code: code.number() }, steps).await.is_err() {
-                        return Told::NotNow;
-                    }
-                    self.watch(Step::Forget);
-                    tries = 0;
-                }
-                Err(why) if tries == SENDS - 1 => {
-                    if why == Told::Nobody {
-                        self.mark_down();
-                    }
-                    return why;
-                }
-                Err(_) => {
-                    tokio::time::sleep(pause(tries)).await;
-                    tries += 1;
-                }
+            let batch = self.state().next();
+            if batch.is_empty() {
+                return Told::All;
             }
+            let (answered, silence) = self.send_all(batch).await;
+            if !answered.is_empty() {
+                let steps = [Some(Step::DoneWrite), Some(Step::DoneFlush)];
+                if self.append(Entry::Done(Dones::take(&answered)), steps).await.is_err() {
+                    return Told::NotNow;
+                }
+                self.watch(Step::Forget);
+                tries = 0;
+            }
+            let Some(silence) = silence else { continue };
+            tries += 1;
+            if tries == SENDS {
+                if silence == Silence::Nobody {
+                    self.mark_down();
+                    return Told::Nobody;
+                }
+                return Told::NotNow;
+            }
+            tokio::time::sleep(pause(tries)).await;
         }
     }
 
+    /// Sends some commands side by side; returns numbers and codes of those that were answered, and why others were not.
+    async fn send_all(&self, batch: Vec<(u64, Command)>) -> (Vec<(u64, u8)>, Option<Silence>) {
+        let mut sends = JoinSet::new();
+        for (number, command) in batch {
+            self.watch(Step::Send);
+            let this = self.clone();
+            sends.spawn(async move { (number, this.send(&command).await) });
+        }
+        let (mut answered, mut silence) = (Vec::new(), None);
+        while let Some(sent) = sends.join_next().await {
+            match sent {
+                Ok((number, Ok(code))) => {
+                    self.watch(Step::Heard);
+                    answered.push((number, code.number()));
+                }
+                Ok((number, Err(Silence::Unwelcome))) => {
+                    self.state().aside.insert(number);
+                }
+                Ok((_, Err(Silence::Nobody))) if silence.is_none() => silence = Some(Silence::Nobody),
+                Ok((_, Err(Silence::Nobody))) => {}
+                Ok((_, Err(Silence::NotNow))) | Err(_) => silence = Some(Silence::NotNow),
+            }
+        }
+        answered.sort_unstable();
+        (answered, silence)
+    }
+
     /// Sends one command once, under its key; the code of what is final.
-    async fn send(&self, command: &Command) -> Result<Code, Told> {
+    async fn send(&self, command: &Command) -> Result<Code, Silence> {
         let e = &command.envelope;
         let call =
             Call { account: e.account, key: e.key, namespace: e.namespace, ..Call::of(Ask::Do(command.operation)) };
         let answer = match self.shared.client.ask_or_tell(call, Instant::now() + PATIENCE).await {
             Ok(answer) => answer,
-            Err(true) => return Err(Told::NotNow),
-            Err(false) => return Err(Told::Nobody),
+            Err(true) => return Err(Silence::NotNow),
+            Err(false) => return Err(Silence::Nobody),
         };
+        self.state().heard_at = Some(Instant::now());
         // A code that this version does not know is no reason to forget a payment.
-        let code = Decided::from_answer(&answer).map(|d| d.decision.code).ok_or(Told::NotNow)?;
+        let code = Decided::from_answer(&answer).map(|d| d.decision.code).ok_or(Silence::Unwelcome)?;
         match code {
             // Of this caller, not of the payment: it may be set right.
             Code::Unauthenticated | Code::NamespaceNotAllowed | Code::OperationUnknown | Code::VersionUnknown => {
-                Err(Told::NotNow)
+                Err(Silence::Unwelcome)
             }
-            code if matches!(code.class(), Class::NotExecuted | Class::Unknown | Class::Suspected) => Err(Told::NotNow),
+            code if matches!(code.class(), Class::NotExecuted | Class::Unknown | Class::Suspected) => {
+                Err(Silence::NotNow)
+            }
             code => Ok(code),
         }
     }

@@ -85,7 +85,6 @@ impl Shard {
         self.decision(key_hash(account_hash, e.namespace, &key), e.namespace, &e.account, &key)
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what was told, where it goes, and what is said of it")]
     fn take_advice(
         &mut self,
         rules: &Rules,

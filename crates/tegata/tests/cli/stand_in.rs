@@ -444,3 +444,32 @@ fn nothing_new_is_sent_before_what_happened() {
     let (told, new) = (position(&before), position(&after));
     assert!(told.0 < new.0 && (told.1, new.1) == (Some(1), Some(1)), "{told:?} {new:?}");
 }
+
+#[test]
+fn much_that_waits_is_told_side_by_side() {
+    let mut rig = Rig::new();
+    let mut cashier = Cashier::start(&rig, "-");
+    cashier.settle();
+    let names: Vec<String> = (0..32).map(|n| format!("K{n}")).collect();
+    for name in &names {
+        rig.stage.done(&["issue", name, "1000", "--programme", "13", "--expires", "2099-03-31"]);
+        assert_eq!(cashier.ask(&format!("see {name}"), "seen "), "seen 1000");
+    }
+    rig.kill();
+    for name in &names {
+        assert_eq!(cashier.ask(&format!("pay {name} 100 {}", key()), "paid "), "paid 1 100");
+    }
+    rig.restart();
+    let mut flushes = 0;
+    loop {
+        cashier.tell("tend");
+        let said = cashier.lines.iter().inspect(|l| flushes += u32::from(l == "step DoneFlush"));
+        match said.into_iter().find(|l| !l.starts_with("step ")).expect("it says something").as_str() {
+            "tended 0 1 None" => break,
+            _ => std::thread::sleep(Duration::from_millis(100)),
+        }
+    }
+    assert_eq!(flushes, 3, "of 32 payments, 15 at once");
+    assert_eq!(rig.advices().len(), 32);
+    assert!(names.iter().all(|name| rig.stage.balance(name) == 900));
+}

@@ -6,15 +6,16 @@
 //! tend ──▶ reversals, fences, advices, each until it is answered ──▶ done ──▶ a lease, renewed at half its life
 //! ```
 //!
-//! Invariants: nothing is approved that is not on the disk; nothing is approved beyond the lease; while something waits to
-//! be told, it is told before anything new is sent, unless a server does not want it from this caller; what was told is told again under the same key until it is answered,
-//! and then never again.
+//! Invariants: nothing is approved that is not on the disk, or beyond the lease; what waits is told before anything new is
+//! sent, unless a server does not want it from this caller; it is told again under the same key until it is answered, and
+//! then never again.
 
 mod allowed;
+mod telling;
 
-use crate::call::{Ask, Call};
+use crate::call::Call;
 use crate::client::{Attempt, Client};
-use crate::keys::{new_key, now, random};
+use crate::keys::{now, random};
 use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
 use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
@@ -28,7 +29,7 @@ use tegata_model::{
     ProgrammeId, State, Timestamp, Yen,
 };
 use tegata_wire::{AnswerBody, BalanceBody, KIND_BALANCE};
-use tokio::task::JoinSet;
+use telling::Told;
 use tokio::time::{Instant, timeout_at};
 
 /// Sends of one command in a row before it waits for later.
@@ -37,9 +38,6 @@ const SENDS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// After nobody could be reached, nobody is asked for so long: a till does not wait for what the one before it found out.
 const DOWN: Duration = Duration::from_secs(1);
-/// A client whose clock differs by more from the core's does not stand in: its keys would be refused as from the future,
-/// and its approvals be outside of their lease. The core allows keys 300 s.
-const CLOCK_MAX_US: u64 = 60_000_000;
 
 /// What may be approved, for whom, and where it is kept.
 #[derive(Clone)]
@@ -98,12 +96,14 @@ struct Shared {
     client: Client,
     options: StandInOptions,
     state: Mutex<Inner>,
+    /// Apart from the state: nobody who only looks waits for a flush.
+    spool: Mutex<Spool>,
     /// Held while what waits is told.
     telling: tokio::sync::Mutex<()>,
 }
 
+#[derive(Default)]
 struct Inner {
-    spool: Spool,
     holder: [u8; 16],
     allowed: Option<Allowed>,
     seen: Seen,
@@ -134,13 +134,17 @@ impl Inner {
 
     fn queued(&mut self, number: u64, command: Command) {
         let e = &command.envelope;
-        if let Operation::Advice(advice) = &command.operation {
-            if let Some(allowed) = &mut self.allowed {
-                allowed.count(e.account, advice);
-            }
+        if let Operation::Advice(_) = &command.operation {
             self.told_later.insert((e.namespace, e.account, e.key), number);
         }
         self.waiting.insert(number, command);
+    }
+
+    /// Holds an approval against its lease.
+    fn count(&mut self, account: AccountId, advice: &Advice) {
+        if let Some(allowed) = &mut self.allowed {
+            allowed.count(account, advice);
+        }
     }
 
     fn done(&mut self, number: u64, code: u8) {
@@ -169,55 +173,25 @@ impl Inner {
     }
 }
 
-/// What came of telling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    /// Answered, all of it.
-    All,
-    /// A server was there and did not take it.
-    NotNow,
-    /// Nobody was there.
-    Nobody,
-}
-
-/// Why one command has no answer that is final.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Silence {
-    /// A server was there and did not take it.
-    NotNow,
-    /// A server does not want this caller, or this of it.
-    Unwelcome,
-    /// Nobody was there.
-    Nobody,
-}
-
 impl StandIn {
     /// Opens or makes the spool. What waits in it is told by [`StandIn::tend`].
     pub fn open(client: Client, options: StandInOptions) -> Result<Self, SpoolError> {
-        let (spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
-        let mut inner = Inner {
-            spool,
-            holder: [0; 16],
-            allowed: None,
-            seen: Seen::default(),
-            waiting: BTreeMap::new(),
-            told_later: HashMap::new(),
-            for_office: Vec::new(),
-            refused: None,
-            aside: BTreeSet::new(),
-            heard_at: None,
-            down_until: None,
-        };
+        let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
+        let mut inner = Inner::default();
         for (number, entry) in entries {
+            if let Entry::Queued(Command { envelope, operation: Operation::Advice(advice) }) = &entry {
+                inner.count(envelope.account, advice);
+            }
             inner.take(number, entry);
         }
         let over = inner.allowed.as_ref().is_none_or(|l| l.until <= now());
         if over && inner.waiting.is_empty() && inner.for_office.is_empty() {
-            inner.spool.empty()?;
+            spool.empty()?;
             inner.allowed = None;
         }
         let telling = tokio::sync::Mutex::new(());
-        Ok(Self { shared: Arc::new(Shared { client, options, state: Mutex::new(inner), telling }) })
+        let (state, spool) = (Mutex::new(inner), Mutex::new(spool));
+        Ok(Self { shared: Arc::new(Shared { client, options, state, spool, telling }) })
     }
 
     fn state(&self) -> MutexGuard<'_, Inner> {
@@ -309,34 +283,6 @@ impl StandIn {
         self.state().for_office.clone()
     }
 
-    fn was_heard(&self) -> bool {
-        self.state().heard_at.is_some_and(|at| at.elapsed() < PATIENCE)
-    }
-
-    fn is_down(&self) -> bool {
-        self.state().down_until.is_some_and(|until| Instant::now() < until)
-    }
-
-    fn mark_down(&self) {
-        self.state().down_until = Some(Instant::now() + DOWN);
-    }
-
-    /// Whether there is a connection, or can be.
-    async fn reach(&self, until: Instant) -> Told {
-        for n in 0..SENDS {
-            if self.is_down() {
-                break;
-            }
-            match self.shared.client.connection_by(until).await {
-                Ok(_) => return Told::All,
-                Err(true) => return Told::NotNow,
-                Err(false) => tokio::time::sleep(pause(n)).await,
-            }
-        }
-        self.mark_down();
-        Told::Nobody
-    }
-
     fn envelope(&self, attempt: &Attempt, at: Timestamp) -> Envelope {
         let (namespace, account, key) = (attempt.namespace, attempt.account, attempt.key);
         Envelope { received_at: at, namespace, account, key, ..Envelope::default() }
@@ -359,166 +305,44 @@ impl StandIn {
 
     /// Approves an attempt if the lease covers it; otherwise it comes to what it came to.
     async fn approve(&self, attempt: &Attempt, outcome: Outcome) -> Outcome {
-        let this = self.clone();
-        let attempt = *attempt;
-        let approved = tokio::task::spawn_blocking(move || this.approve_now(&attempt)).await;
-        match approved {
-            Ok(Ok(advice)) => {
-                self.watch(Step::ApprovalAnswer);
-                Outcome::Approved(approval(&advice))
-            }
+        let at = now();
+        let Ok(advice) = self.reserve(attempt, at) else { return outcome };
+        let command = Command { envelope: self.envelope(attempt, at), operation: Operation::Advice(advice) };
+        let steps = [Some(Step::ApprovalWrite), Some(Step::ApprovalFlush)];
+        if self.append(Entry::Queued(command), steps).await.is_err() {
             // It may be on the disk, and then it will be told.
-            Ok(Err(Forbidden::Spool)) | Err(_) => Outcome::Unknown(InDoubt { attempt, code: Code::Unknown }),
-            Ok(Err(_)) => outcome,
+            return Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown });
         }
+        self.watch(Step::ApprovalAnswer);
+        Outcome::Approved(approval(&advice))
     }
 
-    fn approve_now(&self, attempt: &Attempt) -> Result<Advice, Forbidden> {
+    /// Counts an approval before it is written: two at once are not both within the lease.
+    fn reserve(&self, attempt: &Attempt, at: Timestamp) -> Result<Advice, Forbidden> {
         let mut state = self.state();
-        let at = now();
         let seen = state.seen.balance(&attempt.account, at);
         let allowed = state.allowed.as_ref().ok_or(Forbidden::Lease)?;
+        allowed::is_fresh(&attempt.key, at)?;
         let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
-        let command = Command { envelope: self.envelope(attempt, at), operation: Operation::Advice(advice) };
-        self.append_in(&mut state, Entry::Queued(command), [Some(Step::ApprovalWrite), Some(Step::ApprovalFlush)])
-            .map_err(|_| Forbidden::Spool)?;
+        state.count(attempt.account, &advice);
         Ok(advice)
     }
 
     /// Writes, flushes, and takes it over.
-    fn append_in(&self, state: &mut Inner, entry: Entry, steps: [Option<Step>; 2]) -> Result<(), SpoolError> {
-        let mut watch = |step: Append| {
-            if let Some(step) = steps[step as usize] {
-                self.watch(step);
-            }
-        };
-        let number = state.spool.append(&entry, &mut watch)?;
-        state.take(number, entry);
-        Ok(())
-    }
-
     async fn append(&self, entry: Entry, steps: [Option<Step>; 2]) -> Result<(), SpoolError> {
         let this = self.clone();
-        let done = tokio::task::spawn_blocking(move || this.append_in(&mut this.state(), entry, steps)).await;
-        done.unwrap_or(Err(SpoolError::Failed))
-    }
-
-    /// Tells what waits, some of it side by side.
-    async fn tell(&self) -> Told {
-        let _turn = self.shared.telling.lock().await;
-        let mut tries = 0;
-        loop {
-            if self.is_down() {
-                return Told::Nobody;
-            }
-            let batch = self.state().next();
-            if batch.is_empty() {
-                return Told::All;
-            }
-            let (answered, silence) = self.send_all(batch).await;
-            if !answered.is_empty() {
-                let steps = [Some(Step::DoneWrite), Some(Step::DoneFlush)];
-                if self.append(Entry::Done(Dones::take(&answered)), steps).await.is_err() {
-                    return Told::NotNow;
+        let work = move || {
+            let mut watch = |step: Append| {
+                if let Some(step) = steps[step as usize] {
+                    this.watch(step);
                 }
-                self.watch(Step::Forget);
-                tries = 0;
-            }
-            let Some(silence) = silence else { continue };
-            tries += 1;
-            if tries == SENDS {
-                if silence == Silence::Nobody {
-                    self.mark_down();
-                    return Told::Nobody;
-                }
-                return Told::NotNow;
-            }
-            tokio::time::sleep(pause(tries)).await;
-        }
-    }
-
-    /// Sends some commands side by side; returns numbers and codes of those that were answered, and why others were not.
-    async fn send_all(&self, batch: Vec<(u64, Command)>) -> (Vec<(u64, u8)>, Option<Silence>) {
-        let mut sends = JoinSet::new();
-        for (number, command) in batch {
-            self.watch(Step::Send);
-            let this = self.clone();
-            sends.spawn(async move { (number, this.send(&command).await) });
-        }
-        let (mut answered, mut silence) = (Vec::new(), None);
-        while let Some(sent) = sends.join_next().await {
-            match sent {
-                Ok((number, Ok(code))) => {
-                    self.watch(Step::Heard);
-                    answered.push((number, code.number()));
-                }
-                Ok((number, Err(Silence::Unwelcome))) => {
-                    self.state().aside.insert(number);
-                }
-                Ok((_, Err(Silence::Nobody))) if silence.is_none() => silence = Some(Silence::Nobody),
-                Ok((_, Err(Silence::Nobody))) => {}
-                Ok((_, Err(Silence::NotNow))) | Err(_) => silence = Some(Silence::NotNow),
-            }
-        }
-        answered.sort_unstable();
-        (answered, silence)
-    }
-
-    /// Sends one command once, under its key; the code of what is final.
-    async fn send(&self, command: &Command) -> Result<Code, Silence> {
-        let e = &command.envelope;
-        let call =
-            Call { account: e.account, key: e.key, namespace: e.namespace, ..Call::of(Ask::Do(command.operation)) };
-        let answer = match self.shared.client.ask_or_tell(call, Instant::now() + PATIENCE).await {
-            Ok(answer) => answer,
-            Err(true) => return Err(Silence::NotNow),
-            Err(false) => return Err(Silence::Nobody),
+            };
+            let mut spool = this.shared.spool.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = spool.append(&entry, &mut watch)?;
+            this.state().take(number, entry);
+            Ok(())
         };
-        self.state().heard_at = Some(Instant::now());
-        // A code that this version does not know is no reason to forget a payment.
-        let code = Decided::from_answer(&answer).map(|d| d.decision.code).ok_or(Silence::Unwelcome)?;
-        match code {
-            // Of this caller, not of the payment: it may be set right.
-            Code::Unauthenticated | Code::NamespaceNotAllowed | Code::OperationUnknown | Code::VersionUnknown => {
-                Err(Silence::Unwelcome)
-            }
-            code if matches!(code.class(), Class::NotExecuted | Class::Unknown | Class::Suspected) => {
-                Err(Silence::NotNow)
-            }
-            code => Ok(code),
-        }
-    }
-
-    /// Asks for a lease when there is none, or when half of its life is over.
-    async fn renew(&self) {
-        let (holder, due) = {
-            let state = self.state();
-            (state.holder, state.allowed.as_ref().is_none_or(|l| l.is_old(now())))
-        };
-        if !due {
-            return;
-        }
-        let o = &self.shared.options;
-        let operation = Operation::Lease { programme: o.programme, holder, allowance: o.allowance };
-        let attempt =
-            Attempt { account: AccountId::NONE, key: new_key(), namespace: o.namespace, operation, deadline: PATIENCE };
-        let d = match self.shared.client.decide_and_tell(&attempt, SENDS).await.0 {
-            Outcome::Approved(d) => d.decision,
-            Outcome::Declined(d) => {
-                self.state().refused = Some(d.decision.code);
-                return;
-            }
-            _ => return,
-        };
-        let here = now();
-        if here.since(d.at).max(d.at.since(here)) > CLOCK_MAX_US {
-            self.state().refused = Some(Code::KeyClock);
-            return;
-        }
-        let command = Command { envelope: self.envelope(&attempt, d.at), operation };
-        if self.append(Entry::Lease { epoch: d.position, command }, [None, None]).await.is_ok() {
-            self.state().refused = None;
-        }
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Failed))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What may still be approved under a lease: pure arithmetic over what was approved so far.
 
 use std::collections::{HashMap, HashSet};
-use tegata_model::{AccountId, Advice, Allowance, Command, Operation, Position, ProgrammeId, ShopId, Timestamp};
+use tegata_model::{AccountId, Advice, Allowance, Command, Key, Operation, Position, ProgrammeId, ShopId, Timestamp};
 
 /// A balance counts for so long: 15 minutes (FIELD).
 const SEEN_US: u64 = 15 * 60 * 1_000_000;
@@ -27,8 +27,20 @@ pub(crate) enum Forbidden {
     Total,
     /// The account has paid at this shop under this lease.
     Again,
-    /// The spool cannot be written.
-    Spool,
+    /// Its key is not of now: when the core is told, it might be out of the horizon, or from the future.
+    Key,
+}
+
+/// How old a key may be: with an outage of days it is within the core's horizon of seven still.
+const KEY_AGE_MAX_US: u64 = 86_400_000_000;
+/// How far it may come from the future.
+const KEY_AHEAD_MAX_US: u64 = 60_000_000;
+
+/// Whether the core will take a key when it is told.
+pub(crate) fn is_fresh(key: &Key, at: Timestamp) -> Result<(), Forbidden> {
+    let made = key.created_at().ok_or(Forbidden::Key)?;
+    let fresh = at.since(made) <= KEY_AGE_MAX_US && made.since(at) <= KEY_AHEAD_MAX_US;
+    if fresh { Ok(()) } else { Err(Forbidden::Key) }
 }
 
 /// A lease, and what was approved under it.
@@ -226,6 +238,15 @@ mod tests {
             }
             assert_eq!(got.err(), why, "{name} at {shop}, {yen}");
         }
+    }
+
+    #[test]
+    fn a_key_is_of_now() {
+        let made = |s: u64| Key::new(at(s), 7);
+        assert_eq!(is_fresh(&made(100_000), at(100_000)), Ok(()));
+        assert_eq!((is_fresh(&made(0), at(86_400)), is_fresh(&made(0), at(86_401))), (Ok(()), Err(Forbidden::Key)));
+        assert_eq!((is_fresh(&made(60), at(0)), is_fresh(&made(61), at(0))), (Ok(()), Err(Forbidden::Key)));
+        assert_eq!(is_fresh(&Key::from_bytes([0x11; 16]), at(0)), Err(Forbidden::Key));
     }
 
     #[test]

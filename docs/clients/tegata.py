@@ -46,7 +46,7 @@ FLAG_REPLAYED, FLAG_MORE, FLAG_FLAGGED, FLAG_REFUSED = 1, 2, 4, 8
 
 
 class Kind(enum.IntEnum):
-    """Frame kinds. 1 to 19 are commands: they are written to the journal and decided under their key."""
+    """Frame kinds. 1 to 19, 24 and 25 are commands: they are written to the journal and decided under their key."""
 
     ISSUE = 1
     LOAD = 2
@@ -67,6 +67,8 @@ class Kind(enum.IntEnum):
     PROGRAMME_LIFE = 17
     PROGRAMME = 18
     SHOP = 19
+    LEASE = 24
+    ADVICE = 25
     HELLO = 64
     PING = 65
     ACK = 66
@@ -85,7 +87,7 @@ class Kind(enum.IntEnum):
     BREAKER_ORDER = 79
 
 
-COMMANDS = range(1, 20)
+COMMANDS = (*range(1, 20), Kind.LEASE, Kind.ADVICE)
 
 
 class Outcome(enum.Enum):
@@ -120,7 +122,7 @@ CODES = {
     25: "lot-limit", 26: "amount-invalid", 27: "expiry-invalid", 28: "original-unknown", 29: "original-kind",
     30: "original-declined", 31: "voided", 32: "already-captured", 33: "already-reversed", 34: "exceeds-original",
     35: "same-person", 36: "plan-mismatch", 37: "rule-exists", 38: "wrong-programme", 39: "limit-reached",
-    40: "hold-limit",
+    40: "hold-limit", 41: "stand-in-off", 42: "lease-held",
     100: "suspected-duplicate",
     110: "overloaded", 111: "draining", 112: "memory-limit", 113: "disk-full", 114: "deadline-passed", 115: "halted",
     116: "wrong-shard", 117: "journal-slow",
@@ -285,6 +287,9 @@ _PROGRAMME = _layout(
     "id:I guard_window_s:I name:48s payment_max:Q balance_max:Q doubt_window_s:I hold_default_s:I hold_max_s:I "
     "refund_days:I validity_days:I zone_minutes:h priority:B expired_refund:B guard_mode:B any_shop:B"
 )
+_ALLOWANCE = _layout(
+    "stand_in_payment_max:Q stand_in_account_max:Q stand_in_shop_max:Q stand_in_total_max:Q stand_in_seconds:I _:4s"
+)
 _EXTEND = _layout("rule:I programme:I expiry_from:q expiry_before:q expires_at:q as_of:Q include_expired:Q") + _APPROVAL
 _REINSTATE = _layout("programme:I _:4s amount:Q expires_at:q corrects:16s") + _APPROVAL
 _NOTHING = Layout()
@@ -309,6 +314,8 @@ REQUESTS = {
     Kind.PROGRAMME_LIFE: _layout("programme:I life:B _:3s"),
     Kind.PROGRAMME: _PROGRAMME + _layout("_:6s"),
     Kind.SHOP: _layout("shop:16s programme:I _:4s name:48s"),
+    Kind.LEASE: _layout("programme:I _:4s holder:16s") + _ALLOWANCE,
+    Kind.ADVICE: _PURCHASE + _layout("programme:I _:4s lease:Q approved_at:q"),
     Kind.HELLO: _layout("version_min:H version_max:H gateway:I role:B auth_method:B count:H credits:I auth:32s"),
     Kind.PING: _NOTHING,
     Kind.ACK: _NOTHING,
@@ -317,7 +324,7 @@ REQUESTS = {
     Kind.BALANCE: _NOTHING,
     Kind.PLAN_EXTEND: _EXTEND,
     Kind.PLAN_REINSTATE: _REINSTATE,
-    Kind.HISTORY: _layout("start:Q limit:I _:4s account:16s shop:16s from_us:q before_us:q key:16s"),
+    Kind.HISTORY: _layout("start:Q limit:I only:I account:16s shop:16s from_us:q before_us:q key:16s"),
     Kind.SERVER_STATUS: _NOTHING,
     Kind.LIST_PROGRAMMES: _NOTHING,
     Kind.LIST_SHOPS: _layout("after:I _:4s"),
@@ -362,7 +369,8 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
         "entries",
         _layout(
             "bytes:H kind:H code:H flags:H position:Q at:q received_at:q namespace:I gateway:I account:16s key:16s "
-            "shop:16s terminal:8s asked:Q amount:Q balance:Q related:Q other:16s lot_count:I _:4s deadline:q _:16s"
+            "shop:16s terminal:8s asked:Q amount:Q balance:Q related:Q other:16s lot_count:I _:4s deadline:q lease:Q "
+            "approved_at:q"
         ),
     ),
     Kind.SERVER_STATUS: (
@@ -373,7 +381,11 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
         None,
         None,
     ),
-    Kind.LIST_PROGRAMMES: (_layout("count:I _:4s"), "programmes", _layout("life:B _:7s") + _PROGRAMME),
+    Kind.LIST_PROGRAMMES: (
+        _layout("count:I _:4s"),
+        "programmes",
+        _layout("life:B _:7s") + _PROGRAMME + _layout("_:6s") + _ALLOWANCE,
+    ),
     Kind.LIST_SHOPS: (_layout("count:I next:I"), "shops", _layout("id:16s programme:I life:B _:3s name:48s")),
     Kind.SNAPSHOT_TAKE: (_layout("started:Q position:Q"), None, None),
     Kind.DIGEST: (
@@ -381,7 +393,7 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
         "programmes",
         _layout(
             "programme:I _:4s issued:16s charged:16s reinstated:16s balances:16s spent:16s returned:16s expired:16s "
-            "paid_out:16s"
+            "paid_out:16s shortfall:16s"
         ),
     ),
     Kind.BREAKERS: _BREAKERS,
@@ -412,6 +424,8 @@ def encode_request(kind: int, body: dict | None = None, **header) -> bytes:
     values = dict(length=0, crc=0, kind=kind, version=VERSION, flags=0, acked=0, request_id=0, deadline_ms=0)
     values |= dict(age_ms=0, account=b"", key=b"", namespace=0) | header
     out = REQUEST_HEADER.pack(values) + REQUESTS[kind].pack(body or {})
+    if kind == Kind.PROGRAMME and "stand_in_total_max" in body:
+        out += _ALLOWANCE.pack(body)
     if kind == Kind.HELLO:
         listed = (body or {})["namespaces"]
         out += struct.pack(f"<{len(listed)}I", *listed) + bytes(4 * (len(listed) % 2))
@@ -425,6 +439,8 @@ def decode_request(frame: bytes) -> tuple[dict, dict]:
     if header["version"] != VERSION or header["kind"] not in REQUESTS:
         raise ProtocolError(f"kind {header['kind']} of version {header['version']} is not known")
     layout = REQUESTS[header["kind"]]
+    if header["kind"] == Kind.PROGRAMME and len(frame) > REQUEST_HEADER_BYTES + layout.size:
+        layout += _ALLOWANCE
     body, end = layout.unpack(frame, REQUEST_HEADER_BYTES), REQUEST_HEADER_BYTES + layout.size
     if header["kind"] == Kind.HELLO:
         body["namespaces"] = list(struct.unpack_from(f"<{body['count']}I", frame, end))
@@ -721,6 +737,18 @@ class Client:
         """Decides a key as "never", or says what is decided under it already. It carries the key itself."""
         return self._command(Kind.FENCE, account, key, {}, **how)
 
+    # Stand-in: a client that uses these stores what it approves before it says "paid" (docs/protocol.md).
+
+    def lease(self, programme: int, holder: bytes, caps: dict, key: bytes, **how) -> Result:
+        """What this client may approve by itself; `holder` names it, `caps` are the fields `stand_in_*`."""
+        return self._command(Kind.LEASE, b"", key, dict(programme=programme, holder=holder) | caps, **how)
+
+    def advise(self, account, shop, amount: int, key: bytes, programme: int, lease: int, approved_at: int) -> Result:
+        """Tells of a debit that was approved under a lease, under the debit's own key. Until it is answered."""
+        body = _purchase(shop, "", amount, 0, 0, False)
+        body |= dict(programme=programme, lease=lease, approved_at=approved_at)
+        return self._command(Kind.ADVICE, account, key, body)
+
     # Commands that the operators' port serves.
 
     def programme(self, number: int, name: str, key: bytes, **rules) -> Result:
@@ -771,7 +799,7 @@ class Client:
 
     def history(self, **query) -> list[dict]:
         """Decisions in log order; the operators' port only. Every filter that is not zero must match."""
-        body = dict(start=0, limit=0, account=b"", shop=b"", from_us=0, before_us=0, key=b"") | query
+        body = dict(start=0, limit=0, only=0, account=b"", shop=b"", from_us=0, before_us=0, key=b"") | query
         c = self.connect()
         request, entries = c.send(Kind.HISTORY, body), []
         while True:
@@ -995,8 +1023,8 @@ class Exercise:
         yield from (self.fence_undecided, self.fence_decided, self.reversal_first, self.refund, self.reverse)
         yield from (self.holds, self.confirmation, self.partial, self.charge, self.resolve, self.lost_once)
         yield from (self.lost_always, self.nobody_there, self.late, self.borders)
-        yield from (self.reinstate, self.balances, self.history, self.reports, self.half_close, self.future)
-        yield from (self.damage, self.strange_version, self.goodbye)
+        yield from (self.reinstate, self.stand_in, self.balances, self.history, self.reports, self.half_close)
+        yield from (self.future, self.damage, self.strange_version, self.goodbye)
 
     def run(self) -> None:
         for number, step in enumerate(self.steps(), 1):
@@ -1272,6 +1300,29 @@ class Exercise:
         self.left[self.coupon] += 100
         return "100 yen, planned, by two people"
 
+    def stand_in(self):
+        caps = dict(stand_in_payment_max=3_000, stand_in_account_max=3_000, stand_in_shop_max=30_000)
+        caps |= dict(stand_in_total_max=60_000, stand_in_seconds=60)
+        off = self.till.lease(self.programme, bytes(16), caps, new_key())
+        expect("off by default", (off.outcome, off.name), (Outcome.DECLINED, "stand-in-off"))
+        self.approved("rules", self.office.programme(self.programme, "exercise", new_key(), **caps))
+        lease = self.approved("lease", self.till.lease(self.programme, bytes(16), caps, new_key()), 60_000)
+        other = self.till.lease(self.programme, b"another client..", caps, new_key())
+        expect("one client at a time", other.name, "lease-held")
+        told, fenced = new_key(), new_key()
+        how = (self.programme, lease.position, time.time_ns() // 1_000)
+        first = self.approved("advice", self.till.advise(self.third, self.shop, 701, told, *how), 701)
+        again = self.till.advise(self.third, self.shop, 701, told, *how)
+        expect("told again", (again.raw, again.replayed), (first.raw, True))
+        late = self.till.debit(self.third, self.shop, 701, told)
+        expect("the debit, late", (late.raw, late.replayed), (first.raw, True))
+        self.till.fence(self.third, fenced)
+        self.approved("advice under a fenced key", self.till.advise(self.third, self.shop, 302, fenced, *how), 302)
+        self.left[self.third] -= 701 + 302
+        listed = self.office.history(account=text_id(self.third), only=2)
+        expect("for the office", [(e["key"], e["amount"], e["flags"] & 32) for e in listed], [(fenced, 302, 32)])
+        return "off, then two debits told, one of them beside a fence"
+
     def balances(self):
         for account, yen in self.left.items():
             b = self.till.balance(account)
@@ -1305,7 +1356,7 @@ class Exercise:
         sums = self.office.question(Kind.DIGEST).body["programmes"]
         mine = {k: int.from_bytes(v, "little") for s in sums if s["programme"] == self.programme
                 for k, v in s.items() if k != "programme"}  # fmt: skip
-        made = mine["issued"] + mine["charged"] + mine["reinstated"]
+        made = mine["issued"] + mine["charged"] + mine["reinstated"] + mine["shortfall"]
         gone = mine["spent"] - mine["returned"] + mine["expired"] + mine["paid_out"]
         expect("every yen is somewhere", made, mine["balances"] + gone)
         expect("balances", mine["balances"], sum(self.left.values()))

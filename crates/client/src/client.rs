@@ -99,17 +99,27 @@ impl Client {
     /// Sends an attempt until it has an outcome or its deadline passes: again under the same key, over another
     /// connection where one has gone quiet.
     pub async fn decide(&self, attempt: &Attempt) -> Outcome {
+        self.decide_and_tell(attempt, u32::MAX).await.0
+    }
+
+    /// The outcome, and whether anything was heard of a server meanwhile. It does not wait for the deadline when no
+    /// connection could be made so many times in a row.
+    pub(crate) async fn decide_and_tell(&self, attempt: &Attempt, alone_max: u32) -> (Outcome, bool) {
         self.shared.budget.earn();
         let began = Instant::now();
         let until = began + attempt.deadline;
         let (answers, mut inbox) = mpsc::unbounded_channel();
         let mut tally = Tally::of(attempt);
-        let mut sends = 0;
-        while until.saturating_duration_since(Instant::now()) >= LEFT_MIN {
+        let (mut sends, mut alone) = (0, 0);
+        while until.saturating_duration_since(Instant::now()) >= LEFT_MIN && alone < alone_max {
             let mut again = Instant::now() + pause(sends);
             if (sends == 0 || self.shared.budget.spend())
-                && let Ok(Ok(connection)) = timeout_at(until, self.connection()).await
+                && let Ok(connection) = self.connection_by(until).await.map_err(|said| {
+                    tally.heard |= said;
+                    alone += 1;
+                })
             {
+                alone = 0;
                 let call = Call {
                     account: attempt.account,
                     key: attempt.key,
@@ -130,7 +140,7 @@ impl Client {
                     Ok(None) => break,
                     Ok(Some(got)) => {
                         if let Some(outcome) = tally.hear(got) {
-                            return outcome;
+                            return (outcome, tally.heard);
                         }
                         again = again.max(Instant::now() + jittered(tally.retry_after.unwrap_or_default()));
                     }
@@ -139,11 +149,11 @@ impl Client {
             // An answer to an earlier send counts for as long as the deadline runs.
             while let Ok(Some(got)) = timeout_at(until.min(again), inbox.recv()).await {
                 if let Some(outcome) = tally.hear(got) {
-                    return outcome;
+                    return (outcome, tally.heard);
                 }
             }
         }
-        tally.end()
+        (tally.end(), tally.heard)
     }
 
     /// The way out of an unknown outcome: asks for the status, and fences the key if nothing is decided under it.
@@ -176,14 +186,28 @@ impl Client {
     }
 
     async fn ask_once(&self, call: Call, until: Instant) -> Option<Answer> {
+        self.ask_or_tell(call, until).await.ok()
+    }
+
+    /// The answer to one send, or whether a server said that it does not want this caller.
+    pub(crate) async fn ask_or_tell(&self, call: Call, until: Instant) -> Result<Answer, bool> {
         let until = until.min(Instant::now() + PATIENCE);
-        let connection = timeout_at(until, self.connection()).await.ok()?.ok()?;
+        let connection = self.connection_by(until).await?;
         match timeout_at(until, connection.ask(call)).await {
-            Ok(answer) => answer.ok(),
+            Ok(answer) => answer.map_err(|_| false),
             Err(_) => {
                 connection.retire();
-                None
+                Err(false)
             }
+        }
+    }
+
+    /// The connection, or whether a server refused to have one.
+    pub(crate) async fn connection_by(&self, until: Instant) -> Result<Arc<Connection>, bool> {
+        match timeout_at(until, self.connection()).await {
+            Ok(Ok(connection)) => Ok(connection),
+            Ok(Err(e)) => Err(e.is_of_server()),
+            Err(_) => Err(false),
         }
     }
 }
@@ -198,11 +222,13 @@ struct Tally {
     doubt: Option<Code>,
     refused: Option<Code>,
     retry_after: Option<Duration>,
+    /// A server said something, if only that it does not know.
+    heard: bool,
 }
 
 impl Tally {
     fn of(attempt: &Attempt) -> Self {
-        Self { attempt: *attempt, outstanding: 0, lost: 0, doubt: None, refused: None, retry_after: None }
+        Self { attempt: *attempt, outstanding: 0, lost: 0, doubt: None, refused: None, retry_after: None, heard: false }
     }
 
     /// True when a send may have taken effect, or may yet.
@@ -212,6 +238,7 @@ impl Tally {
 
     fn hear(&mut self, got: Result<Answer, Lost>) -> Option<Outcome> {
         self.outstanding -= 1;
+        self.heard |= got.is_ok();
         match judge(got, &self.attempt.operation) {
             Heard::Final(outcome) => return Some(outcome),
             Heard::Suspected(d) if !self.in_doubt() => return Some(Outcome::SuspectedDuplicate(d)),

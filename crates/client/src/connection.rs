@@ -72,6 +72,13 @@ impl core::fmt::Display for OpenError {
     }
 }
 
+impl OpenError {
+    /// True when a server said so: it can be reached, and does not want this caller.
+    pub(crate) fn is_of_server(&self) -> bool {
+        matches!(self, Self::Refused { .. } | Self::Closed(_))
+    }
+}
+
 impl std::error::Error for OpenError {}
 
 impl From<io::Error> for OpenError {

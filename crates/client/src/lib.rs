@@ -4,6 +4,7 @@
 //! Client::decide ──same key, jittered, within the deadline──▶ Connection (pipelined) ──▶ server
 //!      └──▶ Approved | Unconfirmed | Declined | SuspectedDuplicate | NotExecuted | Conflict
 //!           Unknown ──resolve──▶ Approved | Unconfirmed | Declined
+//! StandIn::decide ──nobody can be reached──▶ Approved here, within a lease, and told later
 //! ```
 //!
 //! Invariants: a key is made once per customer's decision and kept over every send; `NotExecuted` is said only when
@@ -17,6 +18,8 @@ mod keys;
 mod link;
 mod outcome;
 mod retry;
+mod spool;
+mod stand_in;
 
 pub use call::{Ask, Call};
 pub use client::{Attempt, Client, Options};
@@ -24,4 +27,6 @@ pub use connection::{Connection, Credential, Lost, OpenError, Role};
 pub use keys::new_key;
 pub use link::{Link, LinkError};
 pub use outcome::{Decided, InDoubt, Outcome};
+pub use spool::SpoolError;
+pub use stand_in::{StandIn, StandInOptions, Step, Tended};
 pub use tegata_wire::Answer;

@@ -16,6 +16,8 @@ pub struct Decided {
     pub replayed: bool,
     /// Executed although a like payment was seen just before.
     pub flagged: bool,
+    /// Approved by this client under a lease, while the core could not be reached: it has no position yet.
+    pub stood_in: bool,
 }
 
 /// What became of an attempt.
@@ -80,6 +82,7 @@ impl Decided {
             state: State::from_u8(body.state)?,
             replayed: flags & FLAG_REPLAYED != 0,
             flagged: flags & FLAG_FLAGGED != 0,
+            stood_in: false,
         })
     }
 }

@@ -4,9 +4,11 @@
 use crate::Engine;
 use crate::funds::Taken;
 use crate::hint::Hint;
+use crate::lease::Lease;
 use crate::rules::Rules;
 use crate::shard::{Shard, account_hash, key_hash};
 use crate::slots::{Remembered, flag};
+use std::collections::BTreeMap;
 use tegata_model::{
     Approval, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position, PurchaseRecord, RecordError,
     State, Timestamp, Yen, decode, decode_purchase,
@@ -88,7 +90,7 @@ pub struct Applied {
 }
 
 impl Applied {
-    fn refused(code: Code, at: Timestamp) -> Self {
+    pub(crate) fn refused(code: Code, at: Timestamp) -> Self {
         Self { decision: Decision::refusal(code, at), effect: Effect::NotRecorded, flagged: false }
     }
 }
@@ -103,7 +105,7 @@ impl Context {
 }
 
 /// What the key alone decides.
-enum KeyCheck {
+pub(crate) enum KeyCheck {
     New,
     Known(u32),
     Refused(Code),
@@ -139,7 +141,7 @@ impl Rules {
 
 impl Shard {
     #[inline]
-    fn check_key(&self, rules: &Rules, c: &Context) -> KeyCheck {
+    pub(crate) fn check_key(&self, rules: &Rules, c: &Context) -> KeyCheck {
         let e = &c.envelope;
         if let Some(n) = self.decision(c.key_hash, e.namespace, &e.account, &e.key)
             && e.key.created_at().is_some_and(|created| rules.remembers(created, c.at))
@@ -278,6 +280,9 @@ impl Engine {
         let shard = &mut self.shards[c.shard];
         shard.taken.clear();
         shard.forget(&self.rules, c.at, forget);
+        if let Operation::Advice(advice) = op {
+            return self.advise(c, advice, fingerprint);
+        }
         match shard.check_key(&self.rules, c) {
             KeyCheck::Known(n) => return shard.repeat(n, fingerprint, matches!(op, Operation::Fence)),
             KeyCheck::Refused(code) => return Applied::refused(code, c.at),
@@ -355,16 +360,34 @@ impl Engine {
             Operation::AccountLife(life) => shard.account_life(c, *life),
             Operation::ShopLife { shop, life } => Verdict::of(rules.set_shop_life(shop, *life)),
             Operation::ProgrammeLife { programme, life } => Verdict::of(rules.set_programme_life(*programme, *life)),
-            Operation::Programme(p) => Verdict::of(rules.set_programme(p)),
+            Operation::Programme(p) => Verdict::of(rules.set_programme(p, c.at)),
             Operation::Shop { shop, programme, name } => {
                 let verdict = Verdict::of(rules.set_shop(*shop, *programme, *name));
                 let slots = rules.shops.len();
                 self.shards.iter_mut().for_each(|s| s.shops.lengthen(slots));
                 verdict
             }
-            Operation::Undelivered(_) | Operation::Delivered(_) | Operation::Epoch { .. } | Operation::Mark(_) => {
-                unreachable!("noted before")
+            Operation::Lease { programme, holder, allowance } => {
+                let code = rules.grant(Lease {
+                    epoch: c.position,
+                    programme: *programme,
+                    gateway: c.envelope.gateway,
+                    holder: *holder,
+                    from: c.at,
+                    until: c.at.plus_seconds(u64::from(allowance.seconds)),
+                    allowance: *allowance,
+                    used: 0,
+                    places: BTreeMap::new(),
+                    shops: BTreeMap::new(),
+                });
+                let amount = if code == Code::Approved { allowance.total_max } else { 0 };
+                Verdict { amount, ..Verdict::of(code) }
             }
+            Operation::Undelivered(_)
+            | Operation::Delivered(_)
+            | Operation::Epoch { .. }
+            | Operation::Mark(_)
+            | Operation::Advice(_) => unreachable!("done before"),
         }
     }
 
@@ -400,7 +423,8 @@ impl Engine {
         self.rules.key_time(key, at).err().unwrap_or(Code::NotSeen)
     }
 
-    /// The answer that a request would get because its key is decided already; nothing when it is not.
+    /// The answer that a request of a kind would get because its key is decided already; nothing when it is not, and for
+    /// an advice that stands beside what is decided.
     #[must_use]
     #[inline]
     pub fn known(
@@ -408,7 +432,7 @@ impl Engine {
         envelope: &Envelope,
         hint: &Hint,
         fingerprint: impl FnOnce() -> u64,
-        fence: bool,
+        kind: u16,
         at: Timestamp,
     ) -> Option<Applied> {
         let shard = &self.shards[hint.shard as usize];
@@ -416,7 +440,10 @@ impl Engine {
         if !envelope.key.created_at().is_some_and(|created| self.rules.remembers(created, at)) {
             return None;
         }
-        Some(shard.repeat(n, fingerprint(), fence))
+        if kind == Operation::ADVICE {
+            return shard.advised(envelope, hint.account, n, fingerprint());
+        }
+        Some(shard.repeat(n, fingerprint(), kind == Operation::Fence.kind()))
     }
 }
 

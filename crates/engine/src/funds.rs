@@ -14,6 +14,9 @@ pub const LOTS_MAX: u8 = 250;
 /// From so many lots on, empty ones are looked for when a lot is added.
 const LOTS_TIDY: u8 = 8;
 
+/// Stands for a lot in what an advice took: the programme's shortfall.
+pub const SHORTFALL: u64 = u64::MAX;
+
 /// Open holds that an account may have: every payment looks at all of them.
 pub const HOLDS_MAX: usize = 64;
 
@@ -34,10 +37,17 @@ pub struct Candidate {
     lot: Lot,
 }
 
+impl Candidate {
+    /// Yen that may be taken.
+    pub(crate) fn yen(&self) -> u64 {
+        self.lot.remaining
+    }
+}
+
 /// What one operation took from, or put into, one lot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Taken {
-    /// The lot's name.
+    /// The lot's name, or [`SHORTFALL`].
     pub lot: u64,
     /// Yen.
     pub amount: u64,

@@ -5,8 +5,8 @@
 //! machine and for every number of shards.
 //!
 //! Invariants:
-//! - no balance is negative, and per programme `issued + charged + reinstated = balances + spent − returned +
-//!   expired + paid out`, at every position;
+//! - no balance is negative, and per programme `issued + charged + reinstated + shortfall = balances + spent −
+//!   returned + expired + paid out`, at every position;
 //! - a key has at most one decision, and every repeat gets it byte for byte;
 //! - time is the log's: nothing here can tell when it runs.
 #![forbid(unsafe_code)]
@@ -20,6 +20,7 @@ mod guard;
 mod hint;
 mod holds;
 mod index;
+mod lease;
 mod operate;
 mod overflow;
 mod plan;
@@ -30,16 +31,19 @@ mod shard;
 mod slab;
 mod slots;
 mod snapshot;
+mod stand_in;
 mod sums;
 mod view;
 
 pub use apply::{Applied, Effect};
-pub use funds::Taken;
+pub use funds::{SHORTFALL, Taken};
 pub use hint::{Hint, TOUCH_MAX, scope_hash};
+pub use lease::Lease;
 pub use operate::end_of_day;
 pub use plan::Plan;
 pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 pub use snapshot::{Page, RestoreError, Restorer};
+pub use stand_in::AdviceMarks;
 pub use sums::{ShopSums, Sums};
 pub use view::{AccountView, LotView, Sizes};
 
@@ -103,7 +107,7 @@ impl Engine {
     }
 }
 
-/// True for record kinds that take or hold value at a shop: debit, debit-confirmed, hold.
-fn holds_kind(kind: u8) -> bool {
-    (4..=6).contains(&kind)
+/// True for record kinds that take or hold value at a shop: debit, debit-confirmed, hold, advice.
+fn takes_kind(kind: u8) -> bool {
+    matches!(kind, 4..=6 | 25)
 }

@@ -2,11 +2,11 @@
 
 use crate::Engine;
 use crate::apply::{Context, Verdict};
-use crate::funds::Taken;
-use crate::holds_kind;
+use crate::funds::{SHORTFALL, Taken};
 use crate::rules::Rules;
 use crate::shard::{Shard, account_hash};
 use crate::slots::{Account, flag, lot_id};
+use crate::takes_kind;
 use tegata_model::{AccountId, Code, Key, Life, LotKind, ProgrammeId, State, Timestamp};
 
 const DAY_US: i64 = 86_400_000_000;
@@ -155,7 +155,7 @@ impl Shard {
         if self.accounts.get(a).life() == Life::Closed {
             return Verdict::of(Code::AccountClosed);
         }
-        let corrected = match self.original(rules, c, corrects) {
+        let corrected = match self.original_that_took(rules, c, corrects) {
             _ if *corrects == Key::NONE => None,
             Ok(n) => Some(n),
             // Too old to be looked up: the office has looked elsewhere. Anything else names no debit.
@@ -195,7 +195,7 @@ impl Shard {
     /// The kind of value that a corrected debit took; an error when more would come back than it took.
     fn corrects(&self, account: u32, n: u32, amount: u64) -> Result<LotKind, Code> {
         let d = self.decisions.get(n).ok_or(Code::OriginalUnknown)?;
-        if !holds_kind(d.kind) {
+        if !takes_kind(d.kind) {
             return Err(Code::OriginalKind);
         }
         if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) {
@@ -206,7 +206,11 @@ impl Shard {
             State::Open => return Err(Code::OriginalKind),
             State::Voided | State::Fenced => return Err(Code::HoldVoided),
         }
-        let left = if d.detail == 0 { d.amount } else { self.details.get(d.detail).returnable() };
+        // What the account did not cover was never the holder's. It is the first to come back.
+        let missing: u64 =
+            self.allocations_of(d.detail).filter(|(_, x)| x.lot == SHORTFALL).map(|(_, x)| x.amount - x.returned).sum();
+        let left =
+            if d.detail == 0 { d.amount } else { self.details.get(d.detail).returnable().saturating_sub(missing) };
         if amount > left {
             return Err(Code::ExceedsOriginal);
         }

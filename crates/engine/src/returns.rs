@@ -2,11 +2,11 @@
 
 use crate::Engine;
 use crate::apply::{Context, Verdict};
-use crate::funds::{Taken, taken_from};
+use crate::funds::{SHORTFALL, Taken, taken_from};
 use crate::rules::Rules;
 use crate::shard::{Shard, key_hash};
 use crate::slots::{Allocation, Remembered, lot_id};
-use tegata_model::{Code, ExpiredRefund, Key, Life, Position, State, Timestamp};
+use tegata_model::{Code, Envelope, ExpiredRefund, Key, Life, Position, State, Timestamp};
 
 /// Record kinds that a reversal or a refund may refer to.
 mod kind {
@@ -19,7 +19,11 @@ mod kind {
     pub(super) const CAPTURE: u8 = 7;
     pub(super) const CONFIRM: u8 = 9;
     pub(super) const REVERSAL: u8 = 10;
+    pub(super) const ADVICE: u8 = 25;
 }
+
+/// The vacant slot: an advice about an account that is not known took from nobody.
+const NOBODY: Option<u32> = Some(0);
 
 impl Engine {
     /// Leaves `remain` yen of the original, or fences it when it was never seen.
@@ -29,7 +33,7 @@ impl Engine {
         if *original == c.envelope.key {
             return Verdict::of(Code::OriginalKind);
         }
-        let n = match shard.original(rules, c, original) {
+        let n = match shard.original_that_took(rules, c, original) {
             Ok(n) => n,
             Err(Code::OriginalUnknown) => {
                 shard.fence_original(c, original);
@@ -42,12 +46,15 @@ impl Engine {
         if let Some(a) = account {
             shard.settle_holds(a, c.at);
         }
-        let (Some(d), Some(account)) = (shard.decisions.get(n).copied(), account) else {
+        let Some(d) = shard.decisions.get(n).copied() else { return Verdict::of(Code::Approved) };
+        let Some(account) = account.or(NOBODY.filter(|_| d.kind == kind::ADVICE)) else {
             return Verdict::of(Code::Approved);
         };
         let amount = match d.kind {
             _ if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) => 0,
-            kind::DEBIT | kind::DEBIT_CONFIRMED | kind::HOLD => shard.reverse_purchase(account, n, &d, remain, c.at),
+            kind::DEBIT | kind::DEBIT_CONFIRMED | kind::HOLD | kind::ADVICE => {
+                shard.reverse_purchase(account, n, &d, remain, c.at)
+            }
             kind::ISSUE | kind::LOAD => shard.reverse_credit(account, n, &d, remain, c.at),
             kind::CHARGE => self.reverse_charge(i, account, n, &d, remain, c.at),
             _ => return Verdict { related: d.position, ..Verdict::of(Code::OriginalKind) },
@@ -90,6 +97,16 @@ impl Engine {
 }
 
 impl Shard {
+    /// The decision under a key; where that took nothing, the advice that stands beside it.
+    pub(crate) fn original_that_took(&self, rules: &Rules, c: &Context, key: &Key) -> Result<u32, Code> {
+        let n = self.original(rules, c, key)?;
+        let took = |d: &Remembered| matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved));
+        if self.decisions.get(n).is_some_and(took) {
+            return Ok(n);
+        }
+        Ok(self.beside(&Envelope { key: *key, ..c.envelope }, c.account_hash).unwrap_or(n))
+    }
+
     /// A capture or a confirmation stands for its hold; nothing when the hold is out of the horizon.
     fn resolve(&self, rules: &Rules, n: u32, at: Timestamp) -> Option<u32> {
         let hold = match self.decisions.get(n) {
@@ -148,8 +165,12 @@ impl Shard {
             if yen > 0 {
                 due -= yen;
                 let t = taken_from(&x, yen);
-                self.put(account, &t, at);
-                self.sums_of(x.programme).give_back(yen);
+                if x.lot == SHORTFALL {
+                    self.sums_of(x.programme).lower_shortfall(yen);
+                } else {
+                    self.put(account, &t, at);
+                    self.sums_of(x.programme).give_back(yen);
+                }
                 self.allocations.get_mut(slot).returned += yen;
                 self.taken.push(t);
             }
@@ -204,19 +225,24 @@ impl Shard {
     }
 
     fn count_shop_returned(&mut self, shop: u32, yen: u64) {
+        // An advice may name a shop that is not registered.
+        if shop == 0 {
+            return;
+        }
         let s = self.shop_sums(shop);
         s.returned = s.returned.saturating_add(yen);
     }
 
     /// New credit for an earlier debit: to the lots it came from, last-consumed first.
     pub(crate) fn refund(&mut self, rules: &Rules, c: &Context, key: &Key, amount: u64) -> Verdict {
-        let n = match self.original(rules, c, key) {
+        let n = match self.original_that_took(rules, c, key) {
             Ok(n) => n,
             Err(code) => return Verdict::of(code),
         };
         let Some(n) = self.resolve(rules, n, c.at) else { return Verdict::of(Code::OriginalTooOld) };
         let account = self.account(c.account_hash, &c.envelope.account);
-        let (Some(account), Some(d)) = (account, self.decisions.get(n).copied()) else {
+        let Some(d) = self.decisions.get(n).copied() else { return Verdict::of(Code::OriginalUnknown) };
+        let Some(account) = account.or(NOBODY.filter(|_| d.kind == kind::ADVICE)) else {
             return Verdict::of(Code::OriginalUnknown);
         };
         self.settle_holds(account, c.at);
@@ -227,7 +253,7 @@ impl Shard {
             related: d.position,
             ..Verdict::of(code)
         };
-        if !matches!(d.kind, kind::DEBIT | kind::DEBIT_CONFIRMED | kind::HOLD) {
+        if !matches!(d.kind, kind::DEBIT | kind::DEBIT_CONFIRMED | kind::HOLD | kind::ADVICE) {
             return refused(self, Code::OriginalKind);
         }
         if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) {
@@ -269,6 +295,11 @@ impl Shard {
             }
             due -= yen;
             self.allocations.get_mut(slot).returned += yen;
+            if x.lot == SHORTFALL {
+                self.sums_of(x.programme).lower_shortfall(yen);
+                self.taken.push(taken_from(&x, yen));
+                continue;
+            }
             let p = &rules.programme_at(x.programme).rules;
             let expired = clock >= rules.expiry(x.expires_at, x.programme, x.lot);
             let sums = self.sums_of(x.programme);

@@ -1,6 +1,7 @@
 //! What holds for all accounts: settings, programmes, shops, extensions, and what the log says of the outside.
 
 use crate::index::Index;
+use crate::lease::Lease;
 use crate::slab::Slab;
 use crate::slots::{Remembered, flag, lot_birth};
 use tegata_model::{
@@ -29,6 +30,8 @@ pub struct ProgrammeEntry {
     pub rules: Programme,
     /// Its life.
     pub life: Life,
+    /// Last advice, or last setting of its rules: 60 days later stand-in ends by itself.
+    pub exercised_at: Timestamp,
 }
 
 /// A shop.
@@ -80,6 +83,8 @@ pub struct Rules {
     shop_index: ShopIndex,
     /// In the order in which they were made.
     pub extensions: Vec<ExtensionEntry>,
+    /// Oldest first; of each programme the newest few.
+    pub leases: Vec<Lease>,
     /// Oldest first.
     pub restarts: Vec<Restart>,
     /// Since when the core is degraded.
@@ -107,6 +112,7 @@ impl Rules {
             shops: Slab::new(),
             shop_index: ShopIndex::new(),
             extensions: Vec::new(),
+            leases: Vec::new(),
             restarts: Vec::new(),
             degraded_since: None,
             degraded_last: None,
@@ -136,14 +142,17 @@ impl Rules {
     }
 
     /// Creates a programme or gives it new rules.
-    pub fn set_programme(&mut self, rules: &Programme) -> Code {
+    pub fn set_programme(&mut self, rules: &Programme, at: Timestamp) -> Code {
         if rules.id.is_none() {
             return Code::ProgrammeUnknown;
         }
         match self.programme(rules.id) {
-            Some(i) => self.programmes[i as usize].rules = *rules,
+            Some(i) => {
+                let entry = &mut self.programmes[i as usize];
+                (entry.rules, entry.exercised_at) = (*rules, at);
+            }
             None if self.programmes.len() >= PROGRAMMES_MAX => return Code::LimitReached,
-            None => self.programmes.push(ProgrammeEntry { rules: *rules, life: Life::Active }),
+            None => self.programmes.push(ProgrammeEntry { rules: *rules, life: Life::Active, exercised_at: at }),
         }
         Code::Approved
     }

@@ -205,6 +205,10 @@ pub mod flag {
     pub const FIRST_LOT: u8 = 4;
     /// Executed although a like debit was seen.
     pub const FLAGGED: u8 = 8;
+    /// An advice that its lease does not cover.
+    pub const OVER_LEASE: u8 = 16;
+    /// An advice that stands beside another decision under its key.
+    pub const BESIDE: u8 = 32;
 }
 
 /// A decision under its key.

@@ -11,18 +11,23 @@
 use crate::copy::Slice;
 use crate::fifo::Fifo;
 use crate::guard::like_hash;
+use crate::lease::Lease;
 use crate::rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 use crate::shard::{Shard, account_hash, key_hash};
 use crate::slab::Slot;
 use crate::slots::Detail;
 use crate::sums::Sums;
 use crate::{Engine, SHARDS_MAX};
+use std::collections::BTreeMap;
 use tegata_model::{
-    Extension, Life, Position, ProgrammeId, Reader, Settings, Short, Timestamp, Writer, get_programme, put_programme,
+    AccountId, Extension, GatewayId, Life, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId, Short,
+    Timestamp, Writer, get_allowance, get_programme, put_allowance, put_programme,
 };
 
-/// Version of the head and of the slots' words.
-const VERSION: u32 = 1;
+/// Version of the head and of the slots' words. Version 1 knew no stand-in, and is read as if there had been none.
+const VERSION: u32 = 2;
+/// Bytes of a programme's rules in version 1.
+const PROGRAMME_BYTES_1: usize = 98;
 /// Tables of a shard, in the order in which they are copied; shops come last, in the first shard's name.
 const TABLES: u32 = 6;
 const SHOPS: u32 = TABLES;
@@ -133,9 +138,9 @@ impl Engine {
         w.u32(VERSION).u32(self.shards.len() as u32).u64(self.applied.get()).i64(self.at.micros());
         w.u32(r.settings.rules).u32(r.settings.horizon_s).u32(r.settings.skew_s).u32(r.settings.ack_s);
         w.u32(r.programmes.len() as u32).u32(r.extensions.len() as u32).u32(r.restarts.len() as u32);
-        w.u32(r.shops.len() as u32);
+        w.u32(r.shops.len() as u32).u32(r.leases.len() as u32).u32(0);
         for p in &r.programmes {
-            w.u64(p.life as u64);
+            w.u64(p.life as u64).i64(p.exercised_at.micros());
             put_programme(&p.rules, w);
         }
         for e in &r.extensions {
@@ -146,6 +151,7 @@ impl Engine {
         for restart in &r.restarts {
             w.u64(restart.from.get()).u64(restart.to.get());
         }
+        r.leases.iter().for_each(|l| put_lease(l, w));
         w.i64(r.keys_from.micros());
         let (from, until) = r.degraded_last.unzip();
         for instant in [r.degraded_since, from, until, r.trusted_until] {
@@ -167,12 +173,26 @@ impl Engine {
                     sums.returned,
                     sums.expired,
                     sums.paid_out,
+                    sums.shortfall,
                 ];
                 all.iter().for_each(|yen| {
                     w.bytes(&yen.to_le_bytes());
                 });
             }
         }
+    }
+}
+
+fn put_lease(l: &Lease, w: &mut Writer<'_>) {
+    w.u64(l.epoch.get()).u32(l.programme.get()).u32(l.gateway.get()).bytes(&l.holder);
+    w.i64(l.from.micros()).i64(l.until.micros());
+    put_allowance(&l.allowance, w);
+    w.u64(l.used).u32(l.places.len() as u32).u32(l.shops.len() as u32);
+    for ((account, shop), yen) in &l.places {
+        w.bytes(account.bytes()).bytes(shop.bytes()).u64(*yen);
+    }
+    for (shop, yen) in &l.shops {
+        w.bytes(shop.bytes()).u64(*yen);
     }
 }
 
@@ -215,17 +235,17 @@ impl Restorer {
     /// From the head of a snapshot.
     pub fn new(head: &[u8]) -> Result<Self, RestoreError> {
         let r = &mut Reader::new(head);
-        match r.u32()? {
-            VERSION => {}
+        let version = match r.u32()? {
+            version @ 1..=VERSION => version,
             got => return Err(RestoreError::Version { got }),
-        }
+        };
         let shards = r.u32()?;
         if !(1..=SHARDS_MAX).contains(&shards) {
             return Err(RestoreError::Slot);
         }
         let mut engine = Engine::new(shards);
         (engine.applied, engine.at) = (Position::new(r.u64()?), Timestamp::from_micros(r.i64()?));
-        let (rules, shops_len) = rules(r)?;
+        let (rules, shops_len) = rules(r, version)?;
         engine.rules = rules;
         let mut lengths = Vec::new();
         for s in &mut engine.shards {
@@ -236,7 +256,7 @@ impl Restorer {
             lengths.push([table()?, table()?, table()?, table()?, table()?, table()?]);
             let (sums, _zero) = (r.u32()?, r.u32()?);
             for _ in 0..sums {
-                s.sums.push(get_sums(r)?);
+                s.sums.push(get_sums(r, version)?);
             }
         }
         if r.rest().is_empty() {
@@ -331,7 +351,7 @@ fn undo<T: Slot>(numbers: &[u32], words: &[u64], mut put: impl FnMut(u32, T) -> 
     Ok(())
 }
 
-fn get_sums(r: &mut Reader<'_>) -> Result<Sums, Short> {
+fn get_sums(r: &mut Reader<'_>, version: u32) -> Result<Sums, Short> {
     let mut yen = || r.array().map(u128::from_le_bytes);
     Ok(Sums {
         issued: yen()?,
@@ -342,18 +362,56 @@ fn get_sums(r: &mut Reader<'_>) -> Result<Sums, Short> {
         returned: yen()?,
         expired: yen()?,
         paid_out: yen()?,
+        shortfall: if version == 1 { 0 } else { yen()? },
     })
 }
 
-fn rules(r: &mut Reader<'_>) -> Result<(Rules, u32), RestoreError> {
+fn get_lease(r: &mut Reader<'_>) -> Result<Lease, RestoreError> {
+    let slot = |_| RestoreError::Slot;
+    let mut lease = Lease {
+        epoch: Position::new(r.u64()?),
+        programme: ProgrammeId::new(r.u32()?),
+        gateway: GatewayId::new(r.u32()?),
+        holder: r.array()?,
+        from: Timestamp::from_micros(r.i64()?),
+        until: Timestamp::from_micros(r.i64()?),
+        allowance: get_allowance(r).map_err(|_| RestoreError::Slot)?,
+        used: r.u64()?,
+        places: BTreeMap::new(),
+        shops: BTreeMap::new(),
+    };
+    let (places, shops) = (r.u32()?, r.u32()?);
+    for _ in 0..places {
+        let account = AccountId::from_bytes(r.array()?).map_err(slot)?;
+        let shop = ShopId::from_bytes(r.array()?).map_err(slot)?;
+        lease.places.insert((account, shop), r.u64()?);
+    }
+    for _ in 0..shops {
+        lease.shops.insert(ShopId::from_bytes(r.array()?).map_err(slot)?, r.u64()?);
+    }
+    Ok(lease)
+}
+
+fn get_programme_of(r: &mut Reader<'_>, version: u32) -> Result<ProgrammeEntry, RestoreError> {
+    let life = life(r.u64()?)?;
+    if version == 1 {
+        let mut rules = [0; PROGRAMME_BYTES];
+        rules[..PROGRAMME_BYTES_1].copy_from_slice(&r.array::<PROGRAMME_BYTES_1>()?);
+        let rules = get_programme(&mut Reader::new(&rules)).map_err(|_| RestoreError::Slot)?;
+        return Ok(ProgrammeEntry { rules, life, exercised_at: Timestamp::ZERO });
+    }
+    let exercised_at = Timestamp::from_micros(r.i64()?);
+    Ok(ProgrammeEntry { rules: get_programme(r).map_err(|_| RestoreError::Slot)?, life, exercised_at })
+}
+
+fn rules(r: &mut Reader<'_>, version: u32) -> Result<(Rules, u32), RestoreError> {
     let mut rules = Rules::new();
     rules.settings = Settings { rules: r.u32()?, horizon_s: r.u32()?, skew_s: r.u32()?, ack_s: r.u32()? };
     let (programmes, extensions, restarts) = (r.u32()?, r.u32()?, r.u32()?);
     let shops = r.u32()?;
+    let (leases, _zero) = if version == 1 { (0, 0) } else { (r.u32()?, r.u32()?) };
     for _ in 0..programmes {
-        let life = life(r.u64()?)?;
-        let rules_of = get_programme(r).map_err(|_| RestoreError::Slot)?;
-        rules.programmes.push(ProgrammeEntry { rules: rules_of, life });
+        rules.programmes.push(get_programme_of(r, version)?);
     }
     for _ in 0..extensions {
         let rule = Extension {
@@ -369,6 +427,9 @@ fn rules(r: &mut Reader<'_>) -> Result<(Rules, u32), RestoreError> {
     }
     for _ in 0..restarts {
         rules.restarts.push(Restart { from: Position::new(r.u64()?), to: Position::new(r.u64()?) });
+    }
+    for _ in 0..leases {
+        rules.leases.push(get_lease(r)?);
     }
     rules.keys_from = Timestamp::from_micros(r.i64()?);
     let mut instant = || -> Result<Option<Timestamp>, Short> {
@@ -452,7 +513,7 @@ impl Slot for Shop {
 
     fn take(w: &[u64]) -> Option<Self> {
         Some(Self {
-            id: tegata_model::ShopId::from_bytes(take_bytes(w, 0)).ok()?,
+            id: ShopId::from_bytes(take_bytes(w, 0)).ok()?,
             programme: ProgrammeId::new(u32::try_from(w[2]).ok()?),
             name: take_bytes(w, 3),
             life: life(w[9]).ok()?,

@@ -1,5 +1,5 @@
-//! What came in, what went out, and what is there: per programme and per shop. `issued + charged + reinstated =
-//! balances + spent − returned + expired + paid out`, at every position.
+//! What came in, what went out, and what is there: per programme and per shop. `issued + charged + reinstated +
+//! shortfall = balances + spent − returned + expired + paid out`, at every position.
 
 use crate::slab::Slot;
 
@@ -22,13 +22,15 @@ pub struct Sums {
     pub expired: u128,
     /// Owed in cash.
     pub paid_out: u128,
+    /// Spent under a lease, and not covered by the account: the programme owes it to the shops.
+    pub shortfall: u128,
 }
 
 impl Sums {
     /// True when nothing was made or lost.
     #[must_use]
     pub fn conserved(&self) -> bool {
-        self.issued + self.charged + self.reinstated + self.returned
+        self.issued + self.charged + self.reinstated + self.returned + self.shortfall
             == self.balances + self.spent + self.expired + self.paid_out
     }
 
@@ -42,6 +44,7 @@ impl Sums {
         self.returned += o.returned;
         self.expired += o.expired;
         self.paid_out += o.paid_out;
+        self.shortfall += o.shortfall;
     }
 
     /// Value leaves the accounts of this shard.
@@ -61,6 +64,12 @@ impl Sums {
     #[inline]
     pub(crate) fn give_back(&mut self, yen: u64) {
         self.balances += u128::from(yen);
+        self.returned += u128::from(yen);
+    }
+
+    /// What an account did not cover is not spent any more.
+    pub(crate) fn lower_shortfall(&mut self, yen: u64) {
+        self.shortfall = self.shortfall.checked_sub(u128::from(yen)).expect("only what was missing comes back");
         self.returned += u128::from(yen);
     }
 }

@@ -3,8 +3,8 @@
 
 use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_model::{
-    AccountId, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
-    Purchase, ShopId, TerminalId, Timestamp, encode, mix,
+    AccountId, Advice, Allowance, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme,
+    ProgrammeId, Purchase, ShopId, TerminalId, Timestamp, encode, mix,
 };
 
 const START_US: i64 = 1_700_000_000_000_000;
@@ -48,7 +48,10 @@ impl Log {
 
     fn make(seed: u64, commands: u64) -> Self {
         let mut log = Self { records: Vec::new(), seed, debits: Vec::new() };
-        log.push(AccountId::NONE, Operation::Programme(Programme::with_defaults(ProgrammeId::new(13))));
+        let stand_in = Allowance::with_defaults(1_000_000);
+        let programme = Programme { stand_in, ..Programme::with_defaults(ProgrammeId::new(13)) };
+        log.push(AccountId::NONE, Operation::Programme(programme));
+        log.push(AccountId::NONE, Operation::Lease { programme: programme.id, holder: [1; 16], allowance: stand_in });
         let shops: Vec<ShopId> = (0..9).map(|n| ShopId::from_text(&format!("S{n}")).expect("a shop")).collect();
         for shop in &shops {
             log.push(AccountId::NONE, Operation::Shop { shop: *shop, programme: ProgrammeId::NONE, name: [7; 48] });
@@ -68,7 +71,17 @@ impl Log {
             let pick = log.random(100);
             let earlier = (!log.debits.is_empty()).then(|| log.debits[log.seed as usize % log.debits.len()]);
             match (pick, earlier) {
-                (0..50, _) | (_, None) => {
+                (0..3, _) => {
+                    let advice = Advice {
+                        purchase: Purchase { amount: yen(1 + log.random(20_000)), ..purchase },
+                        programme: programme.id,
+                        lease: Position::new(2),
+                        approved_at: Timestamp::from_micros(START_US + 900_000_000),
+                    };
+                    let key = log.push(of, Operation::Advice(advice));
+                    log.debits.push((of, key));
+                }
+                (3..50, _) | (_, None) => {
                     let key = log.push(of, Operation::Debit(purchase));
                     log.debits.push((of, key));
                 }
@@ -100,6 +113,10 @@ impl Log {
 }
 
 fn assert_equal(a: &Engine, b: &Engine, at: Timestamp) {
+    assert!(a.rules().leases.iter().any(|l| l.used > 0), "advices came");
+    assert!(a.sums()[0].1.shortfall > 0, "some were not covered");
+    assert_eq!(a.rules().leases, b.rules().leases);
+    assert_eq!(a.rules().programmes, b.rules().programmes);
     assert_eq!((a.applied(), a.digest(), a.sums()), (b.applied(), b.digest(), b.sums()));
     assert_eq!(b.audit(), Ok(()));
     for n in 0..ACCOUNTS {

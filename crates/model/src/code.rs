@@ -154,6 +154,8 @@ codes! {
     WrongProgramme = 38, "wrong-programme", Declined, "57", NewKey, "The value belongs to another programme.", "事業が異なります。";
     LimitReached = 39, "limit-reached", Declined, "65", NewKey, "A fixed limit of the core was reached (programmes, shops or rules).", "登録件数の上限に達しています。";
     HoldLimit = 40, "hold-limit", Declined, "65", NewKey, "The account has as many open holds as it may have.", "同時に保留できる件数の上限に達しています。";
+    StandInOff = 41, "stand-in-off", Declined, "57", NewKey, "The programme leases nothing now: stand-in is off, was not exercised for 60 days, or the core is not back to normal.", "現在、この事業の代行承認は利用できません。";
+    LeaseHeld = 42, "lease-held", Declined, "94", NewKey, "Another client holds the programme's lease.", "別のクライアントが代行枠を保持しています。";
     SuspectedDuplicate = 100, "suspected-duplicate", Suspected, "94", Token, "A like payment was made just before; nothing was taken now. Look at the earlier one; send the token if a second purchase is meant.", "直前に同じ支払いがあります。今回は引き落としていません。二度目の購入であればトークンを付けて再送してください。";
     Overloaded = 110, "overloaded", NotExecuted, "91", SameKey, "Too much at once; nothing was taken.", "混雑のため処理していません。引き落としはありません。";
     Draining = 111, "draining", NotExecuted, "91", SameKey, "The server is stopping; nothing was taken.", "停止処理中のため処理していません。引き落としはありません。";

@@ -1,7 +1,8 @@
 //! Commands: everything that can change money, time or rules. Each is one record in the journal.
 
 use crate::{
-    AccountId, Amount, GatewayId, Key, NamespaceId, Position, Programme, ProgrammeId, ShopId, TerminalId, Timestamp,
+    AccountId, Allowance, Amount, GatewayId, Key, NamespaceId, Position, Programme, ProgrammeId, ShopId, TerminalId,
+    Timestamp,
 };
 
 /// What every record says.
@@ -65,6 +66,19 @@ pub struct Purchase {
     pub token: Position,
     /// Less is acceptable.
     pub partial: bool,
+}
+
+/// A debit that a gateway's client approved by itself under a lease, told afterwards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Advice {
+    /// The debit; the envelope's key is its key.
+    pub purchase: Purchase,
+    /// Whose lease it was.
+    pub programme: ProgrammeId,
+    /// Position of the lease.
+    pub lease: Position,
+    /// When the client approved it, by its own clock.
+    pub approved_at: Timestamp,
 }
 
 /// Who answers for a correction: two people, a reason, an incident.
@@ -246,6 +260,18 @@ pub enum Operation {
     },
     /// What the engine must know of the outside.
     Mark(Mark),
+    /// Lease to a gateway's client what it may approve by itself while it cannot reach the core. The decision's position
+    /// names the lease; it lives from the decision's time on.
+    Lease {
+        /// Of which programme.
+        programme: ProgrammeId,
+        /// Names the client: one at a time holds a programme's lease, and renews it.
+        holder: [u8; 16],
+        /// The caps, within those of the programme.
+        allowance: Allowance,
+    },
+    /// A debit that was approved under a lease.
+    Advice(Advice),
 }
 
 /// Up to [`Positions::MAX`] positions in one record.

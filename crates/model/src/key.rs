@@ -49,6 +49,14 @@ impl Key {
         Some(Timestamp::from_micros(ms.checked_mul(1000)?))
     }
 
+    /// The key under which an advice is kept beside another decision: the same 122 bits as a UUIDv8, which no caller can
+    /// use. Of a key that is no UUIDv7 it is nothing that is ever asked for.
+    #[must_use]
+    pub const fn beside(mut self) -> Self {
+        self.0[6] = 0x80 | (self.0[6] & 0x0F);
+        self
+    }
+
     /// From the usual text form, with or without hyphens.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

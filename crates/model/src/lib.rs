@@ -10,6 +10,7 @@
 //!   command or a [`RecordError`].
 #![forbid(unsafe_code)]
 
+mod allowance;
 mod bytes;
 mod code;
 mod command;
@@ -22,6 +23,7 @@ mod record;
 mod time;
 mod yen;
 
+pub use allowance::Allowance;
 pub use bytes::{Reader, Short, Writer};
 pub use code::{Class, Code, Retry};
 pub use command::*;
@@ -31,8 +33,9 @@ pub use ids::{AccountId, GatewayId, IdError, NamespaceId, ProgrammeId, ShopId, T
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
 pub use record::{
-    PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode, decode_envelope,
-    decode_purchase, encode, get_approval, get_programme, put_approval, put_programme, record_len, scope_of,
+    PROGRAMME_BYTES, PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode,
+    decode_envelope, decode_purchase, encode, get_allowance, get_approval, get_programme, put_allowance, put_approval,
+    put_programme, record_len, scope_of,
 };
 pub use time::{Position, Timestamp};
 pub use yen::{Amount, Yen};

@@ -1,6 +1,6 @@
 //! The rules of one programme, as one logged command sets them.
 
-use crate::{Amount, ProgrammeId};
+use crate::{Allowance, Amount, ProgrammeId};
 
 /// What happens to a refund whose lot has expired meanwhile.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct Programme {
     pub guard_mode: GuardMode,
     /// True when any registered shop may take it; false when only shops registered for this programme may.
     pub any_shop: bool,
+    /// The most that a gateway's client may be leased to approve by itself; [`Allowance::NONE`]: nothing, the default.
+    pub stand_in: Allowance,
 }
 
 impl Programme {
@@ -80,6 +82,7 @@ impl Programme {
             expired_refund: ExpiredRefund::Reinstate,
             guard_mode: GuardMode::Ask,
             any_shop: true,
+            stand_in: Allowance::NONE,
         }
     }
 

@@ -18,6 +18,13 @@ pub const RECORD_ALIGN: usize = 8;
 /// No record is longer.
 pub const RECORD_BYTES_MAX: usize = 512;
 
+/// Bytes of a programme's rules wherever they are listed.
+pub const PROGRAMME_BYTES: usize = 144;
+/// Bytes of them without stand-in.
+const PROGRAMME_BYTES_PLAIN: usize = 98;
+/// Bytes of the caps of a lease.
+const ALLOWANCE_BYTES: usize = 40;
+
 const _: () = assert!(RECORD_HEADER_BYTES.is_multiple_of(RECORD_ALIGN), "bodies start aligned");
 const _: () = assert!(64 + 8 + Positions::MAX * 8 <= RECORD_BYTES_MAX, "a full list of positions fits into a record");
 
@@ -78,6 +85,11 @@ pub fn record_len(bytes: &[u8]) -> Result<usize, RecordError> {
 }
 
 impl Operation {
+    /// Record kind of an advice.
+    pub const ADVICE: u16 = 25;
+    /// The last record kind.
+    pub const KIND_MAX: u16 = 25;
+
     /// Number of its kind in records.
     #[must_use]
     pub const fn kind(&self) -> u16 {
@@ -105,21 +117,24 @@ impl Operation {
             Self::Delivered(_) => 21,
             Self::Epoch { .. } => 22,
             Self::Mark(_) => 23,
+            Self::Lease { .. } => 24,
+            Self::Advice(_) => Self::ADVICE,
         }
     }
 
     /// Whether an operation of a kind is refused once its caller's deadline has passed. Void, reversal and fence are what
-    /// a caller does *because* time ran out: they are taken however late they come (FIELD, reversal).
+    /// a caller does *because* time ran out, and what an advice tells has happened: they are taken however late they come
+    /// (FIELD, reversal).
     #[must_use]
     #[inline]
     pub const fn has_deadline(kind: u16) -> bool {
-        !matches!(kind, 8 | 10 | 12)
+        !matches!(kind, 8 | 10 | 12 | Self::ADVICE)
     }
 
     /// The operation's name, as the command line and the docs have it.
     #[must_use]
     pub const fn name_of(kind: u16) -> &'static str {
-        const NAMES: [&str; 24] = [
+        const NAMES: [&str; 26] = [
             "",
             "issue",
             "load",
@@ -144,6 +159,8 @@ impl Operation {
             "delivered",
             "epoch",
             "mark",
+            "lease",
+            "advice",
         ];
         if (kind as usize) < NAMES.len() { NAMES[kind as usize] } else { "" }
     }
@@ -210,7 +227,13 @@ fn encode_body(operation: &Operation, w: &mut Writer<'_>) {
         Operation::ProgrammeLife { programme, life } => {
             w.u32(programme.get()).u8(*life as u8);
         }
-        Operation::Programme(p) => put_programme(p, w),
+        Operation::Programme(p) => {
+            let mut body = Vec::with_capacity(PROGRAMME_BYTES);
+            put_programme(p, &mut Writer::new(&mut body));
+            // As it was before there was stand-in: logs and callers that know nothing of it stay as they are.
+            let written = if p.stand_in == Allowance::NONE { PROGRAMME_BYTES_PLAIN } else { PROGRAMME_BYTES };
+            w.bytes(&body[..written]);
+        }
         Operation::Shop { shop, programme, name } => {
             w.bytes(shop.bytes()).u32(programme.get()).u32(0).bytes(name);
         }
@@ -226,6 +249,14 @@ fn encode_body(operation: &Operation, w: &mut Writer<'_>) {
         Operation::Mark(mark) => {
             w.u8(*mark as u8);
         }
+        Operation::Lease { programme, holder, allowance } => {
+            w.u32(programme.get()).u32(0).bytes(holder);
+            put_allowance(allowance, w);
+        }
+        Operation::Advice(a) => {
+            put_purchase(&a.purchase, 0, w);
+            w.u32(a.programme.get()).u32(0).u64(a.lease.get()).i64(a.approved_at.micros());
+        }
     }
 }
 
@@ -239,7 +270,7 @@ pub fn put_approval(a: &Approval, w: &mut Writer<'_>) {
     w.bytes(&a.maker).bytes(&a.approver).bytes(&a.reason).u32(a.incident).u32(0).u64(a.plan);
 }
 
-/// Appends the body of a programme's record.
+/// Appends a programme's rules, [`PROGRAMME_BYTES`]; its record leaves zeros at the end out.
 pub fn put_programme(p: &Programme, w: &mut Writer<'_>) {
     w.u32(p.id.get()).u32(p.guard_window_s).bytes(&p.name).u64(p.payment_max).u64(p.balance_max);
     w.u32(p.doubt_window_s).u32(p.hold_default_s).u32(p.hold_max_s).u32(p.refund_days).u32(p.validity_days);
@@ -247,7 +278,14 @@ pub fn put_programme(p: &Programme, w: &mut Writer<'_>) {
         .u8(p.priority)
         .u8(p.expired_refund as u8)
         .u8(p.guard_mode as u8)
-        .u8(u8::from(p.any_shop));
+        .u8(u8::from(p.any_shop))
+        .bytes(&[0; PROGRAMME_BYTES - ALLOWANCE_BYTES - PROGRAMME_BYTES_PLAIN]);
+    put_allowance(&p.stand_in, w);
+}
+
+/// Appends caps: four numbers of 8 bytes, the seconds, and four bytes of zero.
+pub fn put_allowance(a: &Allowance, w: &mut Writer<'_>) {
+    w.u64(a.payment_max).u64(a.account_max).u64(a.shop_max).u64(a.total_max).u32(a.seconds).u32(0);
 }
 
 /// The command whose record starts `bytes`; its length is [`record_len`].
@@ -334,7 +372,7 @@ fn decode_body(kind: u16, r: &mut Reader<'_>) -> Result<Operation, RecordError> 
         15 => Operation::AccountLife(life(r.u8()?)?),
         16 => Operation::ShopLife { shop: shop(r)?, life: life(r.u8()?)? },
         17 => Operation::ProgrammeLife { programme: ProgrammeId::new(r.u32()?), life: life(r.u8()?)? },
-        18 => Operation::Programme(get_programme(r)?),
+        18 => Operation::Programme(get_short_programme(r)?),
         19 => {
             let (shop, programme) = (shop(r)?, ProgrammeId::new(r.u32()?));
             if r.u32()? != 0 {
@@ -355,6 +393,22 @@ fn decode_body(kind: u16, r: &mut Reader<'_>) -> Result<Operation, RecordError> 
             3 => Mark::ClockTrusted,
             _ => return Err(RecordError::Field { name: "mark" }),
         }),
+        24 => {
+            let programme = ProgrammeId::new(r.u32()?);
+            if r.u32()? != 0 {
+                return Err(RecordError::Reserved);
+            }
+            Operation::Lease { programme, holder: r.array()?, allowance: get_allowance(r)? }
+        }
+        Operation::ADVICE => {
+            let (purchase, 0) = get_purchase(r)? else { return Err(RecordError::Field { name: "seconds" }) };
+            let programme = ProgrammeId::new(r.u32()?);
+            if r.u32()? != 0 {
+                return Err(RecordError::Reserved);
+            }
+            let (lease, approved_at) = (Position::new(r.u64()?), time(r)?);
+            Operation::Advice(Advice { purchase, programme, lease, approved_at })
+        }
         got => return Err(RecordError::Kind { got }),
     })
 }
@@ -427,7 +481,33 @@ pub fn get_approval(r: &mut Reader<'_>) -> Result<Approval, RecordError> {
     Ok(Approval { maker, approver, reason, incident, plan: r.u64()? })
 }
 
-/// Reads the body of a programme's record.
+/// Reads caps.
+pub fn get_allowance(r: &mut Reader<'_>) -> Result<Allowance, RecordError> {
+    let (payment_max, account_max, shop_max, total_max) = (yen(r)?, yen(r)?, yen(r)?, yen(r)?);
+    let seconds = r.u32()?;
+    if r.u32()? != 0 {
+        return Err(RecordError::Reserved);
+    }
+    Ok(Allowance { payment_max, account_max, shop_max, total_max, seconds })
+}
+
+/// A programme's rules as a record has them: all, or without stand-in.
+fn get_short_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
+    let body = r.rest();
+    if let Some((whole, rest)) = body.split_first_chunk::<PROGRAMME_BYTES>() {
+        *r = Reader::new(rest);
+        return get_programme(&mut Reader::new(whole));
+    }
+    let plain: [u8; PROGRAMME_BYTES_PLAIN] = r.array()?;
+    if !r.rest_is_zero() {
+        return Err(RecordError::Reserved);
+    }
+    let mut whole = [0; PROGRAMME_BYTES];
+    whole[..PROGRAMME_BYTES_PLAIN].copy_from_slice(&plain);
+    get_programme(&mut Reader::new(&whole))
+}
+
+/// Reads a programme's rules, [`PROGRAMME_BYTES`].
 pub fn get_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
     let (id, guard_window_s, name) = (ProgrammeId::new(r.u32()?), r.u32()?, r.array()?);
     let (payment_max, balance_max) = (r.u64()?, r.u64()?);
@@ -448,6 +528,10 @@ pub fn get_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
         _ => return Err(RecordError::Field { name: "guard mode" }),
     };
     let any_shop = flag(u64::from(r.u8()?))?;
+    if r.array::<{ PROGRAMME_BYTES - ALLOWANCE_BYTES - PROGRAMME_BYTES_PLAIN }>()? != [0; 6] {
+        return Err(RecordError::Reserved);
+    }
+    let stand_in = get_allowance(r)?;
     Ok(Programme {
         id,
         name,
@@ -464,6 +548,7 @@ pub fn get_programme(r: &mut Reader<'_>) -> Result<Programme, RecordError> {
         expired_refund,
         guard_mode,
         any_shop,
+        stand_in,
     })
 }
 
@@ -484,10 +569,11 @@ impl Command {
     #[must_use]
     #[inline]
     pub fn fingerprint(&self) -> Fingerprint {
-        let kind = u64::from(self.operation.kind());
+        // An advice tells of a debit: the late debit finds its decision.
+        let kind = u64::from(if let Operation::Advice(_) = self.operation { 4 } else { self.operation.kind() });
         let h = mix(kind, hash_bytes(1, self.envelope.account.bytes()));
         Fingerprint(match &self.operation {
-            Operation::Debit(p) => purchase_print(h, p, 0),
+            Operation::Debit(p) | Operation::Advice(Advice { purchase: p, .. }) => purchase_print(h, p, 0),
             Operation::DebitConfirmed { purchase, seconds } | Operation::Hold { purchase, seconds } => {
                 purchase_print(h, purchase, *seconds)
             }

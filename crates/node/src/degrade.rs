@@ -37,10 +37,10 @@ impl Rank {
     pub const fn of(kind: u16) -> Self {
         match kind {
             9 | 12 => Self::Settle,
-            8 | 10 => Self::Undo,
+            8 | 10 | 25 => Self::Undo,
             7 | 15..=17 => Self::Finish,
             4..=6 => Self::Pay,
-            2 | 3 | 11 => Self::Add,
+            2 | 3 | 11 | 24 => Self::Add,
             _ => Self::Issue,
         }
     }
@@ -50,10 +50,10 @@ impl Rank {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Settle => "fence, confirm",
-            Self::Undo => "reversal, void",
+            Self::Undo => "reversal, void, advice",
             Self::Finish => "capture; suspend, resume, close",
             Self::Pay => "debit, hold",
-            Self::Add => "load, charge, refund",
+            Self::Add => "load, charge, refund; lease",
             Self::Issue => "issue; corrections, rules",
             Self::Look => "balance, history",
             Self::Report => "plans, lists, sums",

@@ -90,6 +90,8 @@ const POLICIES: Policies = {
     ]
 };
 
+const FENCE: u16 = Operation::Fence.kind();
+
 /// Told to whoever is refused because the server stops, in ms.
 const RETRY_DRAINING_MS: u32 = 250;
 
@@ -304,14 +306,14 @@ impl Node {
         };
         let kind = u16::from_le_bytes([record[0], record[1]]);
         let print = || fingerprint(record);
-        let is_fence = kind == Operation::Fence.kind();
-        if let Some(known) = self.engine.known(&envelope, hint, print, is_fence, self.now) {
+        if let Some(known) = self.engine.known(&envelope, hint, print, kind, self.now) {
             self.give(ticket, kind as u8, &known);
             return;
         }
         let first = self.first_in_flight(hint.scope(), envelope.namespace, &envelope.account, &envelope.key);
-        // A fence is no repeat: where the first changes nothing, the fence is what decides the key.
-        if let Some(first) = first.filter(|_| !is_fence) {
+        // A fence is no repeat: where the first changes nothing, the fence is what decides the key. Nor is an advice: it
+        // is told whatever the first comes to.
+        if let Some(first) = first.filter(|_| !matches!(kind, FENCE | Operation::ADVICE)) {
             return self.wait_for(first, envelope.deadline, ticket, record);
         }
         if let Some(code) = why.or_else(|| self.obstacle(&envelope, kind, record)) {

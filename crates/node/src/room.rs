@@ -1,5 +1,7 @@
 //! What a full disk leaves to do: first new payments end, then everything that would be written.
 
+use tegata_model::Operation;
+
 /// What the journal has room for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[repr(u8)]
@@ -19,8 +21,8 @@ impl Room {
     pub(crate) fn is_for(self, kind: u16) -> bool {
         match self {
             Self::Ample => true,
-            // Void, confirm, reversal, fence.
-            Self::Reserve => matches!(kind, 8..=10 | 12),
+            // Void, confirm, reversal, fence, and the advice of a payment that was made.
+            Self::Reserve => matches!(kind, 8..=10 | 12 | Operation::ADVICE),
             Self::None => false,
         }
     }
@@ -29,12 +31,12 @@ impl Room {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use tegata_model::Operation;
 
     #[test]
     fn the_reserve_is_for_what_settles_or_undoes() {
-        let taken: Vec<&str> = (1..=23).filter(|k| Room::Reserve.is_for(*k)).map(Operation::name_of).collect();
-        assert_eq!(taken, ["void", "confirm", "reversal", "fence"]);
-        assert!((1..=23).all(|k| Room::Ample.is_for(k) && !Room::None.is_for(k)));
+        let taken: Vec<&str> =
+            (1..=Operation::KIND_MAX).filter(|k| Room::Reserve.is_for(*k)).map(Operation::name_of).collect();
+        assert_eq!(taken, ["void", "confirm", "reversal", "fence", "advice"]);
+        assert!((1..=Operation::KIND_MAX).all(|k| Room::Ample.is_for(k) && !Room::None.is_for(k)));
     }
 }

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 use tegata_engine::{Engine, scope_hash};
 use tegata_model::{
-    AccountId, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
-    Purchase, Settings, ShopId, TerminalId, Timestamp, encode,
+    AccountId, Advice, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme,
+    ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode,
 };
 use tegata_node::{Answer, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
 
@@ -309,4 +309,58 @@ fn a_repeat_needs_room_in_a_batch_only_where_it_takes_the_first_ones_place() {
         }
         assert_eq!(rig.code(repeat), Some(answer));
     }
+}
+
+fn advice(yen: u64) -> Operation {
+    let Operation::Debit(purchase) = debit(yen) else { unreachable!("a debit") };
+    let (programme, lease, approved_at) = (ProgrammeId::new(1), Position::new(1), at(0));
+    Operation::Advice(Advice { purchase, programme, lease, approved_at })
+}
+
+#[test]
+fn an_advice_is_told_whatever_is_in_flight_and_takes_once() {
+    let mut rig = Rig::new(Limits::default());
+    let first = rig.send("C1", key(9), 8, debit(700));
+    let told = [rig.send("C1", key(9), 0, advice(700)), rig.send("C1", key(9), 0, advice(700))];
+    rig.seal();
+    rig.time(just_after(8));
+    assert!(told.iter().all(|n| rig.code(*n).is_none()), "it has no deadline");
+    rig.durable();
+    let first = rig.answers[&first];
+    for told in told.map(|n| rig.answers[&n]) {
+        assert_eq!((told.decision, told.replayed), (first.decision, true));
+    }
+    assert_eq!(first.decision.balance.get(), 9_300);
+}
+
+#[test]
+fn an_advice_under_a_fenced_key_gets_a_record_and_its_repeat_none() {
+    let mut rig = Rig::new(Limits::default());
+    rig.send("C1", key(9), 8, Operation::Fence);
+    rig.seal();
+    rig.durable();
+    let told = rig.send("C1", key(9), 8, advice(700));
+    rig.seal();
+    rig.durable();
+    let accepted = rig.node.facts().accepted;
+    let again = rig.send("C1", key(9), 8, advice(700));
+    let (told, again) = (rig.answers[&told], rig.answers[&again]);
+    assert_eq!((told.decision.code, told.flagged, told.replayed), (Code::Approved, true, false));
+    assert_eq!((again.decision, again.replayed), (told.decision, true));
+    assert_eq!(rig.node.facts().accepted, accepted);
+    let late = rig.send("C1", key(9), 8, debit(700));
+    assert_eq!(rig.code(late), Some(Code::Fenced));
+}
+
+#[test]
+fn full_tables_still_take_an_advice() {
+    // A sixteenth of what is allowed is kept for what ends something.
+    let mut rig = Rig::new(Limits { decisions_max: 16, ..Limits::default() });
+    for n in 20..32 {
+        rig.send("C1", key(n), 8, debit(n as u64));
+    }
+    rig.seal();
+    rig.durable();
+    let (refused, told) = (rig.send("C1", key(11), 8, debit(1)), rig.send("C1", key(12), 8, advice(700)));
+    assert_eq!((rig.code(refused), rig.code(told)), (Some(Code::MemoryLimit), None));
 }

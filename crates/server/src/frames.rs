@@ -37,11 +37,11 @@ pub(crate) fn take(
         return Ok(Taken::Refused(Code::OperationUnknown));
     }
     let waiter = Waiter { connection: c.id, request: header.request_id };
-    let has_key = header.kind <= wire::KIND_COMMAND_MAX || header.kind == wire::KIND_STATUS;
+    let has_key = wire::is_command(header.kind) || header.kind == wire::KIND_STATUS;
     if has_key && !c.may_use(NamespaceId::new(header.namespace)) {
         return Ok(Taken::Refused(Code::NamespaceNotAllowed));
     }
-    if header.kind <= wire::KIND_COMMAND_MAX {
+    if wire::is_command(header.kind) {
         if refused != 0 && refused & Rank::of(u16::from(header.kind)).bit() != 0 {
             wire::record_unlooked(frame, header, received, c.gateway.get(), &mut bundle.unlooked)?;
             bundle.unlooked_waiters.push(waiter);
@@ -98,7 +98,7 @@ fn order(o: &wire::BreakerOrder) -> Result<Order, FrameError> {
 /// header names no key that the caller may use.
 pub(crate) fn about_its_key(c: &Connection, h: &RequestHeader, code: Code) -> Option<Question> {
     let namespace = NamespaceId::new(h.namespace);
-    let is_command = c.greeted.get() && h.kind <= wire::KIND_COMMAND_MAX && c.door.serves(h.kind);
+    let is_command = c.greeted.get() && wire::is_command(h.kind) && c.door.serves(h.kind);
     let (account, key) = (AccountId::from_bytes(h.account).ok()?, Key::from_bytes(h.key));
     let question = Question::Refused { kind: h.kind, namespace, account, key, code };
     (is_command && c.may_use(namespace)).then_some(question)
@@ -148,6 +148,6 @@ pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionB
 pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
     let retry_after_ms = if code == Code::Overloaded { Cause::QueueDelay.row().retry_after_ms } else { 0 };
     let body = body(&Decision::refusal(code, at), State::Final, retry_after_ms);
-    let flags = if h.kind <= wire::KIND_COMMAND_MAX { 0 } else { wire::FLAG_REFUSED };
+    let flags = if h.kind == 0 || wire::is_command(h.kind) { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }

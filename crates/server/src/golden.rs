@@ -6,11 +6,14 @@ use std::path::{Path, PathBuf};
 use tegata_engine::Engine;
 use tegata_journal::{ReadError, read_snapshot};
 use tegata_model::{
-    AccountId, Amount, Approval, Command, Envelope, Extension, GatewayId, Key, Life, LotKind, Mark, NamespaceId,
-    Operation, Position, Programme, ProgrammeId, Purchase, Settings, ShopId, State, TerminalId, Timestamp, encode,
+    AccountId, Advice, Allowance, Amount, Approval, Command, Envelope, Extension, GatewayId, Key, Life, LotKind, Mark,
+    NamespaceId, Operation, Position, Programme, ProgrammeId, Purchase, Settings, ShopId, State, TerminalId, Timestamp,
+    encode,
 };
 
-const GOLDEN: &[u8] = include_bytes!("../tests/golden/v1.snap");
+const GOLDEN: &[u8] = include_bytes!("../tests/golden/v2.snap");
+/// What version 1 wrote: it knew no stand-in.
+const GOLDEN_1: &[u8] = include_bytes!("../tests/golden/v1.snap");
 const STORE: [u8; 16] = [9; 16];
 /// 2026-11-24 00:00 in Japan.
 const START: Timestamp = Timestamp::from_micros(1_795_446_000_000_000);
@@ -58,8 +61,8 @@ fn purchase(amount: u64) -> Purchase {
     Purchase { shop, terminal, amount: yen(amount), token: Position::ZERO, partial: false }
 }
 
-/// Sixteen commands that leave something in every table and in every field of the head.
-fn state() -> Log {
+/// Sixteen commands that leave something in every table, and in every field of the head that version 1 had.
+fn state_1() -> Log {
     let mut log = Log { engine: Engine::new(1), position: Position::ZERO };
     let programme = ProgrammeId::new(13);
     let expires_at = START.plus_seconds(90 * 86_400);
@@ -95,11 +98,30 @@ fn state() -> Log {
     log
 }
 
-fn path(dir: &Path) -> PathBuf {
-    dir.join("snapshots/00000000000000000016.snap")
+/// Seven more, for stand-in.
+fn state() -> Log {
+    let mut log = state_1();
+    for mark in [Mark::Normal, Mark::ClockTrusted] {
+        log.run("", Operation::Mark(mark));
+    }
+    let (programme, allowance) = (ProgrammeId::new(13), Allowance::with_defaults(300_000));
+    let rules = Programme { name: [b'p'; 48], stand_in: allowance, ..Programme::with_defaults(programme) };
+    log.run("", Operation::Programme(rules));
+    log.run("", Operation::Lease { programme, holder: [5; 16], allowance });
+    let approved_at = log.at().plus_seconds(1);
+    let advice = Advice { purchase: purchase(500), programme, lease: log.position, approved_at };
+    log.run(WALLET, Operation::Advice(advice));
+    for mark in [Mark::Degraded, Mark::ClockSuspect] {
+        log.run("", Operation::Mark(mark));
+    }
+    log
 }
 
-/// Takes a snapshot at position 16 while a debit at 17 changes what is in it.
+fn path(dir: &Path, position: u64) -> PathBuf {
+    dir.join(format!("snapshots/{position:020}.snap"))
+}
+
+/// Takes a snapshot at position 23 while a debit at 24 changes what is in it.
 fn written(dir: &Path) -> Vec<u8> {
     let mut log = state();
     let beginning = Beginning {
@@ -120,24 +142,37 @@ fn written(dir: &Path) -> Vec<u8> {
         taking.step(&mut log.engine);
     }
     assert!(taking.was_taken());
-    std::fs::read(path(dir)).expect("it has its name")
+    std::fs::read(path(dir, 23)).expect("it has its name")
 }
 
 #[test]
 #[ignore = "writes the golden file"]
 fn write_the_golden_file() {
     let folder = tempfile::tempdir().expect("a folder");
-    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1.snap");
+    let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2.snap");
     std::fs::write(golden, written(folder.path())).expect("it is written");
 }
 
 #[test]
-fn version_1_is_written_and_read_as_it_was() {
+fn version_2_is_written_and_read_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
     assert!(written(folder.path()) == GOLDEN, "what is written has changed: that is a new version");
-    std::fs::write(path(folder.path()), GOLDEN).expect("it is written");
-    let loaded = load(folder.path(), &STORE, 16).expect("a sound snapshot");
-    let then = state().engine;
+    std::fs::write(path(folder.path(), 23), GOLDEN).expect("it is written");
+    is_read_as(folder.path(), &state());
+}
+
+#[test]
+fn version_1_is_read_as_if_there_had_been_no_stand_in() {
+    let folder = tempfile::tempdir().expect("a folder");
+    std::fs::create_dir(folder.path().join("snapshots")).expect("a folder");
+    std::fs::write(path(folder.path(), 16), GOLDEN_1).expect("it is written");
+    is_read_as(folder.path(), &state_1());
+}
+
+fn is_read_as(dir: &Path, log: &Log) {
+    let loaded = load(dir, &STORE, log.position.get()).expect("a sound snapshot");
+    let then = &log.engine;
+    assert_eq!(loaded.engine.rules().leases, then.rules().leases);
     assert_eq!(loaded.engine.audit(), Ok(()));
     assert_eq!((loaded.delivered_to, loaded.trailer.chain, loaded.trailer.boot_epoch), (9, [7; 32], 2));
     assert_eq!((loaded.engine.applied(), loaded.engine.at()), (then.applied(), then.at()));
@@ -198,9 +233,9 @@ impl Table {
 fn payloads() -> Vec<Vec<u8>> {
     let folder = tempfile::tempdir().expect("a folder");
     std::fs::create_dir(folder.path().join("snapshots")).expect("a folder");
-    std::fs::write(path(folder.path()), GOLDEN).expect("it is written");
+    std::fs::write(path(folder.path(), 23), GOLDEN).expect("it is written");
     let mut payloads = Vec::new();
-    let read: Result<_, ReadError<std::fmt::Error>> = read_snapshot(folder.path(), &STORE, 16, &mut |block| {
+    let read: Result<_, ReadError<std::fmt::Error>> = read_snapshot(folder.path(), &STORE, 23, &mut |block| {
         payloads.push(block.to_vec());
         Ok(())
     });
@@ -212,17 +247,30 @@ fn payloads() -> Vec<Vec<u8>> {
 fn the_head_is_as_the_page_says() {
     let first = payloads().remove(0);
     let (length, head) = (u64_at(&first, 0) as usize, &first[8..]);
-    let (programme, extension) = (56, 56 + 106);
+    let (programme, extension) = (64, 64 + 160);
     let restarts = extension + 56;
-    let keys_from = restarts + 2 * 16;
+    let lease = restarts + 2 * 16;
+    let keys_from = lease + 104 + 40 + 24;
     let instants = keys_from + 8;
     let shard = instants + 64;
-    assert_eq!((length, head.len()), (shard + 88 + 128, length), "nothing else");
-    let small: Vec<u32> = [0, 4, 24, 28, 32, 36, 40, 44, 48, 52].map(|at| u32_at(head, at)).to_vec();
-    assert_eq!(small, [1, 1, 1, 604_800, 300, 5, 1, 1, 2, 2]);
+    assert_eq!((length, head.len()), (shard + 88 + 144, length), "nothing else");
+    let small: Vec<u32> = [0, 4, 24, 28, 32, 36, 40, 44, 48, 52, 56, 60].map(|at| u32_at(head, at)).to_vec();
+    assert_eq!(small, [2, 1, 1, 604_800, 300, 5, 1, 1, 2, 2, 1, 0]);
     let at = |seconds| START.plus_seconds(seconds).micros() as u64;
-    assert_eq!([u64_at(head, 8), u64_at(head, 16)], [16, at(16)]);
-    assert_eq!(u64_at(head, programme), Life::Active as u64);
+    assert_eq!([u64_at(head, 8), u64_at(head, 16)], [23, at(23)]);
+    assert_eq!([u64_at(head, programme), u64_at(head, programme + 8)], [Life::Active as u64, at(21)]);
+    let caps: Vec<u64> = (0..5).map(|i| u64_at(head, programme + 16 + 104 + 8 * i)).collect();
+    assert_eq!(caps, [3_000, 3_000, 30_000, 300_000, 3_600]);
+    assert_eq!(
+        [u64_at(head, lease), u64_at(head, lease + 8), u64_at(head, lease + 16)],
+        [20, pair(13, 1), u64::from_le_bytes([5; 8])]
+    );
+    assert_eq!([u64_at(head, lease + 32), u64_at(head, lease + 40)], [at(20), at(3_620)]);
+    assert_eq!((0..5).map(|i| u64_at(head, lease + 48 + 8 * i)).collect::<Vec<u64>>(), caps);
+    assert_eq!([u64_at(head, lease + 88), u64_at(head, lease + 96)], [500, pair(1, 1)]);
+    let (wallet, shop) = (u64::from_le_bytes(*b"W1\0\0\0\0\0\0"), u64::from_le_bytes(*b"S1\0\0\0\0\0\0"));
+    let used: Vec<u64> = (0..8).map(|i| u64_at(head, lease + 104 + 8 * i)).collect();
+    assert_eq!(used, [wallet, 0, shop, 0, 500, shop, 0, 500]);
     assert_eq!([u32_at(head, extension), u32_at(head, extension + 4)], [3, 13]);
     let expires = 90 * 86_400;
     let instants_of: Vec<u64> = (0..6).map(|i| u64_at(head, extension + 8 + 8 * i)).collect();
@@ -232,14 +280,14 @@ fn the_head_is_as_the_page_says() {
     let given: Vec<u64> = (0..4).map(|i| u64_at(head, instants + 16 * i)).collect();
     assert_eq!(given, [1, 1, 1, 1]);
     let when: Vec<u64> = (0..4).map(|i| u64_at(head, instants + 16 * i + 8)).collect();
-    assert_eq!(when, [at(15), at(13), at(14), at(16)]);
+    assert_eq!(when, [at(22), at(15), at(17), at(23)]);
     assert_eq!([0, 4, 80, 84].map(|at| u32_at(head, shard + at)), [1, 0, 1, 0]);
     assert_eq!(head[shard + 8..shard + 24], state().engine.digest().to_le_bytes());
     let lengths: Vec<u64> = (0..6).map(|i| u64_at(head, shard + 32 + 8 * i)).collect();
     // Slot 0 counts, but not among decisions.
-    assert_eq!(lengths, [3, 2, 10, 5, 5, 2]);
-    let sums: Vec<u64> = (0..8).map(|i| u64_at(head, shard + 88 + 16 * i)).collect();
-    assert_eq!(sums, [5_000, 970, 0, 4_640, 1_450, 120, 0, 0]);
+    assert_eq!(lengths, [3, 2, 13, 6, 7, 2]);
+    let sums: Vec<u64> = (0..9).map(|i| u64_at(head, shard + 88 + 16 * i)).collect();
+    assert_eq!(sums, [5_000, 970, 0, 4_620, 1_950, 120, 0, 0, 480]);
 }
 
 #[test]
@@ -255,8 +303,8 @@ fn the_pages_are_as_the_page_says() {
     assert_eq!(accounts.slot(0, 8), coupon(4_320 - 41), "as it is now");
     assert_eq!((&accounts.undo[..], &accounts.undo_words[..]), (&[1][..], &coupon(4_320)[..]), "as it was");
     assert_eq!(accounts.slot(1, 8)[7] >> 32, 4 << 8 | 1, "a wallet with one more lot");
-    let second = (at(10) / 1_000_000) as u32;
-    assert_eq!(lots.slot(0, 6), [6 * 64, 20, expires, 0, pair(0, 0), pair(second, 1)]);
+    let second = (at(21) / 1_000_000) as u32;
+    assert_eq!(lots.slot(0, 6), [6 * 64, 0, expires, 0, pair(0, 0), pair(second, 1)]);
     let debit = decisions.slot(5, 12);
     assert_eq!((debit[0], debit[1]), (u64_at(Log::key(7).bytes(), 0), u64_at(Log::key(7).bytes(), 8)));
     assert_eq!((debit[2], debit[3]), (id, 0));
@@ -269,7 +317,14 @@ fn the_pages_are_as_the_page_says() {
     assert_eq!(allocations.slot(1, 6), [4 * 64, 500, 120, expires, pair(0, 0), 0]);
     assert_eq!(allocations.slot(2, 6), [6 * 64, 50, 0, expires, pair(0, 0), 1]);
     assert_eq!(allocations.slot(3, 6), [5 * 64, 900, 0, expires, pair(0, 3), 0], "promotional value goes first");
-    assert_eq!((&shop_sums.words[..], &shop_sums.undo_words[..]), (&[1_491, 120, 3][..], &[1_450, 120, 2][..]));
+    let advice = decisions.slot(12, 12);
+    assert_eq!((advice[2], advice[7]), (u64::from_le_bytes(*b"W1\0\0\0\0\0\0"), 500));
+    assert_eq!((advice[11] >> 32).to_le_bytes()[..4], [0, 25, 2, State::Final as u8], "approved, an advice, delivered");
+    assert_eq!(details.slot(4, 9), [0, 0, 0, 500, pair(13, 0), pair(0, 6), pair(0, 1), 0, 0], "the advice");
+    assert_eq!(allocations.slot(5, 6), [6 * 64, 20, 0, expires, pair(0, 5), 1], "what was there");
+    let missing = [u64::MAX, 480, 0, i64::MAX as u64, pair(0, 0), 0];
+    assert_eq!(allocations.slot(4, 6), missing, "and what was not");
+    assert_eq!((&shop_sums.words[..], &shop_sums.undo_words[..]), (&[1_991, 120, 4][..], &[1_950, 120, 3][..]));
     let name = [u64::from_le_bytes([b's'; 8]); 6];
     assert_eq!(shops.words[..], [&[u64::from_le_bytes(*b"S1\0\0\0\0\0\0"), 0, 13][..], &name, &[0]].concat());
 }

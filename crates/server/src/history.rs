@@ -187,7 +187,14 @@ pub fn read(
 
 fn matches(q: &HistoryQuery, e: &HistoryEntry) -> bool {
     let any = |filter: &[u8; 16], value: &[u8; 16]| *filter == [0; 16] || filter == value;
-    any(&q.account, &e.account)
+    let to_office = e.flags & (wire::FLAG_OVER_LEASE | wire::FLAG_BESIDE) != 0;
+    let told = e.kind == Operation::ADVICE && e.flags & (wire::FLAG_REPLAYED | wire::FLAG_REFUSED) == 0;
+    let only = match q.only {
+        wire::ONLY_ADVICES => told,
+        wire::ONLY_FOR_OFFICE => told && to_office,
+        _ => true,
+    };
+    only && any(&q.account, &e.account)
         && any(&q.shop, &e.shop)
         && any(&q.key, &e.key)
         && (q.from_us == 0 || e.at >= q.from_us)
@@ -206,6 +213,11 @@ fn entry(engine: &Engine, position: Position, at_us: i64, record: &[u8], applied
     }
     if applied.effect == Effect::NotRecorded {
         flags |= wire::FLAG_REFUSED;
+    }
+    if applied.effect == Effect::Decided && operation.kind() == Operation::ADVICE {
+        let marks = engine.advice_marks(position);
+        flags |= if marks.over_lease { wire::FLAG_OVER_LEASE } else { 0 };
+        flags |= if marks.beside { wire::FLAG_BESIDE } else { 0 };
     }
     let mut entry = HistoryEntry {
         kind: operation.kind(),
@@ -234,6 +246,12 @@ fn describe(operation: &Operation, e: &mut HistoryEntry) {
         Operation::Debit(p) | Operation::DebitConfirmed { purchase: p, .. } | Operation::Hold { purchase: p, .. } => {
             (e.shop, e.terminal, e.asked) = (*p.shop.bytes(), *p.terminal.bytes(), p.amount.get());
         }
+        Operation::Advice(a) => {
+            let p = &a.purchase;
+            (e.shop, e.terminal, e.asked) = (*p.shop.bytes(), *p.terminal.bytes(), p.amount.get());
+            (e.lease, e.approved_at) = (a.lease.get(), a.approved_at.micros());
+        }
+        Operation::Lease { allowance, .. } => e.asked = allowance.total_max,
         Operation::Issue { amount, .. } | Operation::Load { amount, .. } => e.asked = amount.get(),
         Operation::Charge { wallet, amount } => (e.other, e.asked) = (*wallet.bytes(), *amount),
         Operation::Capture { original, amount } => (e.other, e.asked) = (*original.bytes(), *amount),

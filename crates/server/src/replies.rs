@@ -66,7 +66,17 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             for (sums, flags) in pages(sums) {
                 let programmes = sums.iter().map(|(id, s)| SumsBody {
                     programme: id.get(),
-                    sums: [s.issued, s.charged, s.reinstated, s.balances, s.spent, s.returned, s.expired, s.paid_out],
+                    sums: [
+                        s.issued,
+                        s.charged,
+                        s.reinstated,
+                        s.balances,
+                        s.spent,
+                        s.returned,
+                        s.expired,
+                        s.paid_out,
+                        s.shortfall,
+                    ],
                 });
                 let body = DigestBody { position: position.get(), digest: *digest, programmes: programmes.collect() };
                 wire::encode_answer(out, wire::KIND_DIGEST, flags, request, &body);

@@ -9,8 +9,8 @@ use serde_json::json;
 use tegata_client::{Ask, Call, Role};
 use tegata_model::{AccountId, Approval, Code, Key, ShopId, Timestamp, Yen};
 use tegata_wire::{
-    AnswerBody, DigestBody, FLAG_FLAGGED, FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry, HistoryQuery, KIND_BALANCE,
-    KIND_DIGEST, KIND_SERVER_STATUS,
+    AnswerBody, DigestBody, FLAG_BESIDE, FLAG_FLAGGED, FLAG_OVER_LEASE, FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry,
+    HistoryQuery, KIND_BALANCE, KIND_DIGEST, KIND_SERVER_STATUS, ONLY_ADVICES, ONLY_FOR_OFFICE,
 };
 
 #[derive(Debug, clap::Args)]
@@ -39,6 +39,12 @@ pub(crate) struct History {
     /// Logged before the end of this day in Japan, or before this instant.
     #[arg(long, value_parser = parse::end)]
     before: Option<Timestamp>,
+    /// Only what a gateway's client approved by itself (stand-in), each once.
+    #[arg(long)]
+    stand_in: bool,
+    /// Only stand-in that the office must look at: over its lease, or under a key that was decided otherwise.
+    #[arg(long)]
+    for_office: bool,
     /// From this position on.
     #[arg(long, default_value_t = 0, hide_default_value = true)]
     position: u64,
@@ -118,7 +124,7 @@ impl Balance {
 
 /// The name of a kind of record.
 fn kind_name(kind: u16) -> &'static str {
-    const NAMES: [&str; 20] = [
+    const NAMES: [&str; 26] = [
         "-",
         "issue",
         "load",
@@ -139,6 +145,12 @@ fn kind_name(kind: u16) -> &'static str {
         "programme life",
         "programme",
         "shop",
+        "undelivered",
+        "delivered",
+        "epoch",
+        "mark",
+        "lease",
+        "stand-in",
     ];
     NAMES.get(usize::from(kind)).copied().unwrap_or("?")
 }
@@ -162,6 +174,27 @@ fn approval_json(a: &Approval) -> serde_json::Value {
     })
 }
 
+/// Yen of an advice that the account did not cover, or that came back of them.
+fn shortfall(e: &HistoryEntry) -> u64 {
+    e.lots.iter().filter(|(lot, _)| *lot == u64::MAX).map(|(_, yen)| *yen).sum()
+}
+
+/// What the office must know of an advice.
+fn stand_in_text(e: &HistoryEntry) -> String {
+    let mut notes = Vec::new();
+    if e.flags & FLAG_OVER_LEASE != 0 {
+        notes.push("over its lease".to_owned());
+    }
+    if e.flags & FLAG_BESIDE != 0 {
+        notes.push(format!("beside {}", e.related));
+    }
+    match shortfall(e) {
+        0 => {}
+        yen => notes.push(format!("{} short", Yen::new(yen))),
+    }
+    notes.join(", ")
+}
+
 fn entry_json(e: &HistoryEntry) -> serde_json::Value {
     json!({
         "position": e.position, "kind": kind_name(e.kind), "code": e.code, "name": code_name(e.code),
@@ -172,6 +205,9 @@ fn entry_json(e: &HistoryEntry) -> serde_json::Value {
         "flagged": e.flags & FLAG_FLAGGED != 0, "recorded": e.flags & FLAG_REFUSED == 0,
         "lots": e.lots.iter().map(|(lot, yen)| json!({ "id": lot, "yen": yen })).collect::<Vec<_>>(),
         "approval": e.approval.as_ref().map(approval_json),
+        "lease": e.lease, "approved_at": if e.approved_at == 0 { None } else { Some(parse::utc(e.approved_at)) },
+        "over_lease": e.flags & FLAG_OVER_LEASE != 0, "beside": e.flags & FLAG_BESIDE != 0,
+        "shortfall": shortfall(e),
     })
 }
 
@@ -180,6 +216,11 @@ impl History {
         let query = HistoryQuery {
             from: self.position,
             limit: self.limit,
+            only: match (self.for_office, self.stand_in) {
+                (true, _) => ONLY_FOR_OFFICE,
+                (false, true) => ONLY_ADVICES,
+                (false, false) => 0,
+            },
             account: self.account.map_or([0; 16], |a| *a.bytes()),
             shop: self.shop.map_or([0; 16], |s| *s.bytes()),
             from_us: self.from.map_or(0, Timestamp::micros),
@@ -205,10 +246,10 @@ impl History {
                 Yen::new(e.amount).to_string(),
                 code_name(e.code).to_owned(),
                 Key::from_bytes(e.key).to_string(),
-                e.approval.as_ref().map_or_else(String::new, approval_text),
+                e.approval.as_ref().map_or_else(|| stand_in_text(e), approval_text),
             ]
         });
-        let head = ["position", "time (Japan)", "what", "account", "shop", "yen", "decision", "key", "approved by"];
+        let head = ["position", "time (Japan)", "what", "account", "shop", "yen", "decision", "key", "note"];
         let mut text = table(&head, &rows.collect::<Vec<_>>());
         text += &format!("{} entries, up to position {up_to}", entries.len());
         if self.limit > 0 && entries.len() == self.limit as usize {
@@ -279,7 +320,17 @@ impl ServerCommand {
                     Ok(())
                 })?;
                 let d = expected(found)?;
-                let names = ["issued", "charged", "reinstated", "balances", "spent", "returned", "expired", "paid_out"];
+                let names = [
+                    "issued",
+                    "charged",
+                    "reinstated",
+                    "balances",
+                    "spent",
+                    "returned",
+                    "expired",
+                    "paid_out",
+                    "shortfall",
+                ];
                 let mut head = vec!["programme"];
                 head.extend(names);
                 let rows = d.programmes.iter().map(|p| {

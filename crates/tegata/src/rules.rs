@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use std::path::PathBuf;
 use tegata_client::{Ask, Call, Role};
-use tegata_model::{AccountId, Code, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen};
+use tegata_model::{
+    AccountId, Allowance, Amount, Code, ExpiredRefund, GuardMode, Operation, Programme, ProgrammeId, ShopId, Yen,
+};
 use tegata_server::config::file;
 use tegata_wire::{AnswerBody, KIND_LIST_PROGRAMMES, ShopBody};
 
@@ -90,6 +92,11 @@ pub(crate) struct RulesFile {
     expired_refund: Expired,
     refund_days: u32,
     priority: u8,
+    stand_in_total_max: u64,
+    stand_in_payment_max: u64,
+    stand_in_account_max: u64,
+    stand_in_shop_max: u64,
+    stand_in_lease_s: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
@@ -120,6 +127,7 @@ impl Default for RulesFile {
 
 impl RulesFile {
     fn of(p: &Programme) -> Self {
+        let most = if p.stand_in.is_none() { Allowance::with_defaults(0) } else { p.stand_in };
         Self {
             id: p.id.get(),
             name: p.name_text().to_owned(),
@@ -143,6 +151,11 @@ impl RulesFile {
             },
             refund_days: p.refund_days,
             priority: p.priority,
+            stand_in_total_max: most.total_max,
+            stand_in_payment_max: most.payment_max,
+            stand_in_account_max: most.account_max,
+            stand_in_shop_max: most.shop_max,
+            stand_in_lease_s: most.seconds,
         }
     }
 
@@ -163,6 +176,22 @@ impl RulesFile {
         range((1..=r.hold_max_s).contains(&r.hold_default_s), "hold_default_s", "1 s to hold_max_s")?;
         range(r.validity_days > 0, "validity_days", "1 or more")?;
         range((-720..=840).contains(&r.zone_minutes), "zone_minutes", "-720 to 840")?;
+        let stand_in = Allowance {
+            payment_max: r.stand_in_payment_max,
+            account_max: r.stand_in_account_max,
+            shop_max: r.stand_in_shop_max,
+            total_max: r.stand_in_total_max,
+            seconds: r.stand_in_lease_s,
+        };
+        for (key, yen) in [
+            ("stand_in_total_max", stand_in.total_max.max(1)),
+            ("stand_in_payment_max", stand_in.payment_max),
+            ("stand_in_account_max", stand_in.account_max),
+            ("stand_in_shop_max", stand_in.shop_max),
+        ] {
+            range((1..=Amount::MAX).contains(&yen), key, "1 to 999999999999 yen")?;
+        }
+        range((1..=604_800).contains(&stand_in.seconds), "stand_in_lease_s", "1 to 604800 s")?;
         Ok(Programme {
             id: ProgrammeId::new(self.id),
             name: parse::words(&self.name).map_err(|_| Wrong("name", "at most 48 bytes of UTF-8".to_owned()))?,
@@ -186,6 +215,7 @@ impl RulesFile {
                 Guard::Flag => GuardMode::Flag,
             },
             any_shop: r.any_shop,
+            stand_in: if r.stand_in_total_max == 0 { Allowance::NONE } else { stand_in },
         })
     }
 }
@@ -318,6 +348,15 @@ mod tests {
     }
 
     #[test]
+    fn stand_in_is_on_with_a_total() {
+        let on = RulesFile::parse("id = 1\nstand_in_total_max = 300_000").expect("good rules");
+        assert_eq!(on.stand_in, Allowance::with_defaults(300_000));
+        assert_eq!(RulesFile::of(&on).programme(), Ok(on), "it is shown as it is set");
+        let off = RulesFile::parse("id = 1\nstand_in_payment_max = 500").expect("good rules");
+        assert_eq!(off.stand_in, Allowance::NONE);
+    }
+
+    #[test]
     fn wrong_rules_are_told_with_their_line() {
         for (wrong, told) in [
             ("id = 1\npayment_maximum = 5", "line 2: payment_maximum is not known; did you mean `payment_max`?"),
@@ -325,6 +364,7 @@ mod tests {
             ("name = \"Tokyo\"\nid = 0", "line 2: id: must be"),
             ("id = 1\nguard_mode = \"never\"", "line 2"),
             ("id = 1\n\npriority = \"high\"", "line 3"),
+            ("id = 1\nstand_in_payment_max = 0", "line 2: stand_in_payment_max: must be"),
             ("id = 1\nhold_max_s = 9\nhold_default_s = 10", "line 3: hold_default_s: must be"),
         ] {
             let refused = RulesFile::parse(wrong).expect_err(wrong);

@@ -55,7 +55,9 @@ pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
     let (header, body) = answer_header(frame)?;
     let mut r = Reader::new(body);
     let body = match header.kind {
-        0..=KIND_COMMAND_MAX | KIND_STATUS => AnswerBody::Decision(DecisionBody::decode(body)?),
+        0..=KIND_COMMAND_MAX | KIND_LEASE | KIND_ADVICE | KIND_STATUS => {
+            AnswerBody::Decision(DecisionBody::decode(body)?)
+        }
         _ if header.flags & FLAG_REFUSED != 0 => AnswerBody::Decision(DecisionBody::decode(body)?),
         KIND_GOODBYE => AnswerBody::Goodbye(Goodbye::decode(body)?),
         KIND_HELLO => AnswerBody::Hello(HelloAnswer::decode(body)?),

@@ -2,7 +2,7 @@
 //! record by a new header, and nothing is encoded twice.
 
 use crate::frame::{
-    DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, FrameError, KIND_COMMAND_MAX, REQUEST_HEADER_BYTES, RequestHeader, seal,
+    DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, FrameError, REQUEST_HEADER_BYTES, RequestHeader, is_command, seal,
 };
 use tegata_model::{
     Command, Envelope, GatewayId, Operation, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError,
@@ -63,7 +63,7 @@ pub fn record_unlooked(
     gateway: GatewayId,
     out: &mut Vec<u8>,
 ) -> Result<usize, FrameError> {
-    if h.kind == 0 || h.kind > KIND_COMMAND_MAX {
+    if !is_command(h.kind) {
         return Err(FrameError::Kind { got: h.kind });
     }
     if h.flags != 0 {

@@ -31,11 +31,20 @@ pub const FLAG_MORE: u16 = 2;
 pub const FLAG_FLAGGED: u16 = 4;
 /// Answer flag: the request was refused; the body is that of a decision, whatever the kind.
 pub const FLAG_REFUSED: u16 = 8;
+/// Flag of an entry of the history: an advice that its lease does not cover.
+pub const FLAG_OVER_LEASE: u16 = 16;
+/// Flag of an entry of the history: an advice that stands beside another decision under its key.
+pub const FLAG_BESIDE: u16 = 32;
 /// Set in the kind of every answer.
 pub const ANSWER_BIT: u8 = 0x80;
 
-/// Kinds 1 to this are commands; their bodies are the bodies of journal records.
+/// Kinds 1 to this are commands, and so are [`KIND_LEASE`] and [`KIND_ADVICE`]; their bodies are the bodies of journal
+/// records.
 pub const KIND_COMMAND_MAX: u8 = 19;
+/// Lease to a client what it may approve by itself.
+pub const KIND_LEASE: u8 = 24;
+/// A debit that was approved under a lease.
+pub const KIND_ADVICE: u8 = 25;
 /// First frame of a connection.
 pub const KIND_HELLO: u8 = 64;
 /// Are you there?
@@ -70,6 +79,13 @@ pub const KIND_BREAKERS: u8 = 78;
 pub const KIND_BREAKER_ORDER: u8 = 79;
 
 const _: () = assert!(REQUEST_HEADER_BYTES.is_multiple_of(8), "bodies start aligned, like those of records");
+
+/// True for kinds that are decided under a key and written to the log.
+#[must_use]
+#[inline]
+pub const fn is_command(kind: u8) -> bool {
+    matches!(kind, 1..=KIND_COMMAND_MAX | KIND_LEASE | KIND_ADVICE)
+}
 
 /// Why bytes are not a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,10 +11,15 @@ const ENTRY_LOTS_MAX: usize = 32;
 /// Bytes of the approval behind the lots of a correction.
 const APPROVAL_BYTES: usize = 96;
 
+/// Only what was approved under a lease.
+pub const ONLY_ADVICES: u32 = 1;
+/// Only advices that their lease does not cover, or that stand beside another decision under their key.
+pub const ONLY_FOR_OFFICE: u32 = 2;
+
 /// What to read: every filter that is not zero must match.
 ///
 /// ```text
-/// 0 u64 from position | 8 u32 limit | 12 zero | 16 [16] account | 32 [16] shop | 48 i64 from µs | 56 i64 before µs
+/// 0 u64 from position | 8 u32 limit | 12 u32 only | 16 [16] account | 32 [16] shop | 48 i64 from µs | 56 i64 before µs
 /// 64 [16] key
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -23,6 +28,8 @@ pub struct HistoryQuery {
     pub from: u64,
     /// Most entries; 0: all.
     pub limit: u32,
+    /// 0: everything; [`ONLY_ADVICES`], [`ONLY_FOR_OFFICE`].
+    pub only: u32,
     /// Only this account.
     pub account: [u8; 16],
     /// Only this shop.
@@ -37,18 +44,19 @@ pub struct HistoryQuery {
 
 impl HistoryQuery {
     pub(crate) fn put(&self, w: &mut Writer<'_>) {
-        w.u64(self.from).u32(self.limit).u32(0).bytes(&self.account).bytes(&self.shop);
+        w.u64(self.from).u32(self.limit).u32(self.only).bytes(&self.account).bytes(&self.shop);
         w.i64(self.from_us).i64(self.before_us).bytes(&self.key);
     }
 
     pub(crate) fn get(r: &mut Reader<'_>) -> Result<Self, FrameError> {
-        let (from, limit) = (r.u64()?, r.u32()?);
-        if r.u32()? != 0 {
-            return Err(FrameError::Reserved);
+        let (from, limit, only) = (r.u64()?, r.u32()?, r.u32()?);
+        if only > ONLY_FOR_OFFICE {
+            return Err(FrameError::Field { name: "only" });
         }
         Ok(Self {
             from,
             limit,
+            only,
             account: r.array()?,
             shop: r.array()?,
             from_us: r.i64()?,
@@ -64,7 +72,7 @@ impl HistoryQuery {
 /// 0 u16 bytes | 2 u16 kind | 4 u16 code | 6 u16 flags | 8 position | 16 logged µs | 24 received µs
 /// 32 u32 namespace | 36 u32 gateway | 40 [16] account | 56 [16] key | 72 [16] shop | 88 [8] terminal
 /// 96 amount asked | 104 amount decided | 112 balance | 120 related | 128 [16] other: original key, or wallet
-/// 144 u32 lots | 148 zero | 152 deadline µs | 160 [16] zero | 176 (lot id, yen) … | [96] approval
+/// 144 u32 lots | 148 zero | 152 deadline µs | 160 lease | 168 approved µs | 176 (lot id, yen) … | [96] approval
 /// ```
 ///
 /// Only corrections have an approval; the length tells.
@@ -74,7 +82,7 @@ pub struct HistoryEntry {
     pub kind: u16,
     /// What was decided.
     pub code: u16,
-    /// The answer's flags: replayed, flagged.
+    /// The answer's flags: replayed, flagged; and of an advice, over the lease, beside.
     pub flags: u16,
     /// Place in the log.
     pub position: u64,
@@ -106,7 +114,11 @@ pub struct HistoryEntry {
     pub other: [u8; 16],
     /// Until when the caller waited, µs UTC.
     pub deadline: i64,
-    /// Lots and yen.
+    /// Position of the lease of an advice; 0: none.
+    pub lease: u64,
+    /// When the client approved an advice, µs UTC.
+    pub approved_at: i64,
+    /// Lots and yen; lot 2^64 − 1 is the programme's shortfall.
     pub lots: Vec<(u64, u64)>,
     /// Who answers for a reinstatement or an extension, and why.
     pub approval: Option<Approval>,
@@ -125,7 +137,7 @@ impl HistoryEntry {
         w.i64(self.at).i64(self.received_at).u32(self.namespace).u32(self.gateway).bytes(&self.account);
         w.bytes(&self.key).bytes(&self.shop).bytes(&self.terminal).u64(self.asked).u64(self.amount);
         w.u64(self.balance).u64(self.related).bytes(&self.other).u32(lots.len() as u32).u32(0).i64(self.deadline);
-        w.bytes(&[0; 16]);
+        w.u64(self.lease).i64(self.approved_at);
         for (lot, yen) in lots {
             w.u64(*lot).u64(*yen);
         }
@@ -155,12 +167,14 @@ impl HistoryEntry {
             related: r.u64()?,
             other: r.array()?,
             deadline: 0,
+            lease: 0,
+            approved_at: 0,
             lots: Vec::new(),
             approval: None,
         };
         let (n, _zero) = (r.u32()?, r.u32()?);
         e.deadline = r.i64()?;
-        let _zero: [u8; 16] = r.array()?;
+        (e.lease, e.approved_at) = (r.u64()?, r.i64()?);
         if n as usize > ENTRY_LOTS_MAX {
             return Err(FrameError::Field { name: "lots" });
         }

@@ -22,7 +22,7 @@ pub use breakers::{BreakerBody, BreakerOrder, BreakersBody, encode_breaker_order
 pub use command::{deadline, decode_operation, encode_operation, record_from_frame, record_unlooked};
 pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;
-pub use history::{HistoryBody, HistoryEntry, HistoryQuery};
+pub use history::{HistoryBody, HistoryEntry, HistoryQuery, ONLY_ADVICES, ONLY_FOR_OFFICE};
 pub use report::{
     BalanceBody, Body, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody, ShopsBody,
     SnapshotBody, SumsBody, encode_answer,

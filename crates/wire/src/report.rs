@@ -124,11 +124,11 @@ impl Body for PlanBody {
 pub struct SumsBody {
     /// The programme.
     pub programme: u32,
-    /// issued, charged, reinstated, balances, spent, returned, expired, paid out; yen.
-    pub sums: [u128; 8],
+    /// issued, charged, reinstated, balances, spent, returned, expired, paid out, shortfall; yen.
+    pub sums: [u128; 9],
 }
 
-/// Position, digest and sums: `u64 position | u128 digest | u32 programmes | 4 zero | (u32 programme | 4 zero | 8 × u128) …`.
+/// Position, digest and sums: `u64 position | u128 digest | u32 programmes | 4 zero | (u32 programme | 4 zero | 9 × u128) …`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct DigestBody {
     /// As of this position.
@@ -159,7 +159,7 @@ impl Body for DigestBody {
         let one = |r: &mut Reader<'_>| {
             let programme = r.u32()?;
             let _zero = r.u32()?;
-            let mut sums = [0; 8];
+            let mut sums = [0; 9];
             for s in &mut sums {
                 *s = u128::from_le_bytes(r.array()?);
             }
@@ -170,7 +170,7 @@ impl Body for DigestBody {
     }
 }
 
-/// Programmes: `u32 count | 4 zero | (life u8 | 7 zero | record body of a programme) …`; see `docs/formats/records.md`.
+/// Programmes: `u32 count | 4 zero | (life u8 | 7 zero | rules of a programme) …`; see `docs/formats/records.md`.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct ProgrammesBody {
     /// Life and rules of each, at most 400.

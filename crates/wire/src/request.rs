@@ -10,7 +10,7 @@ use tegata_model::{Extension, Operation, Reader, Writer};
 /// A request frame, decoded.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Request {
-    /// A command of kind 1 to 19.
+    /// A command.
     Command(RequestHeader, Operation),
     /// Who calls.
     Hello(RequestHeader, Hello),
@@ -55,7 +55,7 @@ pub fn decode_request(frame: &[u8]) -> Result<Request, FrameError> {
     let body = frame.get(REQUEST_HEADER_BYTES..).ok_or(FrameError::Short)?;
     let mut r = Reader::new(body);
     let request = match h.kind {
-        1..=KIND_COMMAND_MAX => return Ok(Request::Command(h, decode_operation(frame, h.kind)?)),
+        kind if is_command(kind) => return Ok(Request::Command(h, decode_operation(frame, h.kind)?)),
         KIND_HELLO => return Ok(Request::Hello(h, Hello::decode(frame)?)),
         KIND_PLAN_EXTEND => match decode_operation(frame, 14)? {
             Operation::Extend { extension, .. } => return Ok(Request::PlanExtend(h, extension)),

@@ -13,7 +13,7 @@ const HISTORIES: u64 = 120;
 const STEPS: usize = 4_000;
 
 /// Codes that a history of the core alone can lead to.
-const REACHED: [Code; 34] = [
+const REACHED: [Code; 37] = [
     Code::Approved,
     Code::PartiallyApproved,
     Code::InsufficientFunds,
@@ -42,8 +42,11 @@ const REACHED: [Code; 34] = [
     Code::ExceedsOriginal,
     Code::SamePerson,
     Code::RuleExists,
+    Code::StandInOff,
+    Code::LeaseHeld,
     Code::SuspectedDuplicate,
     Code::DeadlinePassed,
+    Code::Malformed,
     Code::Conflict,
     Code::Fenced,
     Code::KeyTooOld,
@@ -60,6 +63,9 @@ struct Seen {
     original_too_old: u64,
     forfeited: u64,
     paid_out: u64,
+    short: u64,
+    beside: u64,
+    within_lease: u64,
 }
 
 impl Seen {
@@ -71,6 +77,8 @@ impl Seen {
             self.replayed.insert(name);
         }
         self.flagged += u64::from(answer.flagged);
+        let told = matches!(operation, Operation::Advice(_)) && answer.effect == Effect::Decided;
+        self.within_lease += u64::from(told && !answer.flagged);
         self.original_too_old += u64::from(code == Code::OriginalTooOld);
     }
 }
@@ -93,9 +101,17 @@ fn engine_and_reference_agree() {
     assert!(seen.original_too_old > 100, "{} originals were too old", seen.original_too_old);
     assert!(seen.flagged > 100, "{} like debits were flagged", seen.flagged);
     assert!(seen.forfeited > 1 && seen.paid_out > 1, "refunds met expired lots");
-    for name in
-        ["issue", "load", "charge", "debit", "hold", "capture", "confirm", "void", "reversal", "refund", "fence"]
-    {
+    assert!(seen.within_lease > 100, "{} advices were within their lease", seen.within_lease);
+    assert!(
+        seen.short > 50 && seen.beside > 100,
+        "{} sums are short, {} advices stand beside",
+        seen.short,
+        seen.beside
+    );
+    for name in [
+        "issue", "load", "charge", "debit", "hold", "capture", "confirm", "void", "reversal", "refund", "fence",
+        "lease", "advice",
+    ] {
         let approved = if name == "fence" { Code::Fenced } else { Code::Approved };
         let times = seen.by_kind.get(&(name, approved)).copied().unwrap_or(0);
         assert!(times > 100, "{name} was done {times} times");
@@ -117,9 +133,11 @@ fn run(seed: u64, seen: &mut Seen) {
         seen.note(&command.operation, &got);
         history.learn(&step, &got);
     }
+    seen.beside += reference.beside.len() as u64;
     for (_, sums) in engine.sums() {
         seen.forfeited += u64::from(sums.expired > 0);
         seen.paid_out += u64::from(sums.paid_out > 0);
+        seen.short += u64::from(sums.shortfall > 0);
     }
 }
 
@@ -129,7 +147,7 @@ fn compare(engine: &Engine, reference: &Reference, step: &Step, all: bool, place
     for (programme, sums) in engine.sums() {
         assert_eq!(sums, reference.sums(programme), "programme {programme} after {}", place());
         assert_eq!(
-            sums.issued + sums.charged + sums.reinstated,
+            sums.issued + sums.charged + sums.reinstated + sums.shortfall,
             sums.balances + sums.spent + sums.expired + sums.paid_out - sums.returned,
             "programme {programme} after {}",
             place()

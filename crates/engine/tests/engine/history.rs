@@ -5,8 +5,8 @@ mod operations;
 use crate::core::{START, account, shop};
 use tegata_engine::Applied;
 use tegata_model::{
-    AccountId, Code, Command, Envelope, ExpiredRefund, GatewayId, GuardMode, Key, NamespaceId, Operation, Position,
-    Programme, ProgrammeId, Settings, Timestamp,
+    AccountId, Allowance, Code, Command, Envelope, ExpiredRefund, GatewayId, GuardMode, Key, NamespaceId, Operation,
+    Position, Programme, ProgrammeId, Settings, Timestamp,
 };
 
 /// The splitmix64 sequence.
@@ -50,6 +50,13 @@ const HOLD: u16 = 6;
 const CAPTURE: u16 = 7;
 const CONFIRM: u16 = 9;
 
+const FENCE: u16 = 12;
+const ADVICE: u16 = 25;
+
+/// What programmes 1 and 2 lease at most.
+const STAND_IN: Allowance =
+    Allowance { payment_max: 1_500, account_max: 2_000, shop_max: 4_000, total_max: 9_000, seconds: 900 };
+
 /// A position, a logged time and the command there.
 pub type Step = (Position, Timestamp, Command);
 
@@ -70,6 +77,8 @@ pub struct History {
     early: Vec<Envelope>,
     /// What the guard asked about, with the token.
     asked: Vec<Command>,
+    /// Leases that were granted.
+    leases: Vec<(ProgrammeId, Position)>,
 }
 
 fn programme(id: u32, change: impl FnOnce(&mut Programme)) -> Operation {
@@ -84,13 +93,17 @@ impl History {
         let settings = Settings { rules: 1, horizon_s: random.pick(&[1_800, 7_200]), skew_s: 60, ack_s: 5 };
         let mut setup = vec![
             Operation::Epoch { delivered_to: Position::ZERO, settings },
-            programme(1, |p| p.guard_window_s = 20),
+            programme(1, |p| {
+                p.guard_window_s = 20;
+                p.stand_in = STAND_IN;
+            }),
             programme(2, |p| {
                 p.guard_mode = GuardMode::Flag;
                 p.expired_refund = ExpiredRefund::Forfeit;
                 p.any_shop = false;
                 p.priority = 50;
                 p.payment_max = 2_500;
+                p.stand_in = STAND_IN;
             }),
             programme(3, |p| {
                 p.guard_mode = GuardMode::Flag;
@@ -115,6 +128,7 @@ impl History {
             edges: Vec::new(),
             early: Vec::new(),
             asked: Vec::new(),
+            leases: Vec::new(),
         }
     }
 
@@ -140,6 +154,11 @@ impl History {
     /// What the answer teaches: a question of the guard is answered with its token.
     pub fn learn(&mut self, step: &Step, answer: &Applied) {
         let token = answer.decision.related;
+        if answer.decision.code == Code::Approved
+            && let Operation::Lease { programme, .. } = step.2.operation
+        {
+            self.leases.push((programme, step.0));
+        }
         let mut command = step.2;
         if answer.decision.code == Code::SuspectedDuplicate
             && let Operation::Debit(p)
@@ -256,6 +275,7 @@ impl History {
         let earlier = self.sent.iter().rev().find(|c| c.envelope.account == envelope.account);
         let operation = match earlier.map(|c| c.operation) {
             Some(Operation::Debit(p)) => Operation::Debit(p),
+            Some(Operation::Advice(a)) => Operation::Debit(a.purchase),
             Some(Operation::Hold { purchase, .. }) => Operation::Hold { purchase, seconds: self.seconds() },
             Some(Operation::DebitConfirmed { purchase, .. }) if self.random.percent(50) => Operation::Debit(purchase),
             _ => self.operation(&mut envelope),
@@ -270,6 +290,11 @@ impl History {
         match self.random.below(4) {
             0 => command.envelope.received_at = self.at,
             1 => command.envelope.deadline = self.at.plus_seconds(1),
+            2 if self.random.percent(60)
+                && let Operation::Advice(a) = command.operation =>
+            {
+                command.operation = Operation::Debit(a.purchase);
+            }
             2 => command.operation = self.operation(&mut command.envelope.clone()),
             _ => {}
         }

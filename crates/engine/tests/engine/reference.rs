@@ -5,13 +5,14 @@ mod funds;
 mod guard;
 mod operate;
 mod returns;
+mod stand_in;
 
 pub use funds::Lot;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use tegata_engine::{Applied, Effect, ShopSums, Sums};
 use tegata_model::{
-    AccountId, Code, Command, Decision, Envelope, Extension, Key, Life, Mark, NamespaceId, Operation, Position,
+    AccountId, Advice, Code, Command, Decision, Envelope, Extension, Key, Life, Mark, NamespaceId, Operation, Position,
     Programme, ProgrammeId, Purchase, Settings, ShopId, State, Timestamp, Yen,
 };
 
@@ -110,6 +111,13 @@ pub struct Reference {
     pub entries: Vec<Entry>,
     /// Where the decisions under a key are in `entries`.
     pub keys: BTreeMap<(NamespaceId, AccountId, Key), Vec<usize>>,
+    /// Where the advices that stand beside a decision are in `entries`.
+    pub beside: BTreeMap<(NamespaceId, AccountId, Key), usize>,
+    /// Advices of shops that were not registered.
+    pub nowhere: BTreeSet<Position>,
+    pub leases: Vec<stand_in::Lease>,
+    /// When stand-in of a programme was exercised last, or its rules were set.
+    pub exercised: BTreeMap<ProgrammeId, Timestamp>,
     /// Entries that are open holds.
     pub open: Vec<usize>,
     /// Everything but the balances, which are counted.
@@ -124,6 +132,9 @@ impl Reference {
         if self.note(position, at, &command.operation) {
             let decision = Decision { position, ..Decision::refusal(Code::Approved, at) };
             return Applied { decision, effect: Effect::Noted, flagged: false };
+        }
+        if let Operation::Advice(a) = &command.operation {
+            return self.advise(position, at, &e, a);
         }
         if let Some(i) = self.known(e.namespace, e.account, &e.key, at) {
             return self.repeat(i, &command.operation);
@@ -187,7 +198,7 @@ impl Reference {
         }
     }
 
-    fn repeat(&self, i: usize, operation: &Operation) -> Applied {
+    pub fn repeat(&self, i: usize, operation: &Operation) -> Applied {
         let entry = &self.entries[i];
         let same = entry.asked.is_some_and(|asked| what(&asked) == what(operation));
         if same || *operation == Operation::Fence || entry.state == State::Fenced {
@@ -301,6 +312,7 @@ impl Reference {
             Operation::Void { original } => self.void(now, original),
             Operation::Reversal { original, remain } => self.reverse(now, original, *remain),
             Operation::Refund { original, amount } => self.refund(now, original, amount.get()),
+            Operation::Lease { programme, holder, allowance } => self.lease(now, *programme, *holder, *allowance),
             Operation::Fence => Outcome { state: State::Fenced, ..Outcome::of(Code::Fenced) },
             Operation::Reinstate { approval, .. } | Operation::Extend { approval, .. }
                 if approval.maker == approval.approver =>
@@ -316,10 +328,10 @@ impl Reference {
 }
 
 /// What a request asks, without the token: the same customer's decision with and without it is one.
-fn what(operation: &Operation) -> Operation {
+pub fn what(operation: &Operation) -> Operation {
     let plain = |p: &Purchase| Purchase { token: Position::ZERO, ..*p };
     match operation {
-        Operation::Debit(p) => Operation::Debit(plain(p)),
+        Operation::Debit(p) | Operation::Advice(Advice { purchase: p, .. }) => Operation::Debit(plain(p)),
         Operation::Hold { purchase, seconds } => Operation::Hold { purchase: plain(purchase), seconds: *seconds },
         Operation::DebitConfirmed { purchase, seconds } => {
             Operation::DebitConfirmed { purchase: plain(purchase), seconds: *seconds }
@@ -336,7 +348,7 @@ impl Entry {
     /// What a debit, a confirmed debit or a hold asked for.
     pub fn purchase(&self) -> Option<&Purchase> {
         match self.asked.as_ref()? {
-            Operation::Debit(p) => Some(p),
+            Operation::Debit(p) | Operation::Advice(Advice { purchase: p, .. }) => Some(p),
             Operation::DebitConfirmed { purchase, .. } | Operation::Hold { purchase, .. } => Some(purchase),
             _ => None,
         }

@@ -8,3 +8,4 @@ mod lots;
 mod refunds;
 mod returns;
 mod rules;
+mod stand_in;

@@ -94,7 +94,7 @@ fn a_damaged_folder_is_refused_and_left_as_it_is() {
 fn newer(file: &Path, version: usize, crc: usize, end: usize) -> Vec<u8> {
     let old = std::fs::read(file).expect("a file");
     let mut bytes = old.clone();
-    bytes[version..version + 4].copy_from_slice(&2u32.to_le_bytes());
+    bytes[version..version + 4].copy_from_slice(&9u32.to_le_bytes());
     let sum = crc32c::crc32c(&bytes[crc + 4..end]);
     bytes[crc..crc + 4].copy_from_slice(&sum.to_le_bytes());
     std::fs::write(file, bytes).expect("it is written");

@@ -11,5 +11,6 @@ mod office;
 mod payments;
 mod snapshots;
 mod stage;
+mod stand_in;
 mod till;
 mod watching;

@@ -46,6 +46,8 @@ fn entry(position: u64, lots: Vec<(u64, u64)>) -> HistoryEntry {
         related: 4_700,
         other: *key(9, 0).bytes(),
         deadline: NOON + 5_880_000,
+        lease: 0,
+        approved_at: 0,
         lots,
         approval: None,
     }
@@ -60,6 +62,17 @@ fn correction() -> HistoryEntry {
         plan: 42,
     };
     HistoryEntry { kind: 13, flags: 0, approval: Some(approval), ..entry(4_713, vec![(301_632, 1_500)]) }
+}
+
+/// Of 1,500 yen the account covered 1,000; the key had been fenced at 4700.
+fn advice() -> HistoryEntry {
+    HistoryEntry {
+        kind: 25,
+        flags: FLAG_FLAGGED | FLAG_BESIDE | FLAG_OVER_LEASE,
+        lease: 4_690,
+        approved_at: NOON,
+        ..entry(4_714, vec![(1_001, 1_000), (u64::MAX, 500)])
+    }
 }
 
 fn balance() -> BalanceBody {
@@ -131,7 +144,7 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
     let flagged = decision(Code::Approved, 1_500, 2_000, 4_720, 4_711);
     let not_here = decision(Code::OperationUnknown, 0, 0, 0, 0);
     let malformed = decision(Code::Malformed, 0, 0, 0, 0);
-    let sums = SumsBody { programme: 7, sums: [10_000, 5_000, 300, 9_800, 6_000, 700, 150, 50] };
+    let sums = SumsBody { programme: 7, sums: [10_000, 5_000, 300, 9_800, 6_500, 700, 150, 50, 500] };
     let rules = Programme { name: padded("Tabi 2026"), ..Programme::with_defaults(ProgrammeId::new(7)) };
     let shop = ShopBody { id: *shop("SHOP1").bytes(), programme: 7, life: 0, name: padded("Kamo Ryokan") };
     let entries = vec![entry(4_711, vec![(1_001, 1_000), (1_002, 500)]), entry(4_712, vec![])];
@@ -182,6 +195,16 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
                 FLAG_MORE,
                 24,
                 AnswerBody::History(HistoryBody { up_to: 4_713, entries: vec![correction()] }),
+            ),
+        ),
+        (
+            "history-advice",
+            "stand-in under a key that had been fenced at 4700, over its lease, 500 yen short",
+            other(
+                KIND_HISTORY,
+                FLAG_MORE,
+                24,
+                AnswerBody::History(HistoryBody { up_to: 4_714, entries: vec![advice()] }),
             ),
         ),
         (

@@ -193,7 +193,10 @@ fn reserved_space_of_every_request_is_checked() {
         bad[at] = value;
         assert_eq!(decode_request(&bad), Err(expected), "{name}");
     };
-    check("history", 72 + 12, 1, FrameError::Reserved);
+    check("history", 72 + 12, 3, FrameError::Field { name: "only" });
+    check("lease", 72 + 4, 1, FrameError::Reserved);
+    check("advice", 72 + 40, 1, FrameError::Field { name: "seconds" });
+    check("advice", 72 + 52, 1, FrameError::Reserved);
     check("hello-odd", 72 + 52, 1, FrameError::Reserved);
     check("hello", 72 + 10, 17, FrameError::Field { name: "namespaces" });
     check("hello", 72 + 10, 3, FrameError::Short);

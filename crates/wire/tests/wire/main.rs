@@ -50,7 +50,7 @@ pub fn reseal(frame: &mut [u8]) {
 pub fn encode_any_request(request: &Request) -> Vec<u8> {
     let mut out = Vec::new();
     match request {
-        Request::Command(h, operation) | Request::PlanReinstate(h, operation) if h.kind <= KIND_COMMAND_MAX => {
+        Request::Command(h, operation) | Request::PlanReinstate(h, operation) if is_command(h.kind) => {
             encode_operation(h, operation, &mut out);
         }
         Request::PlanReinstate(h, operation) => encode_plan(h, operation, &mut out),

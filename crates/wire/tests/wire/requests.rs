@@ -75,13 +75,14 @@ fn reinstate(approval: Approval) -> Operation {
     Operation::Reinstate { programme, amount: yen(1_500), expires_at, corrects: key(4, 0), approval }
 }
 
-/// One operation of each of the kinds 1 to 19, in their order.
+/// One operation of each kind, in their order; a programme with and without stand-in.
 pub fn operations() -> Vec<(&'static str, Operation)> {
     let programme = ProgrammeId::new(7);
     let (promo, paid) = (LotKind::Promo, LotKind::Paid);
     let (amount, original) = (yen(5_000), key(4, 0));
     let rules = Programme { name: padded("Tabi 2026"), ..Programme::with_defaults(programme) };
     let (expires_at, valid_from) = (at(86_400), at(0));
+    let allowance = Allowance::with_defaults(300_000);
     vec![
         ("issue", Operation::Issue { programme, amount, expires_at, valid_from, stay_end_day: 20_605, kind: promo }),
         ("load", Operation::Load { programme, amount, expires_at: Timestamp::ZERO, kind: paid }),
@@ -102,6 +103,17 @@ pub fn operations() -> Vec<(&'static str, Operation)> {
         ("programme-life", Operation::ProgrammeLife { programme, life: Life::Suspended }),
         ("programme", Operation::Programme(rules)),
         ("shop", Operation::Shop { shop: shop("SHOP1"), programme, name: padded("Kamo Ryokan") }),
+        ("programme-stand-in", Operation::Programme(Programme { stand_in: allowance, ..rules })),
+        ("lease", Operation::Lease { programme, holder: [0xA5; 16], allowance }),
+        (
+            "advice",
+            Operation::Advice(Advice {
+                purchase: purchase(1_500, "T1", 0, false),
+                programme,
+                lease: Position::new(4_700),
+                approved_at: at(30),
+            }),
+        ),
     ]
 }
 
@@ -148,6 +160,7 @@ pub fn all() -> Vec<(&'static str, String, Request)> {
     let query = HistoryQuery {
         from: 17,
         limit: 100,
+        only: ONLY_FOR_OFFICE,
         account: *account("C-1001").bytes(),
         shop: *shop("SHOP1").bytes(),
         from_us: NOON,

@@ -1,10 +1,13 @@
 //! What a random command asks for.
 
-use super::{CAPTURE, CHARGE, CONFIRM, DEBIT, DEBIT_CONFIRMED, HOLD, History, ISSUE, LOAD, SHOPS, WALLETS};
+use super::{
+    ADVICE, CAPTURE, CHARGE, CONFIRM, DEBIT, DEBIT_CONFIRMED, FENCE, HOLD, History, ISSUE, LOAD, SHOPS, STAND_IN,
+    WALLETS,
+};
 use crate::core::{account, approval, shop, yen};
 use tegata_model::{
-    AccountId, Envelope, Extension, Key, Life, LotKind, Mark, Operation, Position, Positions, ProgrammeId, Purchase,
-    ShopId, TerminalId, Timestamp,
+    AccountId, Advice, Allowance, Envelope, Extension, Key, Life, LotKind, Mark, Operation, Position, Positions,
+    ProgrammeId, Purchase, ShopId, TerminalId, Timestamp,
 };
 
 impl History {
@@ -83,7 +86,9 @@ impl History {
             envelope.account = self.any_account();
         }
         match self.random.below(1_000) {
-            0..330 => Operation::Debit(self.purchase()),
+            0..270 => Operation::Debit(self.purchase()),
+            270..320 => Operation::Advice(self.advice(envelope)),
+            320..330 => self.lease(),
             330..410 => Operation::Hold { purchase: self.purchase(), seconds: self.seconds() },
             410..470 => Operation::DebitConfirmed { purchase: self.purchase(), seconds: self.seconds() },
             470..540 => {
@@ -95,12 +100,12 @@ impl History {
             630..730 => {
                 let remain = if self.random.percent(60) { 0 } else { self.amount() };
                 Operation::Reversal {
-                    original: self.original(envelope, &[ISSUE, LOAD, CHARGE, DEBIT, HOLD, CAPTURE, CONFIRM]),
+                    original: self.original(envelope, &[ISSUE, LOAD, CHARGE, DEBIT, HOLD, CAPTURE, CONFIRM, ADVICE]),
                     remain,
                 }
             }
             730..800 => Operation::Refund {
-                original: self.original(envelope, &[DEBIT, CAPTURE, CONFIRM]),
+                original: self.original(envelope, &[DEBIT, CAPTURE, CONFIRM, ADVICE]),
                 amount: yen(self.amount()),
             },
             800..820 => {
@@ -112,6 +117,41 @@ impl History {
             970..985 => Operation::Delivered(self.positions()),
             _ => self.rule(envelope),
         }
+    }
+
+    fn lease(&mut self) -> Operation {
+        let allowance = match self.random.below(10) {
+            0 => Allowance { total_max: 9_001, ..STAND_IN },
+            1 => Allowance::NONE,
+            2 => Allowance { account_max: 500, seconds: 60, ..STAND_IN },
+            _ => STAND_IN,
+        };
+        Operation::Lease { programme: self.any_programme(), holder: [self.random.pick(&[1, 1, 1, 2]); 16], allowance }
+    }
+
+    /// Of something new, of a debit that was sent already, or of a key that is fenced or reversed.
+    fn advice(&mut self, envelope: &mut Envelope) -> Advice {
+        let mut purchase = self.purchase();
+        if self.random.percent(50) {
+            envelope.key = self.original(envelope, &[DEBIT, FENCE]);
+            let sent = self.sent.iter().find(|c| c.envelope.key == envelope.key);
+            if let Some(Operation::Debit(p)) = sent.map(|c| c.operation)
+                && self.random.percent(90)
+            {
+                purchase = p;
+            }
+        }
+        let newest = self.leases.len().saturating_sub(6);
+        let (programme, lease) = match self.leases.get(newest..) {
+            Some(some @ [_, ..]) if self.random.percent(90) => some[self.random.below(some.len() as u64) as usize],
+            _ => (self.any_programme(), Position::new(self.random.below(self.position))),
+        };
+        let approved_at = match self.random.below(4) {
+            0 => self.at,
+            1 => self.sometime(self.at, 2_000),
+            _ => self.at.minus_micros(self.random.below(600_000_000)),
+        };
+        Advice { purchase, programme, lease, approved_at }
     }
 
     fn credit(&mut self, envelope: &mut Envelope) -> Operation {
@@ -142,7 +182,7 @@ impl History {
                 Operation::Charge { wallet: self.any_account(), amount }
             }
             _ => {
-                let original = self.original(envelope, &[DEBIT, CAPTURE]);
+                let original = self.original(envelope, &[DEBIT, CAPTURE, ADVICE]);
                 let corrects = if self.random.percent(30) { Key::NONE } else { original };
                 let mut approval = approval();
                 if self.random.percent(5) {

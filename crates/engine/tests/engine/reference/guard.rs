@@ -40,7 +40,9 @@ impl Reference {
         let period = u64::from(self.settings.horizon_s) + 2 * u64::from(self.settings.skew_s);
         let made = entry.decision.at;
         let old = at > made.plus_seconds(period) || Some(made) < self.keys_from;
-        old && !self.remembers(&entry.key, at)
+        // What stands beside a decision is not kept for its key.
+        let beside = entry.is_advice() && entry.decision.related > Position::ZERO;
+        old && (beside || !self.remembers(&entry.key, at))
     }
 
     /// Nobody has shown that the caller knows.

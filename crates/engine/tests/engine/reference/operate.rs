@@ -147,6 +147,13 @@ impl Reference {
         Outcome { amount, balance: self.spendable(&id, now.clock), parts, ..Outcome::of(Code::Approved) }
     }
 
+    /// The decision under a key; where that took nothing, the advice beside it.
+    pub fn corrected(&self, now: &Now, key: &Key) -> Result<usize, Code> {
+        let i = self.original(now, key)?;
+        let name = (now.envelope.namespace, now.envelope.account, *key);
+        Ok(self.beside.get(&name).copied().filter(|_| !self.entries[i].approved()).unwrap_or(i))
+    }
+
     pub fn reinstate(
         &mut self,
         now: &Now,
@@ -162,7 +169,7 @@ impl Reference {
             Some(Life::Active | Life::Suspended) => {}
         }
         let mut kind = LotKind::Promo;
-        let corrected = if *corrects == Key::NONE { None } else { Some(self.original(now, corrects)) };
+        let corrected = if *corrects == Key::NONE { None } else { Some(self.corrected(now, corrects)) };
         let corrected = match corrected {
             None | Some(Err(Code::OriginalTooOld)) => None,
             Some(Err(_)) => return Outcome::of(Code::OriginalUnknown),
@@ -179,7 +186,7 @@ impl Reference {
                     State::Voided | State::Fenced => return Outcome::of(Code::HoldVoided),
                     _ => {}
                 }
-                if yen > entry.to_return() {
+                if yen > entry.to_return().saturating_sub(entry.missing()) {
                     return Outcome::of(Code::ExceedsOriginal);
                 }
                 if entry.parts.iter().any(|p| p.lot.paid) {
@@ -225,6 +232,7 @@ impl Reference {
                 Some((_, old)) => set(old, *life, Code::ProgrammeSuspended),
             },
             Operation::Programme(p) => {
+                self.exercised.insert(p.id, now.at);
                 self.programmes.entry(p.id).and_modify(|(rules, _)| *rules = *p).or_insert((*p, Life::Active));
                 Code::Approved
             }

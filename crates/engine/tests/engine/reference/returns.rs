@@ -1,12 +1,13 @@
 //! Reversal and refund.
 
 use super::{Entry, Lot, Now, Outcome, Part, Reference};
+use tegata_engine::SHORTFALL;
 use tegata_model::{AccountId, Code, Decision, ExpiredRefund, Key, Life, Operation, State, Timestamp};
 
 impl Reference {
     /// The original of a reversal or a refund; a capture and a confirmation stand for their hold.
     fn taken_by(&self, now: &Now, key: &Key) -> Result<usize, Code> {
-        let i = self.original(now, key)?;
+        let i = self.corrected(now, key)?;
         match self.entries[i].hold {
             Some(hold) if !self.remembers(&self.entries[hold].key, now.at) => Err(Code::OriginalTooOld),
             Some(hold) => Ok(hold),
@@ -27,16 +28,14 @@ impl Reference {
             }
             Err(code) => return Outcome::of(code),
         };
-        if !self.accounts.contains_key(&id) {
+        let entry = self.entries[i].clone();
+        if !self.accounts.contains_key(&id) && !entry.is_advice() {
             return Outcome::of(Code::Approved);
         }
-        let entry = self.entries[i].clone();
         let related = entry.decision.position;
         let amount = match entry.asked {
             _ if !entry.approved() => 0,
-            Some(Operation::Debit(_) | Operation::DebitConfirmed { .. } | Operation::Hold { .. }) => {
-                self.reverse_purchase(i, remain)
-            }
+            _ if entry.purchase().is_some() => self.reverse_purchase(i, remain),
             Some(Operation::Issue { .. }) => {
                 let yen = self.pull_back(&id, i, remain);
                 self.ledger(entry.parts[0].lot.programme).issued -= u128::from(yen);
@@ -89,6 +88,9 @@ impl Reference {
             State::Open => self.lower_hold(i, remain),
             State::Final | State::Captured | State::PartlyReturned => {
                 self.hand_back(i, due, |s, part, yen, _| {
+                    if part.lot.id == SHORTFALL {
+                        return s.lower_shortfall(part.lot.programme, yen);
+                    }
                     s.ledger(part.lot.programme).returned += u128::from(yen);
                     s.put(&entry.account, Lot { yen, ..part.lot });
                 });
@@ -113,7 +115,9 @@ impl Reference {
         assert_eq!(left, 0, "never more than was taken");
         self.entries[i].mark_returned(due);
         let shop = self.entries[i].purchase().expect("a purchase").shop;
-        self.takings.entry(shop).or_default().returned += due;
+        if !self.nowhere.contains(&self.entries[i].decision.position) {
+            self.takings.entry(shop).or_default().returned += due;
+        }
     }
 
     /// Takes value that was put on an account off it again, as far as it is still there.
@@ -141,9 +145,12 @@ impl Reference {
             Ok(i) => i,
             Err(code) => return Outcome::of(code),
         };
-        let Some(account) = self.accounts.get(&id) else { return Outcome::of(Code::OriginalUnknown) };
-        let closed = account.life == Life::Closed;
         let entry = &self.entries[i];
+        let closed = match self.accounts.get(&id) {
+            Some(account) => account.life == Life::Closed,
+            None if entry.is_advice() => false,
+            None => return Outcome::of(Code::OriginalUnknown),
+        };
         let related = entry.decision.position;
         let code = match entry.state {
             _ if entry.purchase().is_none() => Code::OriginalKind,
@@ -164,6 +171,9 @@ impl Reference {
 
     /// To the lot it came from, or what the programme says when that has expired.
     fn refund_part(&mut self, now: &Now, part: &Part, yen: u64, ordinal: usize) {
+        if part.lot.id == SHORTFALL {
+            return self.lower_shortfall(part.lot.programme, yen);
+        }
         let rules = self.programmes[&part.lot.programme].0;
         let expired = now.clock >= self.end_of(&part.lot);
         let sums = self.ledger(part.lot.programme);

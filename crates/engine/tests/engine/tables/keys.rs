@@ -269,7 +269,8 @@ fn status_and_known_tell_without_changing() {
         let mut record = Vec::new();
         tegata_model::encode(&command, &mut record);
         let hint = core.engine.hint(&record);
-        let known = core.engine.known(&command.envelope, &hint, || command.fingerprint().0, false, core.at);
+        let known =
+            core.engine.known(&command.envelope, &hint, || command.fingerprint().0, command.operation.kind(), core.at);
         known.map(|a| a.decision.code)
     };
     assert_eq!(known(&core, taken, 1_000), Some(Code::Approved));

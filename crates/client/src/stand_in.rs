@@ -1,0 +1,365 @@
+//! Stand-in: what this client approves by itself, under a lease, while the core cannot be reached (FIELD, stand-in).
+//!
+//! ```text
+//! decide ──core answers──▶ its outcome
+//!    └──nobody can be reached──▶ within the lease? ──▶ spool, flushed ──▶ approved, `stood_in`
+//! tend ──▶ reversals, fences, advices, each until it is answered ──▶ done ──▶ a lease, renewed at half its life
+//! ```
+//!
+//! Invariants: nothing is approved that is not on the disk, or beyond the lease; what waits is told before anything new is
+//! sent, unless a server does not want it from this caller; it is told again under the same key until it is answered, and
+//! then never again.
+
+mod allowed;
+mod telling;
+
+use crate::call::Call;
+use crate::client::{Attempt, Client};
+use crate::keys::{now, random};
+use crate::outcome::{Decided, InDoubt, Outcome};
+use crate::retry::pause;
+use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
+use allowed::{Allowed, Forbidden, Seen};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tegata_model::{
+    AccountId, Advice, Allowance, Class, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position,
+    ProgrammeId, State, Timestamp, Yen,
+};
+use tegata_wire::{AnswerBody, BalanceBody, KIND_BALANCE};
+use telling::Told;
+use tokio::time::{Instant, timeout_at};
+
+/// Sends of one command in a row before it waits for later.
+const SENDS: u32 = 3;
+/// How long one frame of what waits may take to be answered.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// After nobody could be reached, nobody is asked for so long: a till does not wait for what the one before it found out.
+const DOWN: Duration = Duration::from_secs(1);
+
+/// What may be approved, for whom, and where it is kept.
+#[derive(Clone)]
+pub struct StandInOptions {
+    /// A folder on a disk that survives this machine's crash; of this client alone.
+    pub folder: PathBuf,
+    /// Accounts with value of this programme.
+    pub programme: ProgrammeId,
+    /// Whose keys the leases have.
+    pub namespace: NamespaceId,
+    /// The caps to ask for, within those of the programme.
+    pub allowance: Allowance,
+    /// Told of each step before it is done: for logs, and for tests that end the process there.
+    pub watch: Arc<dyn Fn(Step) + Send + Sync>,
+}
+
+/// A step on the way of a stood-in payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// An approval is written.
+    ApprovalWrite,
+    /// It is flushed.
+    ApprovalFlush,
+    /// The caller is told.
+    ApprovalAnswer,
+    /// It is sent to the core, perhaps not for the first time.
+    Send,
+    /// The core's answer is there.
+    Heard,
+    /// That it is done is written.
+    DoneWrite,
+    /// That is flushed.
+    DoneFlush,
+    /// It is forgotten.
+    Forget,
+}
+
+/// What is left after [`StandIn::tend`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Tended {
+    /// Commands that still wait to be told.
+    pub waiting: usize,
+    /// Until when the lease lives that may be used; zero: there is none.
+    pub leased_until: Timestamp,
+    /// Why the core granted none, the last time that it was asked.
+    pub refused: Option<Code>,
+}
+
+/// See the module. Cheap to clone; all clones are one.
+#[derive(Clone)]
+pub struct StandIn {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    client: Client,
+    options: StandInOptions,
+    state: Mutex<Inner>,
+    /// Apart from the state: nobody who only looks waits for a flush.
+    spool: Mutex<Spool>,
+    /// Held while what waits is told.
+    telling: tokio::sync::Mutex<()>,
+}
+
+#[derive(Default)]
+struct Inner {
+    holder: [u8; 16],
+    allowed: Option<Allowed>,
+    seen: Seen,
+    /// By number in the spool.
+    waiting: BTreeMap<u64, Command>,
+    /// Advices that wait, by whose key.
+    told_later: HashMap<(NamespaceId, AccountId, Key), u64>,
+    /// Told, and answered with a refusal: for the office.
+    for_office: Vec<(Command, Code)>,
+    refused: Option<Code>,
+    /// What waits, and a server does not want from this caller: it holds nothing else up.
+    aside: BTreeSet<u64>,
+    /// When a server answered last.
+    heard_at: Option<Instant>,
+    /// Nobody could be reached just now, and nobody is asked until then.
+    down_until: Option<Instant>,
+}
+
+impl Inner {
+    fn take(&mut self, number: u64, entry: Entry) {
+        match entry {
+            Entry::Opened { holder } => self.holder = holder,
+            Entry::Lease { epoch, command } => self.allowed = Allowed::new(epoch, &command),
+            Entry::Queued(command) => self.queued(number, command),
+            Entry::Done(dones) => dones.as_slice().iter().for_each(|(number, code)| self.done(*number, *code)),
+        }
+    }
+
+    fn queued(&mut self, number: u64, command: Command) {
+        let e = &command.envelope;
+        if let Operation::Advice(_) = &command.operation {
+            self.told_later.insert((e.namespace, e.account, e.key), number);
+        }
+        self.waiting.insert(number, command);
+    }
+
+    /// Holds an approval against its lease.
+    fn count(&mut self, account: AccountId, advice: &Advice) {
+        if let Some(allowed) = &mut self.allowed {
+            allowed.count(account, advice);
+        }
+    }
+
+    fn done(&mut self, number: u64, code: u8) {
+        let Some(command) = self.waiting.remove(&number) else { return };
+        let e = &command.envelope;
+        self.told_later.remove(&(e.namespace, e.account, e.key));
+        match Code::from_u8(code) {
+            Some(code) if code.class() == Class::Refused && code != Code::Fenced => {
+                self.for_office.push((command, code));
+            }
+            _ => {}
+        }
+    }
+
+    /// What is told next, side by side: reversals, then fences, then advices. What a server did not want is passed over.
+    fn next(&self) -> Vec<(u64, Command)> {
+        let rank = |c: &Command| match c.operation {
+            Operation::Reversal { .. } => 0,
+            Operation::Fence => 1,
+            _ => 2,
+        };
+        let all = || self.waiting.iter().filter(|(n, _)| !self.aside.contains(n));
+        let first = all().map(|(_, c)| rank(c)).min();
+        let of_rank = all().filter(|(_, c)| Some(rank(c)) == first);
+        of_rank.take(Dones::MAX).map(|(n, c)| (*n, *c)).collect()
+    }
+}
+
+impl StandIn {
+    /// Opens or makes the spool. What waits in it is told by [`StandIn::tend`].
+    pub fn open(client: Client, options: StandInOptions) -> Result<Self, SpoolError> {
+        let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
+        let mut inner = Inner::default();
+        for (number, entry) in entries {
+            if let Entry::Queued(Command { envelope, operation: Operation::Advice(advice) }) = &entry {
+                inner.count(envelope.account, advice);
+            }
+            inner.take(number, entry);
+        }
+        let over = inner.allowed.as_ref().is_none_or(|l| l.until <= now());
+        if over && inner.waiting.is_empty() && inner.for_office.is_empty() {
+            spool.empty()?;
+            inner.allowed = None;
+        }
+        let telling = tokio::sync::Mutex::new(());
+        let (state, spool) = (Mutex::new(inner), Mutex::new(spool));
+        Ok(Self { shared: Arc::new(Shared { client, options, state, spool, telling }) })
+    }
+
+    fn state(&self) -> MutexGuard<'_, Inner> {
+        // What is in memory is changed only after the disk: whoever panicked left it whole.
+        self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn watch(&self, step: Step) {
+        (self.shared.options.watch)(step);
+    }
+
+    /// Decides an attempt like [`Client::decide`]; where nobody can be reached, a plain debit within the lease is approved
+    /// here, and `stood_in` says so. An attempt that was approved so gets that answer again until the core was told.
+    pub async fn decide(&self, attempt: &Attempt) -> Outcome {
+        if let Some(outcome) = self.approved_before(attempt) {
+            return outcome;
+        }
+        let until = Instant::now() + attempt.deadline;
+        // Not a byte was sent, and nothing new is sent before what happened.
+        let nothing_sent = Outcome::NotExecuted { code: Code::Overloaded, retry_after: None };
+        let waits = !self.state().next().is_empty() && !goes_first(&attempt.operation);
+        let reached = async { if waits { self.tell().await } else { self.reach(until).await } };
+        match timeout_at(until, reached).await {
+            Ok(Told::All) => {}
+            Ok(Told::NotNow) => return nothing_sent,
+            // What waits is being told, and there is too much of it.
+            Err(_) if self.was_heard() => return nothing_sent,
+            Ok(Told::Nobody) | Err(_) => return self.approve(attempt, nothing_sent).await,
+        }
+        let left = Attempt { deadline: until.saturating_duration_since(Instant::now()), ..*attempt };
+        let (outcome, heard) = self.shared.client.decide_and_tell(&left, SENDS).await;
+        match &outcome {
+            Outcome::Approved(d) if !d.replayed => {
+                self.state().seen.lower(&attempt.account, d.decision.amount.get());
+                outcome
+            }
+            Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, outcome).await,
+            _ => outcome,
+        }
+    }
+
+    /// Tells what an account has, and remembers it: only accounts whose balance was asked for are stood in for.
+    pub async fn balance(&self, account: AccountId) -> Option<BalanceBody> {
+        let (until, call) = (Instant::now() + PATIENCE, Call::question(KIND_BALANCE, account));
+        let mut answer = Err(false);
+        for n in 0..SENDS {
+            answer = self.shared.client.ask_or_tell(call, until).await;
+            if answer.is_ok() {
+                break;
+            }
+            tokio::time::sleep(pause(n)).await;
+        }
+        let AnswerBody::Balance(body) = answer.ok()?.body else { return None };
+        let at = now();
+        let of_programme = body.lots.iter().filter(|l| {
+            l.programme == self.shared.options.programme.get()
+                && l.valid_from <= at.micros()
+                && at.micros() < l.expires_at
+        });
+        let yen = if body.life == 0 { of_programme.map(|l| l.remaining).sum::<u64>().min(body.balance) } else { 0 };
+        self.state().seen.note(account, yen, at);
+        Some(body)
+    }
+
+    /// Queues a full reversal or a fence that has no answer yet, durably. True when it will be told.
+    pub async fn undo(&self, attempt: &Attempt) -> bool {
+        if !goes_first(&attempt.operation) {
+            return false;
+        }
+        let envelope = self.envelope(attempt, now());
+        self.append(Entry::Queued(Command { envelope, operation: attempt.operation }), [None, None]).await.is_ok()
+    }
+
+    /// Tells what waits, and renews the lease. To be called every few seconds, and soon after something was approved.
+    pub async fn tend(&self) -> Tended {
+        self.state().aside.clear();
+        if self.tell().await == Told::All {
+            self.renew().await;
+        }
+        let state = self.state();
+        let at = now();
+        let until = state.allowed.as_ref().map(|l| l.until).filter(|until| at < *until);
+        Tended { waiting: state.waiting.len(), leased_until: until.unwrap_or(Timestamp::ZERO), refused: state.refused }
+    }
+
+    /// What the core answered with a refusal, such as a key that is out of the horizon: only the office can settle it.
+    #[must_use]
+    pub fn for_office(&self) -> Vec<(Command, Code)> {
+        self.state().for_office.clone()
+    }
+
+    fn envelope(&self, attempt: &Attempt, at: Timestamp) -> Envelope {
+        let (namespace, account, key) = (attempt.namespace, attempt.account, attempt.key);
+        Envelope { received_at: at, namespace, account, key, ..Envelope::default() }
+    }
+
+    /// The answer to an attempt that was approved here and is not told yet.
+    fn approved_before(&self, attempt: &Attempt) -> Option<Outcome> {
+        let state = self.state();
+        let number = state.told_later.get(&(attempt.namespace, attempt.account, attempt.key))?;
+        let command = state.waiting.get(number)?;
+        let Operation::Advice(advice) = &command.operation else { return None };
+        let asked = Command { envelope: command.envelope, operation: attempt.operation };
+        let mut decided = approval(advice);
+        if asked.fingerprint() != command.fingerprint() {
+            decided.decision.code = Code::Conflict;
+            return Some(Outcome::Conflict(decided));
+        }
+        Some(Outcome::Approved(decided))
+    }
+
+    /// Approves an attempt if the lease covers it; otherwise it comes to what it came to.
+    async fn approve(&self, attempt: &Attempt, outcome: Outcome) -> Outcome {
+        let at = now();
+        let Ok(advice) = self.reserve(attempt, at) else { return outcome };
+        let command = Command { envelope: self.envelope(attempt, at), operation: Operation::Advice(advice) };
+        let steps = [Some(Step::ApprovalWrite), Some(Step::ApprovalFlush)];
+        if self.append(Entry::Queued(command), steps).await.is_err() {
+            // It may be on the disk, and then it will be told.
+            return Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown });
+        }
+        self.watch(Step::ApprovalAnswer);
+        Outcome::Approved(approval(&advice))
+    }
+
+    /// Counts an approval before it is written: two at once are not both within the lease.
+    fn reserve(&self, attempt: &Attempt, at: Timestamp) -> Result<Advice, Forbidden> {
+        let mut state = self.state();
+        let seen = state.seen.balance(&attempt.account, at);
+        let allowed = state.allowed.as_ref().ok_or(Forbidden::Lease)?;
+        allowed::is_fresh(&attempt.key, at)?;
+        let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
+        state.count(attempt.account, &advice);
+        Ok(advice)
+    }
+
+    /// Writes, flushes, and takes it over.
+    async fn append(&self, entry: Entry, steps: [Option<Step>; 2]) -> Result<(), SpoolError> {
+        let this = self.clone();
+        let work = move || {
+            let mut watch = |step: Append| {
+                if let Some(step) = steps[step as usize] {
+                    this.watch(step);
+                }
+            };
+            let mut spool = this.shared.spool.lock().unwrap_or_else(PoisonError::into_inner);
+            let number = spool.append(&entry, &mut watch)?;
+            this.state().take(number, entry);
+            Ok(())
+        };
+        tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Failed))
+    }
+}
+
+/// A full reversal and a fence are told before advices.
+fn goes_first(operation: &Operation) -> bool {
+    matches!(operation, Operation::Reversal { remain: 0, .. } | Operation::Fence)
+}
+
+/// What the caller is told of an advice: the core has decided nothing yet.
+fn approval(a: &Advice) -> Decided {
+    let decision = Decision {
+        code: Code::Approved,
+        amount: a.purchase.amount.yen(),
+        balance: Yen::ZERO,
+        position: Position::ZERO,
+        at: a.approved_at,
+        related: Position::ZERO,
+    };
+    Decided { decision, state: State::Final, replayed: false, flagged: false, stood_in: true }
+}

@@ -1,0 +1,261 @@
+//! What may still be approved under a lease: pure arithmetic over what was approved so far.
+
+use std::collections::{HashMap, HashSet};
+use tegata_model::{AccountId, Advice, Allowance, Command, Key, Operation, Position, ProgrammeId, ShopId, Timestamp};
+
+/// A balance counts for so long: 15 minutes (FIELD).
+const SEEN_US: u64 = 15 * 60 * 1_000_000;
+/// Balances that are remembered.
+const SEEN_MAX: usize = 100_000;
+
+/// Why nothing is approved.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Forbidden {
+    /// Only plain debits are.
+    Kind,
+    /// There is no lease, or it does not live now.
+    Lease,
+    /// More than one payment may be.
+    Payment,
+    /// Its balance was never asked for, or more than 15 minutes ago.
+    NotSeen,
+    /// More than half of its balance, or than one account may take.
+    Account,
+    /// More than one shop may take.
+    Shop,
+    /// More than is left of the lease.
+    Total,
+    /// The account has paid at this shop under this lease.
+    Again,
+    /// Its key is not of now: when the core is told, it might be out of the horizon, or from the future.
+    Key,
+}
+
+/// How old a key may be: with an outage of days it is within the core's horizon of seven still.
+const KEY_AGE_MAX_US: u64 = 86_400_000_000;
+/// How far it may come from the future.
+const KEY_AHEAD_MAX_US: u64 = 60_000_000;
+
+/// Whether the core will take a key when it is told.
+pub(crate) fn is_fresh(key: &Key, at: Timestamp) -> Result<(), Forbidden> {
+    let made = key.created_at().ok_or(Forbidden::Key)?;
+    let fresh = at.since(made) <= KEY_AGE_MAX_US && made.since(at) <= KEY_AHEAD_MAX_US;
+    if fresh { Ok(()) } else { Err(Forbidden::Key) }
+}
+
+/// A lease, and what was approved under it.
+#[derive(Debug, Clone)]
+pub(crate) struct Allowed {
+    pub(crate) programme: ProgrammeId,
+    pub(crate) epoch: Position,
+    pub(crate) from: Timestamp,
+    pub(crate) until: Timestamp,
+    allowance: Allowance,
+    used: u64,
+    accounts: HashMap<AccountId, u64>,
+    shops: HashMap<ShopId, u64>,
+    places: HashSet<(AccountId, ShopId)>,
+}
+
+impl Allowed {
+    /// From the command that asked for it, received when it was granted.
+    pub(crate) fn new(epoch: Position, command: &Command) -> Option<Self> {
+        let Operation::Lease { programme, allowance, .. } = command.operation else { return None };
+        let from = command.envelope.received_at;
+        Some(Self {
+            programme,
+            epoch,
+            from,
+            until: from.plus_seconds(u64::from(allowance.seconds)),
+            allowance,
+            used: 0,
+            accounts: HashMap::new(),
+            shops: HashMap::new(),
+            places: HashSet::new(),
+        })
+    }
+
+    /// Whether a debit may be approved at `at`, the account's balance being `seen`.
+    pub(crate) fn covers(
+        &self,
+        account: AccountId,
+        operation: &Operation,
+        seen: Option<u64>,
+        at: Timestamp,
+    ) -> Result<Advice, Forbidden> {
+        let Operation::Debit(purchase) = operation else { return Err(Forbidden::Kind) };
+        if at < self.from || at >= self.until {
+            return Err(Forbidden::Lease);
+        }
+        let (yen, most) = (purchase.amount.get(), &self.allowance);
+        let of = |used: Option<&u64>| used.copied().unwrap_or(0).saturating_add(yen);
+        if yen > most.payment_max {
+            return Err(Forbidden::Payment);
+        }
+        if self.places.contains(&(account, purchase.shop)) {
+            return Err(Forbidden::Again);
+        }
+        let seen = seen.ok_or(Forbidden::NotSeen)?;
+        if of(self.accounts.get(&account)) > most.account_max.min(seen / 2) {
+            return Err(Forbidden::Account);
+        }
+        if of(self.shops.get(&purchase.shop)) > most.shop_max {
+            return Err(Forbidden::Shop);
+        }
+        if self.used.saturating_add(yen) > most.total_max {
+            return Err(Forbidden::Total);
+        }
+        Ok(Advice { purchase: *purchase, programme: self.programme, lease: self.epoch, approved_at: at })
+    }
+
+    /// Counts an approval.
+    pub(crate) fn count(&mut self, account: AccountId, a: &Advice) {
+        if a.lease != self.epoch {
+            return;
+        }
+        let (yen, shop) = (a.purchase.amount.get(), a.purchase.shop);
+        self.used = self.used.saturating_add(yen);
+        for sum in [self.accounts.entry(account).or_default(), self.shops.entry(shop).or_default()] {
+            *sum = sum.saturating_add(yen);
+        }
+        self.places.insert((account, shop));
+    }
+
+    /// True when it should be renewed: half of its life is over.
+    pub(crate) fn is_old(&self, at: Timestamp) -> bool {
+        at.since(self.from) > u64::from(self.allowance.seconds) * 500_000
+    }
+}
+
+/// Balances that were seen, and when.
+#[derive(Debug, Default)]
+pub(crate) struct Seen(HashMap<AccountId, (u64, Timestamp)>);
+
+impl Seen {
+    /// An account had so many yen of the programme.
+    pub(crate) fn note(&mut self, account: AccountId, yen: u64, at: Timestamp) {
+        if self.0.len() >= SEEN_MAX {
+            self.0.retain(|_, (_, seen)| at.since(*seen) <= SEEN_US);
+        }
+        if self.0.len() < SEEN_MAX || self.0.contains_key(&account) {
+            self.0.insert(account, (yen, at));
+        }
+    }
+
+    /// The core took some of it since.
+    pub(crate) fn lower(&mut self, account: &AccountId, yen: u64) {
+        if let Some((balance, _)) = self.0.get_mut(account) {
+            *balance = balance.saturating_sub(yen);
+        }
+    }
+
+    /// The balance, while it counts.
+    pub(crate) fn balance(&self, account: &AccountId, at: Timestamp) -> Option<u64> {
+        self.0.get(account).filter(|(_, seen)| *seen <= at && at.since(*seen) <= SEEN_US).map(|(yen, _)| *yen)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tegata_model::{Amount, Envelope, Purchase, TerminalId};
+
+    fn at(s: u64) -> Timestamp {
+        Timestamp::from_micros(1_780_000_000_000_000).plus_seconds(s)
+    }
+
+    fn account(name: &str) -> AccountId {
+        AccountId::from_text(name).expect("an account")
+    }
+
+    fn debit(shop: &str, yen: u64) -> Operation {
+        Operation::Debit(Purchase {
+            shop: ShopId::from_text(shop).expect("a shop"),
+            terminal: TerminalId::NONE,
+            amount: Amount::new(yen).expect("in range"),
+            token: Position::ZERO,
+            partial: false,
+        })
+    }
+
+    /// Granted at second 0 for an hour.
+    fn allowed() -> Allowed {
+        let allowance =
+            Allowance { payment_max: 3_000, account_max: 4_000, shop_max: 6_000, total_max: 9_000, seconds: 3_600 };
+        let operation = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
+        let envelope = Envelope { received_at: at(0), ..Envelope::default() };
+        Allowed::new(Position::new(7), &Command { envelope, operation }).expect("a lease")
+    }
+
+    #[test]
+    fn what_is_covered() {
+        use Forbidden::*;
+        let confirmed = Operation::DebitConfirmed {
+            purchase: match debit("S1", 1) {
+                Operation::Debit(p) => p,
+                _ => unreachable!("a debit"),
+            },
+            seconds: 60,
+        };
+        // At which second, what, the balance that was seen, and why not.
+        let rows = [
+            (0, debit("S1", 3_000), Some(6_000), None),
+            (3_599, debit("S1", 3_000), Some(6_000), None),
+            (3_600, debit("S1", 3_000), Some(6_000), Some(Lease)),
+            (5, debit("S1", 3_001), Some(60_000), Some(Payment)),
+            (5, debit("S1", 3_000), Some(5_999), Some(Account)),
+            (5, debit("S1", 1), Some(1), Some(Account)),
+            (5, debit("S1", 1), None, Some(NotSeen)),
+            (5, confirmed, Some(6_000), Some(Kind)),
+            (5, Operation::Fence, Some(6_000), Some(Kind)),
+        ];
+        for (second, operation, seen, why) in rows {
+            let got = allowed().covers(account("C1"), &operation, seen, at(second));
+            assert_eq!(got.err(), why, "{operation:?} at {second}, {seen:?}");
+        }
+        assert_eq!(allowed().covers(account("C1"), &debit("S1", 1), Some(9), at(0).minus_micros(1)), Err(Lease));
+    }
+
+    #[test]
+    fn what_was_approved_counts() {
+        use Forbidden::*;
+        let rows: [(&str, &str, u64, Option<Forbidden>); 9] = [
+            ("C1", "S1", 3_000, None),
+            ("C1", "S1", 1, Some(Again)),
+            ("C1", "S2", 1_001, Some(Account)),
+            ("C1", "S2", 1_000, None),
+            ("C2", "S1", 3_000, None),
+            ("C3", "S1", 1, Some(Shop)),
+            ("C3", "S3", 2_001, Some(Total)),
+            ("C3", "S3", 2_000, None),
+            ("C4", "S4", 1, Some(Total)),
+        ];
+        let mut allowed = allowed();
+        for (name, shop, yen, why) in rows {
+            let got = allowed.covers(account(name), &debit(shop, yen), Some(50_000), at(1));
+            if let Ok(advice) = got {
+                allowed.count(account(name), &advice);
+            }
+            assert_eq!(got.err(), why, "{name} at {shop}, {yen}");
+        }
+    }
+
+    #[test]
+    fn a_key_is_of_now() {
+        let made = |s: u64| Key::new(at(s), 7);
+        assert_eq!(is_fresh(&made(100_000), at(100_000)), Ok(()));
+        assert_eq!((is_fresh(&made(0), at(86_400)), is_fresh(&made(0), at(86_401))), (Ok(()), Err(Forbidden::Key)));
+        assert_eq!((is_fresh(&made(60), at(0)), is_fresh(&made(61), at(0))), (Ok(()), Err(Forbidden::Key)));
+        assert_eq!(is_fresh(&Key::from_bytes([0x11; 16]), at(0)), Err(Forbidden::Key));
+    }
+
+    #[test]
+    fn a_balance_counts_for_fifteen_minutes() {
+        let mut seen = Seen::default();
+        seen.note(account("C1"), 500, at(0));
+        seen.lower(&account("C1"), 100);
+        let at_second = |s| seen.balance(&account("C1"), at(s));
+        assert_eq!([at_second(0), at_second(900), at_second(901)], [Some(400), Some(400), None]);
+        assert_eq!(seen.balance(&account("C2"), at(0)), None);
+    }
+}

@@ -1,6 +1,7 @@
 //! What the server holds, read over the operator's port: its decisions in log order, its digest and sums; and what an
 //! independent replay of its journal gives.
 
+use crate::codes::{again_after, is_refused};
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -53,10 +54,8 @@ fn asked(link: &mut Link, request: &[u8]) -> Result<Answer, LinkError> {
     loop {
         link.send(request)?;
         match link.receive()? {
-            Answer { body: AnswerBody::Decision(d), .. }
-                if (110..140).contains(&d.code) && began.elapsed() < BUSY_WITHIN =>
-            {
-                std::thread::sleep(Duration::from_millis(u64::from(d.retry_after_ms).max(1)));
+            Answer { body: AnswerBody::Decision(d), .. } if is_refused(d.code) && began.elapsed() < BUSY_WITHIN => {
+                std::thread::sleep(again_after(&d));
             }
             answer => return Ok(answer),
         }

@@ -6,6 +6,7 @@ mod arrivals;
 mod attempts;
 mod calibrate;
 mod cgroup;
+mod codes;
 pub mod compare;
 mod connector;
 mod disk;

@@ -1,13 +1,16 @@
 //! What the programme's office does during a run: it extends the cohort whose coupons expire, by plan and apply, and
 //! afterwards it is looked at every coupon whether it was.
 
+use crate::codes::is_refused;
 use crate::seed::{DataSet, now};
 use std::net::SocketAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tegata_client::{Link, LinkError};
 use tegata_model::{AccountId, Approval, Extension, Key, Operation, Position, ProgrammeId, Timestamp};
 use tegata_wire::{AnswerBody, KIND_BALANCE, RequestHeader, encode_operation, encode_plan, encode_request};
 
+/// How long a server may refuse to answer because it is busy.
+const BUSY_WITHIN: Duration = Duration::from_secs(60);
 /// Before a server that is not there is asked again.
 const AGAIN: Duration = Duration::from_millis(100);
 
@@ -40,11 +43,18 @@ pub fn extend(
     loop {
         match once(operate, data, extension, key) {
             Ok(count) => return Ok(count),
-            Err(LinkError::Unexpected(answer)) => return Err(format!("the extension was refused: {answer:?}")),
+            Err(LinkError::Unexpected(answer)) if !is_busy(&answer) => {
+                return Err(format!("the extension was refused: {answer:?}"));
+            }
             Err(e) if gives_up() => return Err(e.to_string()),
             Err(_) => std::thread::sleep(AGAIN),
         }
     }
+}
+
+/// The server refuses it for now.
+fn is_busy(answer: &AnswerBody) -> bool {
+    matches!(answer, AnswerBody::Decision(d) if is_refused(d.code))
 }
 
 fn once(operate: SocketAddr, data: &DataSet, extension: Extension, key: Key) -> Result<u64, LinkError> {
@@ -75,23 +85,30 @@ fn once(operate: SocketAddr, data: &DataSet, extension: Extension, key: Key) -> 
 pub fn coupons_until(operate: SocketAddr, data: &DataSet, at: Timestamp) -> Result<u64, LinkError> {
     let mut link = Link::open(operate, true)?;
     let credits = link.hello.credits.max(1);
-    let (mut found, mut next) = (0, 0);
+    let mut found = 0;
+    let mut left: Vec<u32> = (0..data.coupons).rev().collect();
     let mut out = Vec::new();
-    while next < data.coupons {
-        let some = credits.min(data.coupons - next);
-        for n in next..next + some {
-            let account = data.account_bytes(n);
-            encode_request(&RequestHeader { kind: KIND_BALANCE, account, ..RequestHeader::default() }, &mut out);
+    let began = Instant::now();
+    while !left.is_empty() {
+        let some = left.split_off(left.len().saturating_sub(credits as usize));
+        for n in &some {
+            let (account, request_id) = (data.account_bytes(*n), u64::from(*n));
+            let header = RequestHeader { kind: KIND_BALANCE, request_id, account, ..RequestHeader::default() };
+            encode_request(&header, &mut out);
         }
         link.send(&out)?;
         out.clear();
-        for _ in 0..some {
-            match link.receive()?.body {
+        for _ in some {
+            let answer = link.receive()?;
+            match answer.body {
                 AnswerBody::Balance(b) => found += u64::from(b.lots.iter().any(|l| l.expires_at == at.micros())),
+                other if is_busy(&other) && began.elapsed() < BUSY_WITHIN => {
+                    left.push(answer.header.request_id as u32);
+                    std::thread::sleep(AGAIN);
+                }
                 other => return Err(LinkError::Unexpected(Box::new(other))),
             }
         }
-        next += some;
     }
     Ok(found)
 }

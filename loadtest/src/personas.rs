@@ -3,6 +3,7 @@
 //! under keys of another namespace: nothing of theirs is to be reconciled. Each shows that it was there.
 
 use crate::attempts::{Attempt, Keys};
+use crate::codes::is_refused;
 use crate::frames::{Frames, Stamp};
 use crate::scenario::{Persona, PersonaKind};
 use crate::seed::{DataSet, now};
@@ -171,7 +172,7 @@ fn flood_one(
         for _ in 0..link.hello.credits {
             let AnswerBody::Decision(d) = link.receive()?.body else { continue };
             answered.fetch_add(1, Ordering::Relaxed);
-            refused.fetch_add(u64::from((110..140).contains(&d.code)), Ordering::Relaxed);
+            refused.fetch_add(u64::from(is_refused(d.code)), Ordering::Relaxed);
         }
     }
     Ok(())

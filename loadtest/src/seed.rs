@@ -1,7 +1,9 @@
 //! A data set for measurements: one programme, some shops, many coupons and wallets that can pay every debit of a run.
 
+use crate::codes::{again_after, is_refused};
+use std::io;
 use std::net::SocketAddr;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tegata_client::{Link, LinkError};
 use tegata_model::{AccountId, Amount, Key, LotKind, Operation, Programme, ProgrammeId, ShopId, Timestamp, mix};
 use tegata_wire::{AnswerBody, RequestHeader, encode_operation};
@@ -101,61 +103,83 @@ impl DataSet {
     }
 }
 
-/// Creates a data set over the operator's port. `progress` is told how much of how much is done.
+/// How long a server may refuse to take more of the data.
+const BUSY_WITHIN: Duration = Duration::from_secs(60);
+
+/// Creates a data set over the operator's port. `progress` is told how much of how much is done. What a busy server refuses
+/// is sent again.
 pub fn seed(operate: SocketAddr, data: &DataSet, progress: &mut dyn FnMut(u64, u64)) -> Result<(), LinkError> {
     let mut link = Link::open(operate, true)?;
     let in_flight = u64::from(link.hello.credits).min(IN_FLIGHT);
-    let programme = ProgrammeId::new(data.programme);
-    let shops = u64::from(data.shops);
-    let balance = Amount::new(data.balance).ok_or(std::io::ErrorKind::InvalidInput).map_err(std::io::Error::from)?;
-    let total = 1 + shops + u64::from(data.accounts());
-    let (mut sent, mut received) = (0u64, 0u64);
-    let mut out = Vec::new();
+    let balance = Amount::new(data.balance).ok_or(io::ErrorKind::InvalidInput).map_err(io::Error::from)?;
+    let rules = 1 + u64::from(data.shops);
+    let total = rules + u64::from(data.accounts());
+    let (mut next, mut received, mut waiting) = (0u64, 0u64, 0u64);
+    let mut again: Vec<u64> = Vec::new();
+    let (mut out, mut moved_at) = (Vec::new(), Instant::now());
     let salt = now().micros() as u64;
     while received < total {
-        // The programme and the shops must be there before the first coupon refers to them: log order sees to it.
-        while sent < total && sent - received < in_flight {
-            let operation = match sent {
-                0 => Operation::Programme(Programme::with_defaults(programme)),
-                n if n <= shops => {
-                    Operation::Shop { shop: data.shop(n as u32 - 1), programme: ProgrammeId::NONE, name: [0; 48] }
+        // The programme and the shops must be there before the first coupon refers to them.
+        let until = if received < rules { rules } else { total };
+        while waiting < in_flight {
+            let n = match again.pop() {
+                Some(n) => n,
+                None if next < until => {
+                    next += 1;
+                    next - 1
                 }
-                n if n - 1 - shops >= u64::from(data.coupons) => data.load(balance),
-                _ => Operation::Issue {
-                    programme,
-                    amount: balance,
-                    expires_at: data.expires_at,
-                    valid_from: Timestamp::ZERO,
-                    stay_end_day: 0,
-                    kind: LotKind::Promo,
-                },
+                None => break,
             };
-            let account = match operation {
-                Operation::Issue { .. } | Operation::Load { .. } => data.account_bytes((sent - 1 - shops) as u32),
-                _ => [0; 16],
-            };
-            let random = u128::from(mix(sent, salt)) << 64 | u128::from(mix(salt, sent));
-            let header = RequestHeader {
-                request_id: sent,
-                deadline_ms: 30_000,
-                account,
-                key: *Key::new(now(), random).bytes(),
-                namespace: data.namespace,
-                ..RequestHeader::default()
-            };
-            encode_operation(&header, &operation, &mut out);
-            sent += 1;
+            push(data, balance, n, salt, &mut out);
+            waiting += 1;
         }
         link.send(&out)?;
         out.clear();
         // Half of what is in flight, so that the pipe never runs dry.
-        for _ in 0..((sent - received).div_ceil(2)) {
-            match link.receive()?.body {
-                AnswerBody::Decision(d) if d.code == 0 => received += 1,
+        let mut rest = Duration::ZERO;
+        for _ in 0..waiting.div_ceil(2) {
+            let answer = link.receive()?;
+            waiting -= 1;
+            match answer.body {
+                AnswerBody::Decision(d) if d.code == 0 => (received, moved_at) = (received + 1, Instant::now()),
+                AnswerBody::Decision(d) if is_refused(d.code) && moved_at.elapsed() < BUSY_WITHIN => {
+                    again.push(answer.header.request_id);
+                    rest = again_after(&d);
+                }
                 other => return Err(LinkError::Unexpected(Box::new(other))),
             }
         }
         progress(received, total);
+        std::thread::sleep(rest);
     }
     Ok(())
+}
+
+/// Appends the request that makes the nth thing: the programme, then the shops, then the accounts.
+fn push(data: &DataSet, balance: Amount, n: u64, salt: u64, out: &mut Vec<u8>) {
+    let programme = ProgrammeId::new(data.programme);
+    let account = n.checked_sub(1 + u64::from(data.shops)).map(|account| account as u32);
+    let operation = match (n, account) {
+        (0, _) => Operation::Programme(Programme::with_defaults(programme)),
+        (n, None) => Operation::Shop { shop: data.shop(n as u32 - 1), programme: ProgrammeId::NONE, name: [0; 48] },
+        (_, Some(account)) if account >= data.coupons => data.load(balance),
+        _ => Operation::Issue {
+            programme,
+            amount: balance,
+            expires_at: data.expires_at,
+            valid_from: Timestamp::ZERO,
+            stay_end_day: 0,
+            kind: LotKind::Promo,
+        },
+    };
+    let random = u128::from(mix(n, salt)) << 64 | u128::from(mix(salt, n));
+    let header = RequestHeader {
+        request_id: n,
+        deadline_ms: 30_000,
+        account: account.map_or([0; 16], |account| data.account_bytes(account)),
+        key: *Key::new(now(), random).bytes(),
+        namespace: data.namespace,
+        ..RequestHeader::default()
+    };
+    encode_operation(&header, &operation, out);
 }

@@ -8,8 +8,8 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
-use tegata_load::{CHILD_SERVE, ServerProcess, Summary, Verdict};
-use tegata_wire::{HelloAnswer, encode_hello_answer};
+use tegata_load::{CHILD_SERVE, Link, ServerProcess, Summary, Verdict};
+use tegata_wire::{AnswerBody, BreakerOrder, HelloAnswer, RequestHeader, encode_breaker_order, encode_hello_answer};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata-load");
 /// Long enough for everything here.
@@ -41,12 +41,17 @@ fn id(child: &Child) -> Pid {
 }
 
 /// Waits until attempts are being written.
-fn wait_for_load(folder: &Path) {
+fn wait_for_load(mut child: Child, folder: &Path) -> Child {
     let began = Instant::now();
     while folder.join("attempts-00.bin").metadata().map_or(0, |m| m.len()) < 48_000 {
-        assert!(began.elapsed() < PATIENCE, "a load begins");
+        if began.elapsed() > PATIENCE || child.try_wait().expect("a child").is_some() {
+            let _ = child.kill();
+            let out = child.wait_with_output().expect("it ends");
+            panic!("no load began: {}", String::from_utf8_lossy(&out.stderr));
+        }
         std::thread::yield_now();
     }
+    child
 }
 
 fn summary(folder: &Path) -> Summary {
@@ -106,6 +111,15 @@ fn a_server_of_another_version_is_not_loaded() {
     }
 }
 
+/// Opens the breaker of the journal's latency for a second.
+fn drill(operate: SocketAddr) {
+    let mut link = Link::open(operate, true).expect("a connection");
+    let mut out = Vec::new();
+    encode_breaker_order(&RequestHeader::default(), &BreakerOrder { cause: 0, order: 4, ms: 1_000 }, &mut out);
+    link.send(&out).expect("sent");
+    assert!(matches!(link.receive().expect("an answer").body, AnswerBody::Breakers(_)));
+}
+
 #[test]
 fn a_server_of_somebody_elses_is_loaded_in_a_programme_of_the_runs_own() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -117,6 +131,8 @@ fn a_server_of_somebody_elses_is_loaded_in_a_programme_of_the_runs_own() {
     let file = scenario(dir.path(), more);
     // Twice: the second run does not meet what the first one left.
     for out in ["a", "b"] {
+        // It refuses everything new for a while: what seeding is refused is sent again.
+        drill(server.operate);
         let folder = dir.path().join(out);
         let to = ["--server", &addr, "--operate", &operate, "--out", folder.to_str().expect("UTF-8")];
         let args = [&["run", "--scenario", &file, "--duration", "2s"][..], &to].concat();
@@ -134,7 +150,7 @@ fn ctrl_c_keeps_what_was_measured_and_proves_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let (file, folder) = (scenario(dir.path(), ""), dir.path().join("out"));
     let child = start(&["run", "--scenario", &file, "--out", folder.to_str().expect("UTF-8")]);
-    wait_for_load(&folder);
+    let child = wait_for_load(child, &folder);
     kill_process_group(id(&child), Signal::INT).expect("a signal");
     let out = child.wait_with_output().expect("it ends");
     let text = String::from_utf8_lossy(&out.stdout);
@@ -152,7 +168,7 @@ fn a_server_that_dies_leaves_what_was_measured() {
     let dir = tempfile::tempdir().expect("a folder");
     let (file, folder) = (scenario(dir.path(), ""), dir.path().join("out"));
     let child = start(&["run", "--scenario", &file, "--duration", "3s", "--out", folder.to_str().expect("UTF-8")]);
-    wait_for_load(&folder);
+    let child = wait_for_load(child, &folder);
     // The server is the program's only child.
     let children = std::fs::read_to_string(format!("/proc/{0}/task/{0}/children", child.id())).expect("children");
     let server = children.split(' ').next().and_then(|n| n.parse().ok()).and_then(Pid::from_raw).expect("a server");

@@ -2,6 +2,7 @@
 
 use super::{Driver, MILLI, Slot, Waits, request};
 use crate::attempts::{Attempt, Said, What};
+use crate::codes::{UNKNOWN, again_after, is_executed, is_refused};
 use crate::frames::Stamp;
 use crate::socket::Heard;
 use std::cmp::Reverse;
@@ -10,10 +11,6 @@ use std::cmp::Reverse;
 pub(super) const SETTLE: u64 = 20_000 * MILLI;
 /// How long after its deadline an answer may still come, in ns: so long "unknown" may take to be said.
 pub(super) const LEEWAY: u64 = 100 * MILLI;
-/// "Unknown": the deadline has passed, and it may be decided yet.
-const UNKNOWN: u16 = 140;
-/// A rejection without a time of its own is tried again after so long, in ms.
-const RETRY_MS: u32 = 50;
 
 impl Driver<'_> {
     /// An answer.
@@ -43,7 +40,7 @@ impl Driver<'_> {
         let slot = *slot;
         match d.code {
             UNKNOWN => self.tick().unknown += 1,
-            code @ 110..=139 => {
+            code if is_refused(code) => {
                 self.tick().refusals.count(code);
                 self.tally.refusal.saturating_record(at.saturating_sub(slot.sent_at));
             }
@@ -52,14 +49,9 @@ impl Driver<'_> {
         let definite = match d.code {
             0..=100 | 150..=161 => true,
             // Not executed, if no other send of this key may have been.
-            110..=139 => {
+            code if is_refused(code) => {
                 let till = &self.common.scenario.till;
-                let again = match d.retry_after_ms {
-                    _ if till.retries_at_once => 0,
-                    0 => RETRY_MS,
-                    ms => ms,
-                };
-                let again = u64::from(again) * MILLI;
+                let again = if till.retries_at_once { 0 } else { again_after(d).as_nanos() as u64 };
                 let wanted = slot.attempt.what.is_wanted();
                 if !wanted || (slot.retries < till.retries && waited + again < self.patience()) {
                     self.slots[n as usize].retries += 1;
@@ -90,7 +82,7 @@ impl Driver<'_> {
         let tick = self.tick();
         tick.response.saturating_record(waited);
         *tick.of(d.code) += 1;
-        if d.code <= 9 {
+        if is_executed(d.code) {
             self.afterwards(n, &slot);
         }
     }

@@ -83,6 +83,8 @@ class Kind(enum.IntEnum):
     LIST_SHOPS = 75
     SNAPSHOT_TAKE = 76
     DIGEST = 77
+    BREAKERS = 78
+    BREAKER_ORDER = 79
 
 
 COMMANDS = (*range(1, 20), Kind.LEASE, Kind.ADVICE)
@@ -123,11 +125,11 @@ CODES = {
     40: "hold-limit", 41: "stand-in-off", 42: "lease-held",
     100: "suspected-duplicate",
     110: "overloaded", 111: "draining", 112: "memory-limit", 113: "disk-full", 114: "deadline-passed", 115: "halted",
-    116: "wrong-shard",
+    116: "wrong-shard", 117: "journal-slow",
     140: "unknown", 141: "in-progress", 142: "not-seen",
     150: "malformed", 151: "unauthenticated", 152: "conflict", 153: "fenced", 154: "key-too-old",
     155: "original-too-old", 156: "key-clock", 157: "operation-unknown", 158: "version-unknown",
-    159: "frame-too-large", 160: "namespace-not-allowed", 161: "log-dropped",
+    159: "frame-too-large", 160: "namespace-not-allowed", 161: "log-dropped", 162: "not-from-here",
 }  # fmt: skip
 
 CLOSE_REASONS = {
@@ -328,11 +330,20 @@ REQUESTS = {
     Kind.LIST_SHOPS: _layout("after:I _:4s"),
     Kind.SNAPSHOT_TAKE: _NOTHING,
     Kind.DIGEST: _NOTHING,
+    Kind.BREAKERS: _NOTHING,
+    Kind.BREAKER_ORDER: _layout("cause:B order:B _:2s ms:I"),
 }
 
 DECISION = _layout("code:H state:B _:1s retry_after_ms:I amount:Q balance:Q position:Q decided_at:q related:Q")
 _PLAN = _layout("code:H _:6s count:Q sum:Q digest:Q position:Q")
 _LOT_PART = _layout("lot:Q yen:Q")
+_BREAKERS = (
+    _layout("mode:Q count:I _:4s"),
+    "breakers",
+    _layout(
+        "cause:B state:B stage:B _:5s since:q level:Q open_at:Q drill_until:q closed:Q opened:Q half_opened:Q latched:Q"
+    ),
+)
 
 # The fixed part of an answer's body, and what its entries look like where it has some: their field, and their layout.
 ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
@@ -385,6 +396,8 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
             "paid_out:16s shortfall:16s"
         ),
     ),
+    Kind.BREAKERS: _BREAKERS,
+    Kind.BREAKER_ORDER: _BREAKERS,
 }
 
 

@@ -392,7 +392,9 @@ mod tests {
         check("{\"schema\":9}", "has schema 9");
         check("{}", "names no schema");
         check("[1]", "names no schema");
-        check("{\"schema\":1}", "not a summary: missing field");
+        // One that says nothing of its worth has none.
+        check("{\"schema\":1}", "INVALID, nothing is to be concluded from it");
+        check("{\"schema\":1,\"verdict\":5}", "not a summary: ");
         check("", "not a summary: EOF");
         let e = compare(good.path(), Path::new("/none"), &[]).expect_err("refused").to_string();
         assert!(e.starts_with("/none/summary.json: No such file"), "{e}");

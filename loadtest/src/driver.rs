@@ -83,6 +83,10 @@ struct Slot {
     /// Sends that may still be answered, and whether some never will be.
     outstanding: u32,
     lost: bool,
+    /// How often it was tried again after a refusal.
+    retries: u32,
+    /// It was told something in time.
+    told: bool,
     waits: Waits,
 }
 
@@ -157,6 +161,8 @@ impl<'a> Driver<'a> {
             connection: 0,
             outstanding: 0,
             lost: false,
+            retries: 0,
+            told: false,
             waits: Waits::Free,
         };
         let lane = || Lane::new(slots);
@@ -297,12 +303,19 @@ impl<'a> Driver<'a> {
 
     /// Payments that are due.
     fn send_due(&mut self) {
-        let patience = self.patience();
+        let patience = match self.common.scenario.till.gateway_waits_ms {
+            0 => self.patience(),
+            ms => u64::from(ms) * MILLI,
+        };
         while let Some(due) = self.schedule.due(self.at) {
             if self.at - due >= patience {
-                // The customer has left before anything could be sent.
+                // Nothing was sent: the gateway says so itself, or the customer has left before.
                 self.tally.offer(due, self.common.seconds);
-                self.tick().unanswered += 1;
+                if self.common.scenario.till.gateway_waits_ms > 0 {
+                    self.tally.held_back += 1;
+                } else {
+                    self.tick().unanswered += 1;
+                }
                 self.schedule.advance_one();
                 self.blocked_at = self.at;
                 continue;
@@ -329,11 +342,10 @@ impl<'a> Driver<'a> {
         let number = self.journal.next_number();
         attempt.key = *self.common.keys.key(number, self.today).bytes();
         self.journal.attempt(&attempt);
+        let waits = self.patience();
         let (lane, patience) = match attempt.what {
-            What::DebitAgain => (&mut self.lanes.again, u64::from(self.common.scenario.till.deadline_ms) * MILLI),
-            what if what.is_wanted() => {
-                (&mut self.lanes.wanted, u64::from(self.common.scenario.till.deadline_ms) * MILLI)
-            }
+            What::DebitAgain => (&mut self.lanes.again, waits + till::LEEWAY),
+            what if what.is_wanted() => (&mut self.lanes.wanted, waits + till::LEEWAY),
             _ => (&mut self.lanes.settles, till::SETTLE),
         };
         lane.push(n);
@@ -351,6 +363,8 @@ impl<'a> Driver<'a> {
             connection: connection as u32,
             outstanding: 0,
             lost: false,
+            retries: 0,
+            told: false,
             waits: Waits::Answer,
         };
         self.send(n, connection);

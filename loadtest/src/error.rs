@@ -11,6 +11,8 @@ pub enum RunError {
     Server(String),
     /// The machine, or the user's rights, do not allow what the scenario needs.
     Privilege(String),
+    /// No rate met the goals, so that there is no peak to take multiples of.
+    NoPeak,
     /// The run folder cannot be written, or is full.
     Folder(String),
 }
@@ -32,7 +34,7 @@ impl RunError {
         match self {
             Self::Usage(_) => 3,
             Self::Server(_) => 4,
-            Self::Privilege(_) => 5,
+            Self::Privilege(_) | Self::NoPeak => 5,
             Self::Folder(_) => 6,
         }
     }
@@ -44,6 +46,7 @@ impl core::fmt::Display for RunError {
             Self::Usage(text) => f.write_str(text),
             Self::Server(text) => write!(f, "the server: {text}"),
             Self::Privilege(text) => write!(f, "this scenario needs what is not allowed here: {text}"),
+            Self::NoPeak => f.write_str("no rate that was tried met the goals: there is no peak to take multiples of"),
             Self::Folder(text) => write!(f, "the run folder: {text}"),
         }
     }

@@ -1,29 +1,30 @@
 //! What goes wrong, done for real to the server that the harness started; each fault proves that it happened.
 
 use crate::cgroup::Cgroup;
-use crate::disk::Disk;
-use crate::error::RunError;
-use crate::launch::{CHILD_SERVE, ServerProcess};
+use crate::launch::{Harm, ServerProcess};
 use crate::ledger;
-use crate::proxy::{Lie, Proxy};
-use crate::scenario::{Fault, FaultKind, Scenario, Server};
+use crate::proxy::Proxy;
+use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::stage::Stage;
 use crate::summary::FaultReport;
 use rand::rngs::SmallRng;
 use rand::{RngExt, SeedableRng};
 use rustix::process::Signal;
-use std::io;
-use std::net::SocketAddr;
 use std::os::unix::process::ExitStatusExt;
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 /// How often it is looked whether a fault is due, or a process has stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 /// How long it is counted what a disk writes before it is made slow.
 const COMPARED_FOR: Duration = Duration::from_millis(200);
-/// How often the server is asked how it is while its disk is full.
-const LOOK_AT_MODE_EVERY: Duration = Duration::from_millis(50);
+/// How often the server is asked how it is.
+const ASK_EVERY: Duration = Duration::from_millis(10);
+/// How long a stalled server may go on with what was durable before.
+const STALLS_WITHIN: Duration = Duration::from_millis(100);
+/// How long it is waited for a server to be normal again.
+const NORMAL_WITHIN: Duration = Duration::from_secs(15);
 /// How long a process may take to stop after SIGSTOP.
 const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -45,240 +46,261 @@ pub fn timeline(s: &Scenario) -> Vec<(u64, Fault)> {
     all
 }
 
-/// The server under test, which is started again on the same data and the same ports.
-#[derive(Debug)]
-pub struct Stage {
-    process: Option<ServerProcess>,
-    proxy: Option<Proxy>,
-    /// Its own disk, where the scenario gives it one; behind the process, which must end first.
-    disk: Option<Disk>,
-    /// What limits its processors.
-    limits: Option<Cgroup>,
-    data: PathBuf,
-    settings: Vec<String>,
-    /// Where gateways connect.
-    pub addr: SocketAddr,
-    /// Where operators connect.
-    pub operate: SocketAddr,
-    /// The longest start after a fault.
-    pub slowest_start_ms: u64,
+/// What showed that a fault happened.
+#[derive(Debug, Default)]
+struct Seen {
+    proof: String,
+    /// Of a server that was watched: when it was degraded, and normal again.
+    watched: Option<Watched>,
 }
 
-impl Stage {
-    /// Starts a server on fresh data in `folder`, as the scenario wants it. A liar stands before it where one is given.
-    pub fn start(s: &Scenario, folder: &Path, lie: Option<Box<Lie>>) -> Result<Self, RunError> {
-        let disk = match s.server.disk_mib {
-            0 => None,
-            mib => Some(Disk::make(folder, mib << 20).map_err(RunError::Privilege)?),
-        };
-        let limits = if s.server.processors > 0.0 {
-            let group = Cgroup::new("cpu").map_err(RunError::Privilege)?;
-            group.limit_processors(s.server.processors).map_err(RunError::Privilege)?;
-            Some(group)
+/// In ms from the beginning of a fault, and from its end; nothing: it was not seen.
+#[derive(Debug, Clone, Copy)]
+struct Watched {
+    degraded_ms: Option<u64>,
+    normal_ms: Option<u64>,
+}
+
+fn seen(proof: String) -> Result<Seen, String> {
+    Ok(Seen { proof, watched: None })
+}
+
+fn ms(since: Instant) -> u64 {
+    u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX)
+}
+
+fn text(e: impl core::fmt::Display) -> String {
+    e.to_string()
+}
+
+/// Does every fault at its time, until `over`, and tells what became of it.
+pub(crate) fn conduct(
+    stage: &mut Stage,
+    timeline: &[(u64, Fault)],
+    begin: Instant,
+    over: &AtomicBool,
+    tell: &dyn Fn(FaultReport),
+) {
+    for (at_ms, f) in timeline {
+        while ms(begin) < *at_ms && !over.load(Ordering::Relaxed) {
+            sleep(LOOK_EVERY);
+        }
+        let mut report = FaultReport { kind: f.kind.name().to_owned(), at_ms: *at_ms, ..FaultReport::default() };
+        if over.load(Ordering::Relaxed) {
+            report.proof = "the load was over before".to_owned();
         } else {
-            None
-        };
-        let data = disk.as_ref().map_or(folder, |d| &d.path).join("data");
-        let Server { warm_bytes, snapshot_bytes, segment_bytes, .. } = s.server;
-        let mut settings = vec![
-            format!("warm_bytes={warm_bytes}"),
-            format!("snapshot_bytes={snapshot_bytes}"),
-            format!("segment_bytes={segment_bytes}"),
-        ];
-        let process = ServerProcess::start(CHILD_SERVE, &data, &settings).map_err(RunError::server)?;
-        let (addr, operate) = (process.addr, process.operate);
-        settings.extend([format!("listen={addr}"), format!("operate={operate}")]);
-        let (process, proxy) = (Some(process), None);
-        let mut stage = Self { process, proxy, disk, limits, data, settings, addr, operate, slowest_start_ms: 0 };
-        stage.limit().map_err(RunError::Privilege)?;
-        if lie.is_some() || s.fault.iter().any(|f| f.kind.is_on_the_way()) {
-            stage.put_proxy(lie).map_err(RunError::server)?;
+            report.at_ms = ms(begin);
+            match suffer(stage, f) {
+                Ok(seen) => {
+                    (report.fired, report.proof, report.watched) = (true, seen.proof, seen.watched.is_some());
+                    report.degraded_ms = seen.watched.and_then(|w| w.degraded_ms);
+                    report.normal_ms = seen.watched.and_then(|w| w.normal_ms);
+                }
+                Err(why) => report.proof = why,
+            }
+            report.until_ms = Some(ms(begin));
         }
-        Ok(stage)
+        tell(report);
     }
+}
 
-    fn limit(&self) -> Result<(), String> {
-        match (&self.limits, &self.process) {
-            (Some(limits), Some(process)) => limits.take_in(process.id()),
-            _ => Ok(()),
+/// Does one fault from beginning to end. Says what showed that it happened, or why it did not.
+fn suffer(stage: &mut Stage, f: &Fault) -> Result<Seen, String> {
+    let lasts = Duration::from_millis(f.for_ms);
+    match f.kind {
+        FaultKind::Kill => {
+            let mut process = stage.process.take().ok_or("there is no server to kill")?;
+            let status = process.kill_now().map_err(text)?;
+            if status.signal() != Some(Signal::KILL.as_raw()) {
+                return Err(format!("the server ended otherwise: {status}"));
+            }
+            sleep(lasts);
+            let ms = stage.start_again().map_err(text)?;
+            seen(format!("ended by SIGKILL, ready again after {ms} ms"))
         }
-    }
-
-    fn start_again(&mut self) -> io::Result<u64> {
-        let began = Instant::now();
-        self.process = Some(ServerProcess::start(CHILD_SERVE, &self.data, &self.settings)?);
-        let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.slowest_start_ms = self.slowest_start_ms.max(ms);
-        self.limit().map_err(io::Error::other)?;
-        Ok(ms)
-    }
-
-    /// Does one fault from beginning to end. Says what showed that it happened, or why it did not.
-    fn suffer(&mut self, f: &Fault) -> Result<String, String> {
-        let text = |e: io::Error| e.to_string();
-        let lasts = Duration::from_millis(f.for_ms);
-        match f.kind {
-            FaultKind::Kill => {
-                let mut process = self.process.take().ok_or("there is no server to kill")?;
-                let status = process.kill_now().map_err(text)?;
-                if status.signal() != Some(Signal::KILL.as_raw()) {
-                    return Err(format!("the server ended otherwise: {status}"));
-                }
-                std::thread::sleep(lasts);
-                let ms = self.start_again().map_err(text)?;
-                Ok(format!("ended by SIGKILL, ready again after {ms} ms"))
+        FaultKind::Restart => {
+            let process = stage.process.take().ok_or("there is no server to restart")?;
+            let status = process.stop().map_err(text)?;
+            if !status.success() {
+                return Err(format!("the server did not end in order: {status}"));
             }
-            FaultKind::Restart => {
-                let process = self.process.take().ok_or("there is no server to restart")?;
-                let status = process.stop().map_err(text)?;
-                if !status.success() {
-                    return Err(format!("the server did not end in order: {status}"));
-                }
-                std::thread::sleep(lasts);
-                let ms = self.start_again().map_err(text)?;
-                Ok(format!("ended in order, ready again after {ms} ms"))
-            }
-            FaultKind::Cut => match self.proxy()?.cut() {
-                0 => Err("there was no connection to cut".to_owned()),
-                n => Ok(format!("{n} connections cut")),
-            },
-            FaultKind::HalfOpen => {
-                let proxy = self.proxy()?;
-                let before = proxy.lost();
-                proxy.fall_silent(true);
-                std::thread::sleep(lasts);
-                // A frame may have been swallowed in part: what follows it would be read as something else.
-                proxy.cut();
-                proxy.fall_silent(false);
-                match proxy.lost().swallowed - before.swallowed {
-                    0 => Err("nothing was swallowed".to_owned()),
-                    bytes => Ok(format!("{bytes} bytes swallowed")),
-                }
-            }
-            FaultKind::DropAnswers => {
-                let proxy = self.proxy()?;
-                let before = proxy.lost();
-                proxy.drop_answers(true);
-                std::thread::sleep(lasts);
-                proxy.cut();
-                proxy.drop_answers(false);
-                match proxy.lost().dropped - before.dropped {
-                    0 => Err("no answer was lost".to_owned()),
-                    bytes => Ok(format!("{bytes} bytes of answers lost")),
-                }
-            }
-            FaultKind::SlowDisk => self.slow_disk(f),
-            FaultKind::FullDisk => self.full_disk(lasts),
-            FaultKind::Stop => {
-                let process = self.process.as_ref().ok_or("there is no server to stop")?;
-                process.signal(Signal::STOP).map_err(text)?;
-                let began = Instant::now();
-                while process.state() != Some('T') && began.elapsed() < STOPS_WITHIN {
-                    std::thread::sleep(LOOK_EVERY);
-                }
-                let stopped = process.state() == Some('T');
-                std::thread::sleep(lasts.saturating_sub(began.elapsed()));
-                process.signal(Signal::CONT).map_err(text)?;
-                if stopped {
-                    Ok(format!("state T for {} ms", began.elapsed().as_millis()))
-                } else {
-                    Err("the server never was in state T".to_owned())
-                }
+            sleep(lasts);
+            let ms = stage.start_again().map_err(text)?;
+            seen(format!("ended in order, ready again after {ms} ms"))
+        }
+        FaultKind::Stop => stop(process(stage)?, lasts),
+        FaultKind::Cut => match proxy(stage)?.cut() {
+            0 => Err("there was no connection to cut".to_owned()),
+            n => seen(format!("{n} connections cut")),
+        },
+        FaultKind::HalfOpen => {
+            let proxy = proxy(stage)?;
+            let before = proxy.lost();
+            proxy.fall_silent(true);
+            sleep(lasts);
+            // A frame may have been swallowed in part: what follows it would be read as something else.
+            proxy.cut();
+            proxy.fall_silent(false);
+            match proxy.lost().swallowed - before.swallowed {
+                0 => Err("nothing was swallowed".to_owned()),
+                bytes => seen(format!("{bytes} bytes swallowed")),
             }
         }
-    }
-
-    fn proxy(&self) -> Result<&Proxy, String> {
-        self.proxy.as_ref().ok_or_else(|| "there is no proxy".to_owned())
-    }
-
-    /// Lets few writes of the server through.
-    fn slow_disk(&self, f: &Fault) -> Result<String, String> {
-        let process = self.process.as_ref().ok_or("there is no server")?;
-        let group = Cgroup::new("blkio")?;
-        group.take_in(process.id())?;
-        let writes_for = |time: Duration| {
-            let before = group.writes(&self.data)?;
-            std::thread::sleep(time);
-            Ok::<_, String>((group.writes(&self.data)? - before) as f64 / time.as_secs_f64())
-        };
-        // Writes are counted while there is a limit.
-        group.limit_writes(&self.data, u32::MAX)?;
-        let before = writes_for(COMPARED_FOR)?;
-        group.limit_writes(&self.data, f.writes_per_second)?;
-        let slow = writes_for(Duration::from_millis(f.for_ms))?;
-        group.limit_writes(&self.data, 0)?;
-        let proof = format!("{before:.0} writes a second before, {slow:.0} then");
-        if slow < before / 2.0 { Ok(proof) } else { Err(proof) }
-    }
-
-    /// Fills the server's own disk, and gives the space back.
-    fn full_disk(&self, lasts: Duration) -> Result<String, String> {
-        let disk = self.disk.as_ref().ok_or("the server has no disk of its own")?;
-        let ballast = disk.fill().map_err(|e| e.to_string())?;
-        let began = Instant::now();
-        let mut mode = 0;
-        while began.elapsed() < lasts {
-            std::thread::sleep(LOOK_AT_MODE_EVERY);
-            mode = mode.max(ledger::status_within(self.operate, lasts).map_or(0, |s| s.mode));
-        }
-        std::fs::remove_file(ballast).map_err(|e| e.to_string())?;
-        match mode {
-            0 => Err("the disk was full, and the server did not need more of it".to_owned()),
-            mode => Ok(format!("full for {} ms, the server was in mode {mode}", began.elapsed().as_millis())),
-        }
-    }
-
-    /// Puts a proxy between clients and server, with a liar in it or without.
-    fn put_proxy(&mut self, lie: Option<Box<Lie>>) -> io::Result<()> {
-        let proxy = Proxy::start(self.addr, lie)?;
-        self.addr = proxy.addr;
-        self.proxy = Some(proxy);
-        Ok(())
-    }
-
-    /// Does every fault at its time, until `over`, and tells what became of it.
-    pub fn conduct(
-        &mut self,
-        timeline: &[(u64, Fault)],
-        begin: Instant,
-        over: &AtomicBool,
-        tell: &dyn Fn(FaultReport),
-    ) {
-        let since = || u64::try_from(begin.elapsed().as_millis()).unwrap_or(u64::MAX);
-        for (at_ms, f) in timeline {
-            while since() < *at_ms && !over.load(Ordering::Relaxed) {
-                std::thread::sleep(LOOK_EVERY);
+        FaultKind::DropAnswers => {
+            let proxy = proxy(stage)?;
+            let before = proxy.lost();
+            proxy.drop_answers(true);
+            sleep(lasts);
+            proxy.cut();
+            proxy.drop_answers(false);
+            match proxy.lost().dropped - before.dropped {
+                0 => Err("no answer was lost".to_owned()),
+                bytes => seen(format!("{bytes} bytes of answers lost")),
             }
-            let mut report = FaultReport { kind: f.kind.name().to_owned(), at_ms: *at_ms, ..FaultReport::default() };
-            if over.load(Ordering::Relaxed) {
-                report.proof = "the load was over before".to_owned();
-            } else {
-                report.at_ms = since();
-                match self.suffer(f) {
-                    Ok(proof) => (report.fired, report.proof) = (true, proof),
-                    Err(why) => report.proof = why,
-                }
-                report.until_ms = Some(since());
-            }
-            tell(report);
         }
+        FaultKind::SlowDisk => slow_disk(stage, f.writes_per_second, lasts),
+        FaultKind::FullDisk => full_disk(stage, lasts),
+        FaultKind::JournalStall => stall(stage, lasts),
+        FaultKind::Drill => drill(stage, f.cause, lasts),
+        FaultKind::ClockStep => step(stage, f.by_ms.saturating_mul(1_000), lasts),
     }
+}
 
-    /// Ends the server in order.
-    pub fn end(self) -> io::Result<()> {
-        match self.process.map(ServerProcess::stop) {
-            Some(Ok(status)) if !status.success() => Err(io::Error::other(format!("the server ended with {status}"))),
-            Some(Err(e)) => Err(e),
-            _ => Ok(()),
+fn process(stage: &mut Stage) -> Result<&mut ServerProcess, String> {
+    stage.process.as_mut().ok_or_else(|| "there is no server".to_owned())
+}
+
+fn proxy(stage: &Stage) -> Result<&Proxy, String> {
+    stage.proxy.as_ref().ok_or_else(|| "there is no proxy".to_owned())
+}
+
+fn stop(process: &ServerProcess, lasts: Duration) -> Result<Seen, String> {
+    process.signal(Signal::STOP).map_err(text)?;
+    let began = Instant::now();
+    while process.state() != Some('T') && began.elapsed() < STOPS_WITHIN {
+        sleep(LOOK_EVERY);
+    }
+    let stopped = process.state() == Some('T');
+    sleep(lasts.saturating_sub(began.elapsed()));
+    process.signal(Signal::CONT).map_err(text)?;
+    if stopped { seen(format!("state T for {} ms", ms(began))) } else { Err("it never was in state T".to_owned()) }
+}
+
+/// Lets few writes of the server through.
+fn slow_disk(stage: &mut Stage, per_second: u32, lasts: Duration) -> Result<Seen, String> {
+    let group = Cgroup::new("blkio")?;
+    group.take_in(process(stage)?.id())?;
+    let writes_for = |time: Duration| {
+        let before = group.writes(&stage.data)?;
+        sleep(time);
+        Ok::<_, String>((group.writes(&stage.data)? - before) as f64 / time.as_secs_f64())
+    };
+    // Writes are counted while there is a limit.
+    group.limit_writes(&stage.data, u32::MAX)?;
+    let before = writes_for(COMPARED_FOR)?;
+    group.limit_writes(&stage.data, per_second)?;
+    let slow = writes_for(lasts)?;
+    group.limit_writes(&stage.data, 0)?;
+    let proof = format!("{before:.0} writes a second before, {slow:.0} then");
+    if slow < before / 2.0 { seen(proof) } else { Err(proof) }
+}
+
+/// Fills the server's own disk, and gives the space back.
+fn full_disk(stage: &Stage, lasts: Duration) -> Result<Seen, String> {
+    let disk = stage.disk.as_ref().ok_or("the server has no disk of its own")?;
+    let ballast = disk.fill().map_err(text)?;
+    let began = Instant::now();
+    let degraded_ms = degraded(stage, began, lasts);
+    sleep(lasts.saturating_sub(began.elapsed()));
+    std::fs::remove_file(ballast).map_err(text)?;
+    let (full_ms, normal_ms) = (ms(began), normal(stage, Instant::now()));
+    match degraded_ms {
+        None => Err("the disk was full, and the server did not need more of it".to_owned()),
+        Some(_) => Ok(Seen {
+            proof: format!("full for {full_ms} ms{}", told(degraded_ms, normal_ms)),
+            watched: Some(Watched { degraded_ms, normal_ms }),
+        }),
+    }
+}
+
+/// Holds back everything that the journal wrote.
+fn stall(stage: &mut Stage, lasts: Duration) -> Result<Seen, String> {
+    process(stage)?.harm(Harm::Stall(true)).map_err(text)?;
+    let began = Instant::now();
+    let degraded_ms = degraded(stage, began, STALLS_WITHIN.min(lasts));
+    let before = ledger::status(stage.operate).map(|s| s.durable);
+    let degraded_ms = degraded_ms.or(degraded(stage, began, lasts));
+    sleep(lasts.saturating_sub(began.elapsed()));
+    let after = ledger::status(stage.operate).map(|s| s.durable);
+    process(stage)?.harm(Harm::Stall(false)).map_err(text)?;
+    let (stalled_ms, normal_ms) = (ms(began), normal(stage, Instant::now()));
+    match (before, after) {
+        (Ok(before), Ok(after)) if before == after => Ok(Seen {
+            proof: format!("nothing became durable for {stalled_ms} ms{}", told(degraded_ms, normal_ms)),
+            watched: Some(Watched { degraded_ms, normal_ms }),
+        }),
+        (before, after) => Err(format!("durable up to {before:?}, then up to {after:?}")),
+    }
+}
+
+/// Opens a breaker as an operator does to practise; the server ends it by itself.
+fn drill(stage: &Stage, cause: u8, lasts: Duration) -> Result<Seen, String> {
+    ledger::drill(stage.operate, cause, lasts).map_err(text)?;
+    let began = Instant::now();
+    let degraded_ms = degraded(stage, began, lasts);
+    sleep(lasts.saturating_sub(began.elapsed()));
+    let normal_ms = normal(stage, Instant::now());
+    match degraded_ms {
+        None => Err("the server was not degraded".to_owned()),
+        Some(_) => Ok(Seen {
+            proof: format!("breaker {cause} for {} ms{}", lasts.as_millis(), told(degraded_ms, normal_ms)),
+            watched: Some(Watched { degraded_ms, normal_ms }),
+        }),
+    }
+}
+
+/// Makes the server's wall clock step, and step back; an operator confirms it then.
+fn step(stage: &mut Stage, by_us: i64, lasts: Duration) -> Result<Seen, String> {
+    process(stage)?.harm(Harm::Step(by_us)).map_err(text)?;
+    let began = Instant::now();
+    let degraded_ms = degraded(stage, began, lasts);
+    sleep(lasts.saturating_sub(began.elapsed()));
+    process(stage)?.harm(Harm::Step(by_us.saturating_neg())).map_err(text)?;
+    ledger::confirm_clock(stage.operate).map_err(text)?;
+    let normal_ms = normal(stage, Instant::now());
+    match degraded_ms {
+        None => Err("the server did not notice".to_owned()),
+        Some(_) => Ok(Seen {
+            proof: format!("by {} ms{}", by_us / 1_000, told(degraded_ms, normal_ms)),
+            watched: Some(Watched { degraded_ms, normal_ms }),
+        }),
+    }
+}
+
+fn told(degraded_ms: Option<u64>, normal_ms: Option<u64>) -> String {
+    let degraded = degraded_ms.map_or("never degraded".to_owned(), |ms| format!("degraded after {ms} ms"));
+    let normal = normal_ms.map_or("not normal again".to_owned(), |ms| format!("normal {ms} ms after its end"));
+    format!(", {degraded}, {normal}")
+}
+
+/// When the server says that it is not normal, in ms since `began`; nothing when it does not within `lasts`.
+fn degraded(stage: &Stage, began: Instant, lasts: Duration) -> Option<u64> {
+    mode_becomes(stage, began, lasts, |mode| mode != 0)
+}
+
+/// When it says that it is normal, in ms since `ended`.
+fn normal(stage: &Stage, ended: Instant) -> Option<u64> {
+    mode_becomes(stage, ended, NORMAL_WITHIN, |mode| mode == 0)
+}
+
+fn mode_becomes(stage: &Stage, since: Instant, within: Duration, is: fn(u64) -> bool) -> Option<u64> {
+    while since.elapsed() < within {
+        if ledger::status_within(stage.operate, within).is_ok_and(|s| is(s.mode)) {
+            return Some(ms(since));
         }
+        sleep(ASK_EVERY);
     }
-
-    /// Its data folder.
-    #[must_use]
-    pub fn data(&self) -> &Path {
-        &self.data
-    }
+    None
 }
 
 #[cfg(test)]
@@ -295,36 +317,20 @@ mod tests {
         assert!(t.iter().all(|(at, _)| (5_000..55_000).contains(at)));
     }
 
-    /// A stage whose proxy leads to nobody's server.
-    fn stage() -> Stage {
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
-        let addr = listener.local_addr().expect("bound");
-        std::thread::spawn(move || {
-            for mut s in listener.incoming().flatten() {
-                std::thread::spawn(move || io::copy(&mut s.try_clone().expect("a socket"), &mut s));
-            }
-        });
-        let (data, settings) = (PathBuf::new(), Vec::new());
-        let mut stage = Stage {
-            process: None,
-            proxy: None,
-            disk: None,
-            limits: None,
-            data,
-            settings,
-            addr,
-            operate: addr,
-            slowest_start_ms: 0,
-        };
-        stage.put_proxy(None).expect("a proxy");
-        stage
-    }
-
     #[test]
     fn a_fault_that_did_not_happen_says_so_although_an_earlier_one_did() {
         use std::io::{Read, Write};
-        let mut stage = stage();
-        let fault = |kind| Fault { kind, at_ms: 0, for_ms: 50, count: 1, until_ms: None, writes_per_second: 1 };
+        let mut stage = Stage::empty();
+        let fault = |kind| Fault {
+            kind,
+            at_ms: 0,
+            for_ms: 50,
+            count: 1,
+            until_ms: None,
+            writes_per_second: 1,
+            cause: 0,
+            by_ms: 1,
+        };
         for kind in [FaultKind::HalfOpen, FaultKind::DropAnswers, FaultKind::Cut] {
             let over = AtomicBool::new(false);
             let addr = stage.addr;
@@ -344,17 +350,26 @@ mod tests {
                 while stage.proxy.as_ref().is_some_and(|p| p.open() == 0) {
                     std::thread::yield_now();
                 }
-                let happened = stage.suffer(&fault(kind));
+                let happened = suffer(&mut stage, &fault(kind));
                 over.store(true, Ordering::Relaxed);
                 happened
             });
             assert!(happened.is_ok(), "{kind:?}: {happened:?}");
             stage.proxy.as_ref().expect("a proxy").cut();
-            let nothing = stage.suffer(&fault(kind));
+            let nothing = suffer(&mut stage, &fault(kind));
             assert!(nothing.is_err(), "{kind:?}: {nothing:?}");
         }
-        for kind in [FaultKind::Kill, FaultKind::Stop, FaultKind::Restart, FaultKind::SlowDisk, FaultKind::FullDisk] {
-            assert!(stage.suffer(&fault(kind)).is_err(), "there is no server");
+        for kind in [
+            FaultKind::Kill,
+            FaultKind::Stop,
+            FaultKind::Restart,
+            FaultKind::SlowDisk,
+            FaultKind::FullDisk,
+            FaultKind::JournalStall,
+            FaultKind::ClockStep,
+            FaultKind::Drill,
+        ] {
+            assert!(suffer(&mut stage, &fault(kind)).is_err(), "there is no server");
         }
     }
 }

@@ -4,7 +4,7 @@
 use crate::attempts::{Attempts, Keys};
 use crate::driver::{Common, drive};
 use crate::error::RunError;
-use crate::faults::{Stage, timeline};
+use crate::faults::{conduct, timeline};
 use crate::ledger;
 use crate::machine::memory_peak_bytes;
 use crate::office::{coupons_until, extend};
@@ -15,6 +15,7 @@ use crate::reconcile::{Found, Join};
 use crate::resolve::resolve;
 use crate::scenario::{Arrivals, Scenario};
 use crate::seed::{DataSet, now, seed};
+use crate::stage::Stage;
 use crate::summary::{Environment, FaultReport, MODE_SILENT, Second, SloReport, Summary};
 use crate::tally::{Seconds, Tally};
 use crate::verdict;
@@ -85,11 +86,12 @@ struct Scene<'a> {
     show: &'a Watcher<'a>,
 }
 
-/// Runs a scenario. `folder` exists; the clients' journal goes there. `show` is told what happens. An error is what kept
+/// Runs a scenario, whose rates are multiples of `peak` where one is given. `folder` exists; the clients' journal goes there. `show` is told what happens. An error is what kept
 /// the load from beginning; what happens afterwards stands in the summary.
 pub fn run_scenario(
     name: &str,
     s: &Scenario,
+    peak: Option<f64>,
     elsewhere: Option<Elsewhere>,
     liars: Liars,
     folder: &Path,
@@ -101,6 +103,11 @@ pub fn run_scenario(
             "faults are done to a server of the harness's own only: leave --server out".into(),
         ));
     }
+    let mut scaled = s.clone();
+    if let Some(peak) = peak {
+        scaled.scale_to(peak);
+    }
+    let s = &scaled;
     let data_dir = tempfile::tempdir().map_err(RunError::folder)?;
     let (mut stage, addr, operate) = match elsewhere {
         Some(e) => (None, e.addr, e.operate),
@@ -124,12 +131,16 @@ pub fn run_scenario(
     let mut faults = Vec::new();
     if s.data.expires_ms > 0 {
         thread::sleep(Duration::from_micros(u64::try_from(begins.micros() - now().micros()).unwrap_or(0)));
-        faults.push(expiry(s, begins));
+        if s.data.expires_ms as f64 <= s.seconds() * 1e3 {
+            faults.push(expiry(s, begins));
+        }
     }
     show(Progress::Begins { seconds: s.seconds() });
 
     let scene = Scene { scenario: s, addr, operate, data, keys: Keys::new(salt), folder, stop, show };
+    let before = stage.as_ref().and_then(Stage::resident_bytes);
     let (tallies, seconds, happened, mut error) = load(&scene, stage.as_mut());
+    let after = stage.as_ref().and_then(Stage::resident_bytes);
     faults.extend(happened);
     faults.sort_by_key(|f| f.at_ms);
     let mut m = verdict::of_load(name, s, &tallies, &seconds);
@@ -137,7 +148,8 @@ pub fn run_scenario(
     m.interrupted = stop.load(Ordering::Relaxed);
     m.closed_loop = s.phase.iter().any(|p| p.arrivals == Arrivals::Closed);
     m.faults = faults;
-    m.slos = verdict::slos(s, &m, stage.as_ref().map_or(0, |s| s.slowest_start_ms));
+    m.peak_per_second = peak.unwrap_or(0.0);
+    m.server_grew_bytes = before.zip(after).map(|(before, after)| after.saturating_sub(before));
     let mut findings = Vec::new();
     if error.is_none() {
         match reconcile(&scene, stage.as_ref(), first, liars.ledger, &mut m) {
@@ -145,12 +157,16 @@ pub fn run_scenario(
             Err(e) => error = Some(e),
         }
     }
+    let mut slos = verdict::slos(s, &m, &seconds, stage.as_ref().map_or(0, |s| s.slowest_start_ms));
+    slos.append(&mut m.slos);
+    m.slos = slos;
     if let Some(Err(e)) = stage.map(Stage::end) {
         error = error.or(Some(RunError::server(e)));
     }
     m.memory_peak_bytes = memory_peak_bytes();
     verdict::judge(&mut m, error.as_ref());
-    let (response, service) = verdict::histograms(&tallies);
+    let together = |of| verdict::together(&tallies, of);
+    let (response, service) = (together(|t| &t.response), together(|t| &t.service));
     Ok(Run { summary: m, seconds, response, service, findings })
 }
 
@@ -164,6 +180,7 @@ fn expiry(s: &Scenario, begins: Timestamp) -> FaultReport {
         until_ms: Some(at_ms),
         fired: late_ms <= BEGINS_WITHIN_MS,
         proof: format!("the load began {late_ms} ms after the instant from which the expiry counts"),
+        ..FaultReport::default()
     }
 }
 
@@ -197,7 +214,7 @@ fn load(scene: &Scene<'_>, stage: Option<&mut Stage>) -> (Vec<Tally>, Vec<Second
         let (common, over, tell, modes) = (&common, &over, &tell, &modes);
         let drivers: Vec<_> = (0..s.threads).map(|t| scope.spawn(move || drive(common, t))).collect();
         if let Some(stage) = stage {
-            scope.spawn(move || stage.conduct(&timeline, begin, over, tell));
+            scope.spawn(move || conduct(stage, &timeline, begin, over, tell));
         }
         if let Some(e) = s.extend {
             scope.spawn(move || tell(office(scene, e.at_ms, e.by_ms, begin, over)));
@@ -302,7 +319,14 @@ fn office(scene: &Scene<'_>, at_ms: u64, by_ms: u64, begin: Instant, over: &Atom
     }
     if is_over() {
         let proof = "the load was over before".to_owned();
-        return FaultReport { kind: "extend".into(), at_ms, until_ms: None, fired: false, proof };
+        return FaultReport {
+            kind: "extend".into(),
+            at_ms,
+            until_ms: None,
+            fired: false,
+            proof,
+            ..FaultReport::default()
+        };
     }
     let data = &scene.data;
     let planned = extend(scene.operate, data, data.expires_at, later(data.expires_at, by_ms), &is_over);
@@ -311,7 +335,7 @@ fn office(scene: &Scene<'_>, at_ms: u64, by_ms: u64, begin: Instant, over: &Atom
         Ok(lots) => (true, format!("{lots} lots extended by plan and apply")),
         Err(e) => (false, e),
     };
-    FaultReport { kind: "extend".into(), at_ms, until_ms: Some(ms), fired, proof }
+    FaultReport { kind: "extend".into(), at_ms, until_ms: Some(ms), fired, proof, ..FaultReport::default() }
 }
 
 /// The server's mode as its status says it, second by second; [`MODE_SILENT`] where it says nothing.

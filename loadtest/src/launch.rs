@@ -2,11 +2,11 @@
 //! entry as `tegata serve`.
 
 use rustix::process::{Pid, Signal, kill_process};
-use std::io::{self, BufRead, BufReader, Read};
+use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
 use tegata_server::Config;
 
@@ -17,10 +17,42 @@ pub const CHILD_ECHO: &str = "__echo";
 /// The hidden sub-command that echoes at once.
 pub const CHILD_BARE_ECHO: &str = "__bare_echo";
 
+/// What a child says when it was harmed as it was told.
+const DONE: &str = "done";
+
+/// What can be done to a server from inside.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Harm {
+    /// From now on, or no longer, nothing that is written becomes durable.
+    Stall(bool),
+    /// Its wall clock goes so many µs forward, or back.
+    Step(i64),
+}
+
+impl core::fmt::Display for Harm {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Stall(stalls) => write!(f, "stall {stalls}"),
+            Self::Step(us) => write!(f, "step {us}"),
+        }
+    }
+}
+
+impl Harm {
+    fn read(line: &str) -> Option<Self> {
+        match line.split_once(' ')? {
+            ("stall", stalls) => stalls.parse().ok().map(Self::Stall),
+            ("step", us) => us.parse().ok().map(Self::Step),
+            _ => None,
+        }
+    }
+}
+
 /// A child that serves until it is stopped or dropped.
 #[derive(Debug)]
 pub struct ServerProcess {
     child: Child,
+    said: Lines<BufReader<ChildStdout>>,
     /// Where gateways connect.
     pub addr: SocketAddr,
     /// Where operators connect.
@@ -51,15 +83,15 @@ impl ServerProcess {
             .process_group(0)
             .spawn()?;
         let out = child.stdout.take().ok_or(io::ErrorKind::BrokenPipe)?;
-        let mut lines = BufReader::new(out).lines();
-        let ready = lines.next().transpose()?.unwrap_or_default();
+        let mut said = BufReader::new(out).lines();
+        let ready = said.next().transpose()?.unwrap_or_default();
         let field = |name: &str| ready.split(' ').find_map(|w| w.strip_prefix(name)?.strip_prefix('='));
         let addr = |name| field(name).and_then(|v| v.parse().ok());
         let number = |name| field(name).and_then(|v| v.parse().ok()).unwrap_or(0);
         match (addr("addr"), addr("operate")) {
             (Some(addr), Some(operate)) => {
                 let (replayed, snapshot, ready_ms) = (number("replayed"), number("snapshot"), number("ready_ms"));
-                Ok(Self { child, addr, operate, replayed, snapshot, ready_ms })
+                Ok(Self { child, said, addr, operate, replayed, snapshot, ready_ms })
             }
             _ => {
                 let _ = child.kill();
@@ -92,6 +124,16 @@ impl ServerProcess {
         let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
         let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
         Some(line.trim().split(' ').next()?.parse::<u64>().ok()? << 10)
+    }
+
+    /// Does something to it that no real disk and no real clock does on demand.
+    pub fn harm(&mut self, harm: Harm) -> io::Result<()> {
+        let stdin = self.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;
+        stdin.write_all(format!("{harm}\n").as_bytes())?;
+        match self.said.next().transpose()? {
+            Some(line) if line == DONE => Ok(()),
+            other => Err(io::Error::other(format!("the server said {other:?}"))),
+        }
     }
 
     /// Sends it a signal.
@@ -183,6 +225,7 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
     if tegata_pages::keep_warm(config.warm_bytes).is_ok() {
         tegata_pages::wait_until_warm();
     }
+    let faults = config.faults.clone();
     let running = match tegata_server::start(config) {
         Ok(running) => running,
         Err(e) => {
@@ -196,7 +239,14 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
         banner.listen, banner.operate, banner.replayed, banner.snapshot, banner.ready_ms
     );
     // The parent holds the other end: when it closes or dies, this ends.
-    let _ = io::stdin().read_to_end(&mut Vec::new());
+    for line in io::stdin().lines().map_while(Result::ok) {
+        match Harm::read(&line) {
+            Some(Harm::Stall(stalls)) => faults.stall(stalls),
+            Some(Harm::Step(us)) => tegata_server::clock::step_wall(us),
+            None => return 2,
+        }
+        println!("{DONE}");
+    }
     match running.stop() {
         Ok(()) => 0,
         Err(e) => {

@@ -3,14 +3,20 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tegata_client::{Link, LinkError};
 use tegata_journal::{read_log, read_store};
+use tegata_node::Cause;
 use tegata_wire::{
-    AnswerBody, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS, RequestHeader, ServerBody,
-    encode_history, encode_request,
+    Answer, AnswerBody, BreakerOrder, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS,
+    RequestHeader, ServerBody, encode_breaker_order, encode_history, encode_request,
 };
 
+/// Orders to a breaker, as `docs/protocol.md` numbers them.
+const CONFIRM: u8 = 3;
+const DRILL: u8 = 4;
+/// How long a server may refuse to answer questions because it is busy.
+const BUSY_WITHIN: Duration = Duration::from_secs(30);
 /// How long a server may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -19,9 +25,8 @@ pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEn
     let mut link = Link::open(operate, true)?;
     let mut out = Vec::new();
     encode_history(&RequestHeader::default(), &HistoryQuery { from, ..HistoryQuery::default() }, &mut out);
-    link.send(&out)?;
+    let mut answer = asked(&mut link, &out)?;
     loop {
-        let answer = link.receive()?;
         match answer.body {
             AnswerBody::History(body) => {
                 body.entries.iter().for_each(&mut *each);
@@ -31,6 +36,7 @@ pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEn
             }
             other => return Err(LinkError::Unexpected(Box::new(other))),
         }
+        answer = link.receive()?;
     }
 }
 
@@ -38,8 +44,23 @@ fn ask(operate: SocketAddr, kind: u8, patience: Duration) -> Result<AnswerBody, 
     let mut link = Link::open_within(operate, true, patience)?;
     let mut out = Vec::new();
     encode_request(&RequestHeader { kind, ..RequestHeader::default() }, &mut out);
-    link.send(&out)?;
-    Ok(link.receive()?.body)
+    Ok(asked(&mut link, &out)?.body)
+}
+
+/// Asks, and again while the server has more important things to do.
+fn asked(link: &mut Link, request: &[u8]) -> Result<Answer, LinkError> {
+    let began = Instant::now();
+    loop {
+        link.send(request)?;
+        match link.receive()? {
+            Answer { body: AnswerBody::Decision(d), .. }
+                if (110..140).contains(&d.code) && began.elapsed() < BUSY_WITHIN =>
+            {
+                std::thread::sleep(Duration::from_millis(u64::from(d.retry_after_ms).max(1)));
+            }
+            answer => return Ok(answer),
+        }
+    }
 }
 
 /// The server's digest and sums, and as of which position.
@@ -76,4 +97,26 @@ pub fn replayed_digest(data: &Path, up_to: u64) -> Result<u128, String> {
         return Err(format!("the journal ends at position {}, before {up_to}", replay.engine().applied().get()));
     }
     Ok(replay.engine().digest())
+}
+
+/// Says, as an operator does, that the clock is right again.
+pub fn confirm_clock(operate: SocketAddr) -> Result<(), LinkError> {
+    order(operate, BreakerOrder { cause: Cause::Clock as u8, order: CONFIRM, ms: 0 })
+}
+
+/// Opens a breaker for a drill.
+pub fn drill(operate: SocketAddr, cause: u8, lasts: Duration) -> Result<(), LinkError> {
+    let ms = u32::try_from(lasts.as_millis()).unwrap_or(u32::MAX);
+    order(operate, BreakerOrder { cause, order: DRILL, ms })
+}
+
+fn order(operate: SocketAddr, order: BreakerOrder) -> Result<(), LinkError> {
+    let mut link = Link::open_within(operate, true, PATIENCE)?;
+    let mut out = Vec::new();
+    encode_breaker_order(&RequestHeader::default(), &order, &mut out);
+    link.send(&out)?;
+    match link.receive()?.body {
+        AnswerBody::Breakers(_) => Ok(()),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
 }

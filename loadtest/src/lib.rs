@@ -36,6 +36,7 @@ pub mod screen;
 pub mod search;
 mod seed;
 mod socket;
+mod stage;
 mod summary;
 mod tally;
 pub mod timeline;

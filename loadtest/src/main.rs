@@ -202,8 +202,20 @@ fn run(args: &RunArgs) -> Result<u8, RunError> {
     let folder = args.which.folder();
     results::prepare(&folder)?;
     let stop = signals()?;
+    let peak = if scenario.peak_step_seconds > 0.0 {
+        if args.server.is_some() {
+            return Err(RunError::Usage("the peak of somebody else's server is not searched for: give rates".into()));
+        }
+        heading();
+        let peak = search::peak_of(&name, &scenario, &folder.join("peak"), &stop, &mut |s| tell_step(s))?;
+        println!("peak {peak:.0}/s");
+        Some(peak)
+    } else {
+        None
+    };
     let elsewhere = args.server.zip(args.operate).map(|(addr, operate)| Elsewhere { addr, operate });
-    let load = |show: &Watcher<'_>| run_scenario(&name, &scenario, elsewhere, Liars::default(), &folder, &stop, show);
+    let load =
+        |show: &Watcher<'_>| run_scenario(&name, &scenario, peak, elsewhere, Liars::default(), &folder, &stop, show);
     let mut run = if args.tui {
         let tui = tui::Tui::new(&name).map_err(|e| RunError::Usage(format!("the terminal: {e}")))?;
         load(&|p| tui.hear(p))?
@@ -218,26 +230,35 @@ fn run(args: &RunArgs) -> Result<u8, RunError> {
     Ok(run.summary.exit_code)
 }
 
+fn heading() {
+    println!("{:>12} {:>12} {:>10} {:>10} {:>9}  verdict", "offered/s", "goodput/s", "p50 ms", "p99 ms", "answered");
+}
+
+fn tell_step(step: &search::Step) {
+    let m = &step.run.summary;
+    println!(
+        "{:>12} {:>12.0} {:>10.2} {:>10.2} {:>8.2}%  {}{}",
+        if m.closed_loop { "closed loop".to_owned() } else { format!("{:.0}", step.rate) },
+        m.goodput_per_second,
+        m.response.p50_us / 1e3,
+        m.response.p99_us / 1e3,
+        m.answered_in_deadline * 100.0,
+        m.verdict,
+        m.why.first().map(|why| format!(": {why}")).unwrap_or_default()
+    );
+}
+
 fn search_peak(args: &SearchArgs) -> Result<u8, RunError> {
     let (name, scenario) = args.which.scenario()?;
     let folder = args.which.folder();
     let stop = signals()?;
-    println!("{:>12} {:>12} {:>10} {:>10} {:>9}  verdict", "offered/s", "goodput/s", "p50 ms", "p99 ms", "answered");
+    heading();
     let mut worst = 0;
     let found = search::search(&name, &scenario, args.step, &folder, &stop, &|_| {}, &mut |step| {
         let m = &step.run.summary;
         // A step that misses its goals, or is too much for the generator, is what is searched for.
         worst = worst.max(if matches!(m.exit_code, 1 | 5) { 0 } else { m.exit_code });
-        println!(
-            "{:>12} {:>12.0} {:>10.2} {:>10.2} {:>8.2}%  {}{}",
-            if m.closed_loop { "closed loop".to_owned() } else { format!("{:.0}", step.rate) },
-            m.goodput_per_second,
-            m.response.p50_us / 1e3,
-            m.response.p99_us / 1e3,
-            m.answered_in_deadline * 100.0,
-            m.verdict,
-            m.why.first().map(|why| format!(": {why}")).unwrap_or_default()
-        );
+        tell_step(step);
     })?;
     println!("results {}", folder.display());
     match found {

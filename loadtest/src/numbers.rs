@@ -1,5 +1,7 @@
 //! How numbers are written for people, on the page and in tables alike.
 
+use crate::summary::MODE_SILENT;
+
 /// 1,234,567.
 pub(crate) fn count(n: u64) -> String {
     let digits = n.to_string();
@@ -78,8 +80,21 @@ pub(crate) fn measure(name: &str, v: f64) -> String {
         n if n.ends_with("_ms") => duration(v * 1e3),
         n if n.ends_with("_s") => duration(v * 1e6),
         n if n.ends_with("_per_second") => rate(v),
-        n if n.starts_with("answered") || n.ends_with("_share") => percent(v),
+        "told" | "goodput" | "answered_in_deadline" => percent(v),
         _ => plain(v),
+    }
+}
+
+/// The server's mode, as `docs/degrade.md` numbers it.
+pub(crate) fn mode(n: u64) -> String {
+    match n {
+        0 => "normal".to_owned(),
+        1 => "read-only".to_owned(),
+        2 => "halted".to_owned(),
+        3 => "brownout".to_owned(),
+        4 => "probing".to_owned(),
+        MODE_SILENT => "silent".to_owned(),
+        n => format!("mode {n}"),
     }
 }
 

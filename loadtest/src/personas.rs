@@ -1,17 +1,28 @@
 //! Callers that behave badly beside the load: one that does not read, one that sends byte by byte, a herd that connects at
-//! once. They ask for balances only, so that nothing of theirs is to be reconciled. Each shows that it was there.
+//! once, a gateway that wants everything for itself. They ask for balances, or for payments of a coupon that there is not,
+//! under keys of another namespace: nothing of theirs is to be reconciled. Each shows that it was there.
 
+use crate::attempts::{Attempt, Keys};
+use crate::frames::{Frames, Stamp};
 use crate::scenario::{Persona, PersonaKind};
-use crate::seed::DataSet;
+use crate::seed::{DataSet, now};
 use crate::summary::FaultReport;
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
-use tegata_client::Link;
-use tegata_wire::{ANSWER_BYTES_MAX, Hello, KIND_BALANCE, RequestHeader, Scan, VERSION, encode_request, scan};
+use tegata_client::{Link, LinkError};
+use tegata_model::mix;
+use tegata_wire::{
+    ANSWER_BYTES_MAX, AnswerBody, Hello, KIND_BALANCE, RequestHeader, Scan, VERSION, encode_request, scan,
+};
 
+/// The number of a gateway that floods, and whose keys it takes.
+const GREEDY: u32 = 2;
+const GREEDY_NAMESPACE: u32 = 999;
+/// How long its customers wait, in ms.
+const DEADLINE_MS: u32 = 2_000;
 /// How often it is looked whether a persona's time has come.
 const LOOK_EVERY: Duration = Duration::from_millis(5);
 /// Between two bytes that a slow reader reads, or a dribbler sends.
@@ -36,8 +47,16 @@ pub(crate) fn play(p: &Persona, addr: SocketAddr, data: &DataSet, begin: Instant
         PersonaKind::SlowReader => slow_readers(p.connections, addr, &request, &lasts),
         PersonaKind::Dribbler => dribblers(p.connections, addr, &request, &lasts),
         PersonaKind::Herd => herd(p.connections, addr, &request, &lasts),
+        PersonaKind::Flood => flood(p.connections, addr, data, &lasts),
     };
-    FaultReport { kind: p.kind.name().to_owned(), at_ms, until_ms: Some(since()), fired, proof }
+    FaultReport {
+        kind: p.kind.name().to_owned(),
+        at_ms,
+        until_ms: Some(since()),
+        fired,
+        proof,
+        ..FaultReport::default()
+    }
 }
 
 fn greeted(addr: SocketAddr) -> Option<TcpStream> {
@@ -108,6 +127,54 @@ fn dribblers(n: usize, addr: SocketAddr, request: &[u8], lasts: &dyn Fn() -> boo
         sleep(BYTE_EVERY);
     }
     (answered + closed > 0, format!("{bytes} bytes, one by one; {answered} answers, {closed} connections closed"))
+}
+
+/// A gateway of its own number, with as many payments in flight as it has credits, on every connection.
+fn flood(n: usize, addr: SocketAddr, data: &DataSet, lasts: &(dyn Fn() -> bool + Sync)) -> (bool, String) {
+    let (answered, refused) = (AtomicU64::new(0), AtomicU64::new(0));
+    std::thread::scope(|s| {
+        for thread in 0..n {
+            let (answered, refused) = (&answered, &refused);
+            s.spawn(move || {
+                // A connection that is lost is not made again: what is left shows it.
+                let _ = flood_one(thread, addr, data, lasts, answered, refused);
+            });
+        }
+    });
+    let (answered, refused) = (answered.into_inner(), refused.into_inner());
+    (answered > 0, format!("{n} connections of gateway {GREEDY}: {answered} answered, {refused} of them refused"))
+}
+
+fn flood_one(
+    thread: usize,
+    addr: SocketAddr,
+    data: &DataSet,
+    lasts: &dyn Fn() -> bool,
+    answered: &AtomicU64,
+    refused: &AtomicU64,
+) -> Result<(), LinkError> {
+    let mut link = Link::open_as(addr, GREEDY, PATIENCE)?;
+    let frames = Frames::new(&DataSet { namespace: GREEDY_NAMESPACE, ..*data });
+    let keys = Keys::new(mix(thread as u64, now().micros() as u64));
+    let (mut count, mut out) = (0, Vec::new());
+    while lasts() {
+        for _ in 0..link.hello.credits {
+            let (key, request) = (*keys.key(count, now()).bytes(), count);
+            // One more than there are.
+            let attempt = Attempt { key, amount: 1, account: data.accounts(), ..Attempt::default() };
+            let stamp = Stamp { request, deadline_ms: DEADLINE_MS, ..Stamp::default() };
+            frames.push(&attempt, stamp, &[0; 16], &mut out);
+            count += 1;
+        }
+        link.send(&out)?;
+        out.clear();
+        for _ in 0..link.hello.credits {
+            let AnswerBody::Decision(d) = link.receive()?.body else { continue };
+            answered.fetch_add(1, Ordering::Relaxed);
+            refused.fetch_add(u64::from((110..140).contains(&d.code)), Ordering::Relaxed);
+        }
+    }
+    Ok(())
 }
 
 /// All connect at once, ask, are answered, and are gone at once; again and again.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 13] = [
+const NAMED: [(&str, &str); 25] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -13,14 +13,29 @@ const NAMED: [(&str, &str); 13] = [
     ("expiry-midnight", include_str!("../scenarios/expiry-midnight.toml")),
     ("hot-station-kiosk", include_str!("../scenarios/hot-station-kiosk.toml")),
     ("incident-0224", include_str!("../scenarios/incident-0224.toml")),
+    ("overload-1x", include_str!("../scenarios/overload-1x.toml")),
+    ("overload-2x", include_str!("../scenarios/overload-2x.toml")),
+    ("overload-5x", include_str!("../scenarios/overload-5x.toml")),
     ("overload-10x", include_str!("../scenarios/overload-10x.toml")),
+    ("refused-2x", include_str!("../scenarios/refused-2x.toml")),
+    ("refused-5x", include_str!("../scenarios/refused-5x.toml")),
+    ("refused-10x", include_str!("../scenarios/refused-10x.toml")),
+    ("burst-10x", include_str!("../scenarios/burst-10x.toml")),
+    ("burst-10x-retries", include_str!("../scenarios/burst-10x-retries.toml")),
     ("soak", include_str!("../scenarios/soak.toml")),
     ("wallets", include_str!("../scenarios/wallets.toml")),
     ("strangers", include_str!("../scenarios/strangers.toml")),
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("full-disk", include_str!("../scenarios/full-disk.toml")),
+    ("journal-stall", include_str!("../scenarios/journal-stall.toml")),
+    ("clock-step", include_str!("../scenarios/clock-step.toml")),
+    ("drill", include_str!("../scenarios/drill.toml")),
+    ("greedy-gateway", include_str!("../scenarios/greedy-gateway.toml")),
 ];
 
+/// What a peak is: the highest rate at which these hold.
+const PEAK_P99_MS: f64 = 50.0;
+const PEAK_ANSWERED: f64 = 0.999;
 /// Most payments in flight: a request's number has room for so many.
 const SLOTS_MAX: usize = 1 << 24;
 
@@ -42,6 +57,10 @@ pub struct Scenario {
     /// Threads of the generator.
     #[serde(default = "one")]
     pub threads: usize,
+    /// Above 0: rates are multiples of the peak, the highest rate at which p99 stays within 50 ms. It is searched for
+    /// before, in steps of so many s.
+    #[serde(default)]
+    pub peak_step_seconds: f64,
     /// What is offered, one phase after the other.
     pub phase: Vec<Phase>,
     /// What is there before.
@@ -186,6 +205,13 @@ pub struct Till {
     pub deadline_ms: u32,
     /// No answer for so long: the same key again, in ms; 0: never.
     pub repeat_after_ms: u32,
+    /// How often a refused request is tried again while there is time; by default as often as that allows.
+    pub retries: u32,
+    /// Refused requests are tried again at once, whatever the server asked for.
+    pub retries_at_once: bool,
+    /// How long a payment waits in the gateway for a connection with room before the gateway itself refuses it, in ms;
+    /// 0: until its deadline.
+    pub gateway_waits_ms: u32,
     /// Share that press Pay again although it was answered: the same key.
     pub press_again: f64,
     /// Share of broken tills, which pay again under a new key when the deadline passes.
@@ -204,6 +230,9 @@ impl Default for Till {
         Self {
             deadline_ms,
             repeat_after_ms,
+            retries: u32::MAX,
+            retries_at_once: false,
+            gateway_waits_ms: 0,
             press_again: 0.0,
             new_key: 0.0,
             cash: 0.0,
@@ -254,6 +283,12 @@ pub struct Fault {
     /// Writes a second that a slow disk lets through.
     #[serde(default = "few_writes")]
     pub writes_per_second: u32,
+    /// Number of the breaker that a drill opens, as `docs/protocol.md` numbers them.
+    #[serde(default)]
+    pub cause: u8,
+    /// How far a clock steps forward, in ms; negative: back.
+    #[serde(default)]
+    pub by_ms: i64,
 }
 
 /// What can go wrong.
@@ -276,6 +311,12 @@ pub enum FaultKind {
     SlowDisk,
     /// The disk is full, and has space again: the server's own disk, `disk_mib`.
     FullDisk,
+    /// Nothing that is written becomes durable, by the server's own test seam.
+    JournalStall,
+    /// An operator opens the breaker `cause` for a drill.
+    Drill,
+    /// The wall clock steps by `by_ms` and back, by the server's own test seam; then an operator confirms it.
+    ClockStep,
 }
 
 /// Callers that behave badly beside the load. They are done to somebody else's server too.
@@ -304,6 +345,8 @@ pub enum PersonaKind {
     Dribbler,
     /// Connections that come at once, ask, and go at once, again and again.
     Herd,
+    /// Another gateway, with as many payments in flight as it has credits on each of its connections.
+    Flood,
 }
 
 impl PersonaKind {
@@ -314,6 +357,7 @@ impl PersonaKind {
             Self::SlowReader => "slow-reader",
             Self::Dribbler => "dribbler",
             Self::Herd => "herd",
+            Self::Flood => "flood",
         }
     }
 }
@@ -331,6 +375,9 @@ impl FaultKind {
             Self::DropAnswers => "drop-answers",
             Self::SlowDisk => "slow-disk",
             Self::FullDisk => "full-disk",
+            Self::JournalStall => "journal-stall",
+            Self::ClockStep => "clock-step",
+            Self::Drill => "drill",
         }
     }
 
@@ -351,6 +398,27 @@ pub struct Slo {
     pub answered_in_deadline: Option<f64>,
     /// Longest start after a kill, in ms.
     pub ready_ms: Option<f64>,
+    /// Longest time from the beginning of a fault until the server says that it is degraded, in ms.
+    pub degraded_within_ms: Option<f64>,
+    /// Longest time from the end of a fault until the server says that it is normal again, in ms.
+    pub normal_within_ms: Option<f64>,
+    /// Smallest share of payments that are told anything, "unknown" included, within their deadline and 100 ms, 0 to 1.
+    pub told: Option<f64>,
+    /// Largest p99 of the time to a decision, in ms.
+    pub decided_p99_ms: Option<f64>,
+    /// Largest p99 of the time to a refusal, in ms.
+    pub refusal_p99_ms: Option<f64>,
+    /// Smallest share of payments that are decided within their deadline, 0 to 1.
+    pub goodput: Option<f64>,
+    /// Most payments that are declined.
+    pub declined: Option<f64>,
+    /// Smallest rate of payments that are decided within their deadline, as a multiple of the peak.
+    pub goodput_of_peak: Option<f64>,
+    /// Longest time after the last phase but one until things are as in the first phase, in s: in the rest of the last
+    /// phase p99 is at most 1.2 times what it was, and 99.9 % are answered.
+    pub recovers_within_s: Option<f64>,
+    /// Most memory that the server may take during the load, in MiB.
+    pub memory_growth_mib: Option<f64>,
 }
 
 fn few_writes() -> u32 {
@@ -441,6 +509,7 @@ impl Scenario {
             connections: connections(),
             depth: depth(),
             threads: one(),
+            peak_step_seconds: 0.0,
             phase: vec![phase],
             data: Data::default(),
             mix: Mix::default(),
@@ -477,8 +546,26 @@ impl Scenario {
         }
     }
 
+    /// The scenario whose peak the rates are multiples of: the same server and data, and nothing that goes wrong.
+    #[must_use]
+    pub fn at_its_peak(&self) -> Self {
+        let slo = Slo { p99_ms: Some(PEAK_P99_MS), answered_in_deadline: Some(PEAK_ANSWERED), ..Slo::default() };
+        let till = Till { gateway_waits_ms: 0, ..self.till };
+        Self { peak_step_seconds: 0.0, fault: Vec::new(), persona: Vec::new(), extend: None, slo, till, ..self.clone() }
+    }
+
+    /// Multiples of a peak become rates.
+    pub fn scale_to(&mut self, peak: f64) {
+        self.peak_step_seconds = 0.0;
+        for p in &mut self.phase {
+            p.rate *= peak;
+            p.to = p.to.map(|to| to * peak);
+        }
+    }
+
     /// The same customers in a closed loop.
     pub fn close(&mut self) {
+        self.peak_step_seconds = 0.0;
         for p in &mut self.phase {
             (p.rate, p.to, p.arrivals) = (0.0, None, Arrivals::Closed);
         }
@@ -501,6 +588,12 @@ impl Scenario {
             if p.arrivals == Arrivals::Closed {
                 if p.rate != 0.0 || p.to.is_some() {
                     return Err(format!("phase {}: a closed loop has no rate", i + 1));
+                }
+                continue;
+            }
+            if self.peak_step_seconds > 0.0 {
+                if !(0.01..=100.0).contains(&p.rate) || p.to.is_some_and(|to| !(0.01..=100.0).contains(&to)) {
+                    return Err(format!("phase {}: a multiple of the peak is from 0.01 to 100, not {}", i + 1, p.rate));
                 }
                 continue;
             }

@@ -23,18 +23,22 @@ pub fn line(p: &Progress<'_>, previous: &mut u64) -> Option<String> {
             format!("seeding {} % of {}", tenths * 10, numbers::count(*total))
         }
         Progress::Begins { seconds } => format!("the load begins, for {seconds:.0} s"),
-        Progress::Second(s) => format!(
-            "{:4} s  due {}  sent {}  approved {}  declined {}  suspected {}  not executed {}  unanswered {}  p99 {}",
-            s.second + 1,
-            s.offered,
-            s.sent,
-            s.approved,
-            s.declined,
-            s.suspected,
-            s.rejected,
-            s.unanswered,
-            numbers::duration(s.p99_us)
-        ),
+        Progress::Second(s) => {
+            let refused = if s.refusals.sum() == 0 { "0".to_owned() } else { s.refusals.to_string() };
+            format!(
+                "{:4} s  due {}  approved {}  declined {}  suspected {}  refused {refused}  unknown {}  unanswered {}  \
+                 p99 {}  {}",
+                s.second + 1,
+                s.offered,
+                s.approved,
+                s.declined,
+                s.suspected,
+                s.unknown,
+                s.unanswered,
+                numbers::duration(s.p99_us),
+                numbers::mode(s.mode)
+            )
+        }
         Progress::Fault(f) => {
             let fired = if f.fired { "" } else { " DID NOT HAPPEN" };
             format!("        {} at {}{fired}: {}", f.kind, numbers::moment(f.at_ms), f.proof)
@@ -75,12 +79,20 @@ pub fn verdict(run: &Run, folder: &Path) -> String {
         "{kind:10} {:.0}/s, sent {:.0}/s, {} sends ({} repeated)",
         m.offered_per_second, m.achieved_per_second, m.sends, m.repeated
     ));
+    if m.peak_per_second > 0.0 {
+        let times = m.offered_per_second / m.peak_per_second;
+        say(format_args!("peak       {:.0}/s: {times:.1} times of it are offered", m.peak_per_second));
+    }
     say(format_args!("response   {}", l(&m.response)));
     say(format_args!("service    {}", l(&m.service)));
     say(format_args!(
         "outcomes   approved {}  declined {}  suspected {}  not executed {}  resolved afterwards {}",
         m.approved, m.declined, m.suspected, m.rejected, m.resolved
     ));
+    if m.refusal.max_us > 0.0 {
+        say(format_args!("decided    {}", l(&m.decided)));
+        say(format_args!("refused    {}, {} held back by the gateway", l(&m.refusal), m.held_back));
+    }
     say(format_args!("generator  late {:.2} %, processor {:.0} %", m.generator_late * 100.0, m.generator_cpu * 100.0));
     for f in &m.faults {
         let fired = if f.fired { "fired" } else { "DID NOT HAPPEN" };

@@ -11,6 +11,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Steps after the closed loop: the rate is found to a 64th of the most.
 const STEPS: usize = 6;
+/// Most requests in flight on each connection in the closed loop: enough to keep the server busy, too few to flood it.
+const CLOSED_DEPTH: usize = 16;
+/// How often a rate is tried before it counts as too high: a moment of the machine's own is not the server's limit.
+const TRIES: usize = 2;
 
 /// A step of a search.
 #[derive(Debug)]
@@ -19,6 +23,18 @@ pub struct Step {
     pub rate: f64,
     /// The run.
     pub run: Run,
+}
+
+/// The peak of a scenario whose rates are multiples of it.
+pub fn peak_of(
+    name: &str,
+    scenario: &Scenario,
+    folder: &Path,
+    stop: &AtomicBool,
+    tell: &mut dyn FnMut(&Step),
+) -> Result<f64, RunError> {
+    let (at_peak, seconds) = (scenario.at_its_peak(), scenario.peak_step_seconds);
+    search(name, &at_peak, seconds, folder, stop, &|_| {}, tell)?.ok_or(RunError::NoPeak)
 }
 
 /// Searches with `seconds` for each step. Results go into folders below `folder`; `tell` sees each step.
@@ -34,17 +50,20 @@ pub fn search(
     if !scenario.fault.is_empty() || scenario.extend.is_some() {
         return Err(RunError::Usage("a search takes a scenario without faults and extension".to_owned()));
     }
-    let step = |number: usize, phase: Phase| -> Result<Run, RunError> {
+    let step = |number: &str, phase: Phase| -> Result<Run, RunError> {
         let mut s = scenario.clone();
         s.persona.clear();
+        if phase.arrivals == Arrivals::Closed {
+            s.depth = s.depth.min(CLOSED_DEPTH);
+        }
         s.phase = vec![phase];
         let folder = folder.join(format!("step-{number}"));
         results::prepare(&folder)?;
-        let run = run_scenario(name, &s, None, Liars::default(), &folder, stop, show)?;
+        let run = run_scenario(name, &s, None, None, Liars::default(), &folder, stop, show)?;
         results::write(&folder, &s, &run)?;
         Ok(run)
     };
-    let closed = step(0, Phase { seconds, rate: 0.0, to: None, arrivals: Arrivals::Closed })?;
+    let closed = step("0", Phase { seconds, rate: 0.0, to: None, arrivals: Arrivals::Closed })?;
     let most = closed.summary.goodput_per_second;
     tell(&Step { rate: most, run: closed });
     let (mut can, mut cannot) = (None, most);
@@ -53,13 +72,17 @@ pub fn search(
             break;
         }
         let rate = f64::midpoint(can.unwrap_or(0.0), cannot).max(1.0);
-        let run = step(number, Phase { seconds, rate, to: None, arrivals: Arrivals::Poisson })?;
-        if run.summary.exit_code == 0 {
-            can = Some(rate);
-        } else {
-            cannot = rate;
+        let mut met = false;
+        for attempt in 0..TRIES {
+            let phase = Phase { seconds, rate, to: None, arrivals: Arrivals::Poisson };
+            let run = step(&format!("{number}{}", ["", "-again"][attempt]), phase)?;
+            met = run.summary.exit_code == 0;
+            tell(&Step { rate, run });
+            if met || stop.load(Ordering::Relaxed) {
+                break;
+            }
         }
-        tell(&Step { rate, run });
+        (can, cannot) = if met { (Some(rate), cannot) } else { (can, rate) };
     }
     Ok(can)
 }

@@ -33,6 +33,7 @@ impl core::fmt::Display for Verdict {
 
 /// What the join of the clients' journal with the server's ledger found. All but `attempts` are violations.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Reconciliation {
     /// Keys that were sent at least once.
     pub attempts: u64,
@@ -65,6 +66,7 @@ impl Reconciliation {
 
 /// A fault of the timeline.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct FaultReport {
     /// kill, stop, restart, …
     pub kind: String,
@@ -72,6 +74,12 @@ pub struct FaultReport {
     pub at_ms: u64,
     /// When it was over (the server ready again, the proxy open again), in ms; nothing where it has no end.
     pub until_ms: Option<u64>,
+    /// True when the server was watched during and after it.
+    pub watched: bool,
+    /// From its beginning until the server said that it is degraded, in ms; nothing where it never did.
+    pub degraded_ms: Option<u64>,
+    /// From its end until the server said that it is normal again, in ms.
+    pub normal_ms: Option<u64>,
     /// True when it was seen to have happened.
     pub fired: bool,
     /// What showed it.
@@ -80,6 +88,7 @@ pub struct FaultReport {
 
 /// A goal of the scenario.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct SloReport {
     /// As the scenario names it: `p99_ms`, `answered_in_deadline`, …
     pub name: String,
@@ -93,6 +102,7 @@ pub struct SloReport {
 
 /// Points of a latency distribution, in µs.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Latency {
     /// Median.
     pub p50_us: f64,
@@ -106,6 +116,7 @@ pub struct Latency {
 
 /// Where and of what it was measured.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Environment {
     /// Processor, count, memory, kernel.
     pub machine: String,
@@ -172,6 +183,14 @@ pub struct Summary {
     pub goodput_per_second: f64,
     /// Share of payments with an early and definite answer within their deadline, 0 to 1.
     pub answered_in_deadline: f64,
+    /// Share of payments that were told anything, "unknown" included, within their deadline and 100 ms, 0 to 1.
+    pub told: f64,
+    /// Payments that the gateway itself refused, because no connection had room in time; nothing of them was sent.
+    pub held_back: u64,
+    /// From when a payment was due to its decision.
+    pub decided: Latency,
+    /// From a send to its refusal.
+    pub refusal: Latency,
     /// From when a payment was due to its first definite answer.
     #[serde(flatten)]
     pub response: Latency,
@@ -181,6 +200,10 @@ pub struct Summary {
     pub generator_late: f64,
     /// Processor time of the generator's threads as a share of what they were entitled to, 0 to 1.
     pub generator_cpu: f64,
+    /// The peak that the scenario's rates are multiples of, per second; 0: they are not.
+    pub peak_per_second: f64,
+    /// Memory that the server took during the load, in bytes; nothing where it is elsewhere.
+    pub server_grew_bytes: Option<u64>,
     /// How long the reconciliation took, in s.
     pub reconciled_in_s: f64,
     /// The most memory that the harness held, in bytes.
@@ -193,8 +216,65 @@ pub struct Summary {
     pub environment: Environment,
 }
 
+/// Refusals by code, 110 to 139. As text `110:5;117:300`; nothing where there were none.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Refusals([u32; 30]);
+
+/// The first code that a refusal can have.
+const REFUSAL_FIRST: u16 = 110;
+
+impl Refusals {
+    /// Counts one with this code; another code is none.
+    #[inline]
+    pub(crate) fn count(&mut self, code: u16) {
+        if let Some(n) = code.checked_sub(REFUSAL_FIRST).and_then(|i| self.0.get_mut(usize::from(i))) {
+            *n = n.saturating_add(1);
+        }
+    }
+
+    /// Adds another thread's.
+    pub(crate) fn add(&mut self, o: &Self) {
+        self.0.iter_mut().zip(o.0).for_each(|(n, m)| *n = n.saturating_add(m));
+    }
+
+    /// Codes with how often each was given.
+    pub fn iter(&self) -> impl Iterator<Item = (u16, u32)> {
+        (REFUSAL_FIRST..).zip(self.0).filter(|(_, n)| *n > 0)
+    }
+
+    /// All together.
+    #[must_use]
+    pub fn sum(&self) -> u64 {
+        self.0.iter().map(|n| u64::from(*n)).sum()
+    }
+}
+
+impl core::fmt::Display for Refusals {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        for (i, (code, n)) in self.iter().enumerate() {
+            write!(f, "{}{code}:{n}", if i == 0 { "" } else { ";" })?;
+        }
+        Ok(())
+    }
+}
+
+impl core::str::FromStr for Refusals {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let mut all = Self::default();
+        for part in text.split(';').filter(|p| !p.is_empty()) {
+            let (code, n) = part.split_once(':').ok_or(())?;
+            let code: u16 = code.parse().map_err(|_| ())?;
+            let place = code.checked_sub(REFUSAL_FIRST).and_then(|i| all.0.get_mut(usize::from(i))).ok_or(())?;
+            *place = n.parse().map_err(|_| ())?;
+        }
+        Ok(all)
+    }
+}
+
 /// One second of the run: a line of `timeline.csv`.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq)]
 pub struct Second {
     /// From the beginning of the run.
     pub second: u32,
@@ -210,8 +290,12 @@ pub struct Second {
     pub suspected: u64,
     /// Definitely not executed.
     pub rejected: u64,
-    /// Deadlines that passed without an answer.
+    /// Deadlines that passed without a definite answer.
     pub unanswered: u64,
+    /// Answers that said "unknown" (140).
+    pub unknown: u64,
+    /// Answers that refused, by code; those of tills that tried again, too.
+    pub refusals: Refusals,
     /// Median of the response times of answers in this second, µs.
     pub p50_us: f64,
     /// 99 of 100.
@@ -220,4 +304,71 @@ pub struct Second {
     pub max_us: f64,
     /// The server's mode, as its status says it: 0 normal; [`MODE_SILENT`]: it said nothing.
     pub mode: u64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::Value;
+
+    const PUBLISHED: &str = include_str!("../../docs/formats/summary.schema.json");
+
+    /// Holds a value against its schema: the same fields, each of a type that is allowed.
+    fn check(at: &str, value: &Value, schema: &Value) {
+        let is = match value {
+            Value::Null => "null",
+            Value::Bool(_) => "boolean",
+            Value::Number(n) if n.is_u64() => "integer",
+            Value::Number(_) => "number",
+            Value::String(_) => "string",
+            Value::Array(_) => "array",
+            Value::Object(_) => "object",
+        };
+        match &schema["type"] {
+            Value::String(one) => assert_eq!(one, is, "{at}"),
+            Value::Array(some) => assert!(some.contains(&is.into()), "{at}: {is}"),
+            _ => assert!(
+                schema["const"] == *value || schema["enum"].as_array().is_some_and(|e| e.contains(value)),
+                "{at}"
+            ),
+        }
+        if let (Some(fields), Some(published)) = (value.as_object(), schema["properties"].as_object()) {
+            let names =
+                |o: &serde_json::Map<String, Value>| o.keys().cloned().collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(names(fields), names(published), "{at}");
+            assert_eq!(schema["required"].as_array().map(Vec::len), Some(fields.len()), "{at}: every field is there");
+            fields.iter().for_each(|(name, field)| check(&format!("{at}.{name}"), field, &published[name]));
+        }
+        value.as_array().into_iter().flatten().for_each(|item| check(at, item, &schema["items"]));
+    }
+
+    #[test]
+    fn the_published_schema_is_that_of_a_summary() {
+        let schema: Value = serde_json::from_str(PUBLISHED).expect("JSON");
+        let (faults, slos) = (vec![FaultReport::default()], vec![SloReport::default()]);
+        let mut m = Summary { schema: SCHEMA, why: vec!["why".into()], faults, slos, ..Summary::default() };
+        check("summary", &serde_json::to_value(&m).expect("JSON"), &schema);
+        (m.digest_equal, m.server_grew_bytes, m.faults[0].until_ms) = (Some(true), Some(1), Some(1));
+        (m.faults[0].degraded_ms, m.faults[0].normal_ms) = (Some(1), Some(1));
+        check("summary", &serde_json::to_value(&m).expect("JSON"), &schema);
+    }
+
+    #[test]
+    fn an_older_summary_is_read_with_zeros_for_what_it_does_not_have() {
+        let old = r#"{"schema":1,"verdict":"PASS","p99_us":5.0,"attempts":7,"faults":[{"kind":"kill","at_ms":1,
+            "until_ms":null,"fired":true,"proof":""}]}"#;
+        let m: Summary = serde_json::from_str(old).expect("a summary");
+        assert_eq!((m.response.p99_us, m.reconciliation.attempts, m.told), (5.0, 7, 0.0));
+    }
+
+    #[test]
+    fn refusals_are_read_as_they_are_written() {
+        let mut r = Refusals::default();
+        [110, 117, 117, 139, 109, 140, 0].into_iter().for_each(|code| r.count(code));
+        assert_eq!((r.to_string().as_str(), r.sum()), ("110:1;117:2;139:1", 4));
+        assert_eq!(r.to_string().parse(), Ok(r));
+        for wrong in ["110", "110:x", "x:1", "109:1", "140:1", "110:4294967296"] {
+            assert_eq!(wrong.parse::<Refusals>(), Err(()), "{wrong}");
+        }
+    }
 }

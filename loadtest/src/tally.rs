@@ -1,5 +1,6 @@
 //! What a thread of the generator counts, as a whole and second by second.
 
+use crate::summary::Refusals;
 use hdrhistogram::Histogram;
 use std::sync::Mutex;
 
@@ -17,6 +18,8 @@ pub(crate) struct Tick {
     pub(crate) suspected: u64,
     pub(crate) rejected: u64,
     pub(crate) unanswered: u64,
+    pub(crate) unknown: u64,
+    pub(crate) refusals: Refusals,
     pub(crate) response: Histogram<u64>,
 }
 
@@ -30,6 +33,8 @@ impl Default for Tick {
             suspected: 0,
             rejected: 0,
             unanswered: 0,
+            unknown: 0,
+            refusals: Refusals::default(),
             // Two digits: small enough to have one for each second.
             response: Histogram::new_with_bounds(1_000, LONGEST, 2).expect("fixed bounds"),
         }
@@ -46,6 +51,8 @@ impl Tick {
         self.suspected += o.suspected;
         self.rejected += o.rejected;
         self.unanswered += o.unanswered;
+        self.unknown += o.unknown;
+        self.refusals.add(&o.refusals);
         // The bounds are equal: adding cannot fail.
         let _ = self.response.add(&o.response);
     }
@@ -79,12 +86,19 @@ pub(crate) struct Tally {
     pub(crate) response: Histogram<u64>,
     /// From a send to its answer, ns.
     pub(crate) service: Histogram<u64>,
+    /// From when a payment was due to its decision, ns.
+    pub(crate) decided: Histogram<u64>,
+    /// From a send to its refusal, ns.
+    pub(crate) refusal: Histogram<u64>,
     pub(crate) offered: u64,
     pub(crate) sends: u64,
     pub(crate) repeated: u64,
     /// Payments with a definite answer within their deadline, and those of them that were decided.
     pub(crate) in_time: u64,
     pub(crate) decided_in_time: u64,
+    /// Payments that were told anything in time, and those that the gateway itself refused.
+    pub(crate) told: u64,
+    pub(crate) held_back: u64,
     /// Payments that were sent late by the generator's own fault.
     pub(crate) late: u64,
     /// When it ended, in ns from the beginning of the load.
@@ -101,11 +115,15 @@ impl Tally {
             second: 0,
             response: histogram(),
             service: histogram(),
+            decided: histogram(),
+            refusal: histogram(),
             offered: 0,
             sends: 0,
             repeated: 0,
             in_time: 0,
             decided_in_time: 0,
+            told: 0,
+            held_back: 0,
             late: 0,
             ended_at: 0,
             cpu_nanos: 0,

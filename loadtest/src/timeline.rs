@@ -5,8 +5,9 @@ use crate::summary::Second;
 use core::fmt::Write as _;
 
 /// The first line.
-const NAMES: &str = "second,offered,sent,approved,declined,suspected,rejected,unanswered,p50_us,p99_us,max_us,mode";
-const COLUMNS: usize = 12;
+const NAMES: &str = "second,offered,sent,approved,declined,suspected,rejected,unanswered,\
+                     unknown,refusals,p50_us,p99_us,max_us,mode";
+const COLUMNS: usize = 14;
 
 /// Why a text is not a time line. Lines count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +60,7 @@ pub fn write(seconds: &[Second]) -> String {
     for s in seconds {
         let Second { second, offered, sent, approved, declined, suspected, rejected, unanswered, mode, .. } = s;
         let _ = write!(out, "{second},{offered},{sent},{approved},{declined},{suspected},{rejected},{unanswered}");
+        let _ = write!(out, ",{},{}", s.unknown, s.refusals);
         let _ = writeln!(out, ",{:.3},{:.3},{:.3},{mode}", s.p50_us, s.p99_us, s.max_us);
     }
     out
@@ -104,6 +106,11 @@ fn second(line: usize, text: &str) -> Result<Second, TimelineError> {
         suspected: count(next())?,
         rejected: count(next())?,
         unanswered: count(next())?,
+        unknown: count(next())?,
+        refusals: {
+            let f = next();
+            f.1.parse().map_err(|()| bad(f))?
+        },
         p50_us: us(next())?,
         p99_us: us(next())?,
         max_us: us(next())?,
@@ -116,7 +123,16 @@ mod tests {
     use super::*;
 
     fn some() -> Vec<Second> {
-        let s = Second { offered: 9, p50_us: 812.345, p99_us: 5_810.001, max_us: 1.5e7, ..Second::default() };
+        let refusals = "110:5;139:4294967295".parse().expect("refusals");
+        let s = Second {
+            offered: 9,
+            unknown: 3,
+            refusals,
+            p50_us: 812.345,
+            p99_us: 5_810.001,
+            max_us: 1.5e7,
+            ..Second::default()
+        };
         vec![s, Second { second: u32::MAX, sent: u64::MAX, mode: 2, ..s }]
     }
 
@@ -137,10 +153,11 @@ mod tests {
         };
         check("4294967295,9", "4294967296,9", "line 3: second: \"4294967296\" is not a number for it");
         check("812.345", "NaN", "line 2: p50_us: \"NaN\" is not a number for it");
+        check("110:5", "109:5", "line 2: refusals: \"109:5;139:4294967295\" is not a number for it");
         check("812.345", "-1", "line 2: p50_us: \"-1\" is not a number for it");
-        check(",2\n", ",2,\n", "line 3: got 13 fields, expected 12");
+        check(",2\n", ",2,\n", "line 3: got 15 fields, expected 14");
         check(",2\n", ",2", "line 3: ends before its end of line");
-        check(",0\n", ",0\n\n", "line 3: got 1 fields, expected 12");
+        check(",0\n", ",0\n\n", "line 3: got 1 fields, expected 14");
         check("mode", "moods", &format!("line 1: got {:?}, expected {NAMES:?}", NAMES.replace("mode", "moods")));
         assert_eq!(read(""), Err(TimelineError::Names { got: String::new() }));
     }

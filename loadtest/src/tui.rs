@@ -3,7 +3,7 @@
 
 use crate::numbers;
 use crate::progress::Progress;
-use crate::summary::{FaultReport, MODE_SILENT, Second};
+use crate::summary::{FaultReport, Second};
 use ratatui::backend::{Backend, CrosstermBackend};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{EnterAlternateScreen, LeaveAlternateScreen};
@@ -84,10 +84,11 @@ impl View {
                 numbers::count(last.suspected)
             ),
             format!(
-                "not executed {}   unanswered {}   server {}",
-                numbers::count(last.rejected),
+                "refused {}   unknown {}   unanswered {}   server {}",
+                numbers::count(last.refusals.sum()),
+                numbers::count(last.unknown),
                 numbers::count(last.unanswered),
-                mode(last.mode)
+                numbers::mode(last.mode)
             ),
         ];
         frame.render_widget(Paragraph::new(Text::from_iter(what)), answers);
@@ -105,14 +106,6 @@ impl View {
             if f.fired { Line::from(line) } else { Line::from(format!("DID NOT HAPPEN: {line}")).red() }
         });
         frame.render_widget(Paragraph::new(Text::from_iter(rows)), faults);
-    }
-}
-
-fn mode(n: u64) -> String {
-    match n {
-        0 => "normal".to_owned(),
-        MODE_SILENT => "silent".to_owned(),
-        n => format!("in mode {n}"),
     }
 }
 
@@ -151,6 +144,7 @@ impl Drop for Tui {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::summary::MODE_SILENT;
     use ratatui::backend::TestBackend;
 
     #[test]

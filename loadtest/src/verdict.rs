@@ -3,7 +3,7 @@
 use crate::error::RunError;
 use crate::reconcile::Found;
 use crate::scenario::Scenario;
-use crate::summary::{Latency, SCHEMA, Second, SloReport, Summary, Verdict};
+use crate::summary::{FaultReport, Latency, SCHEMA, Second, SloReport, Summary, Verdict};
 use crate::tally::{Tally, Tick, histogram};
 use hdrhistogram::Histogram;
 
@@ -29,6 +29,8 @@ pub(crate) fn second(number: usize, t: &Tick, mode: u64) -> Second {
         suspected: t.suspected,
         rejected: t.rejected,
         unanswered: t.unanswered,
+        unknown: t.unknown,
+        refusals: t.refusals,
         p50_us: l.p50_us,
         p99_us: l.p99_us,
         max_us: l.max_us,
@@ -36,20 +38,18 @@ pub(crate) fn second(number: usize, t: &Tick, mode: u64) -> Second {
     }
 }
 
-/// Response and service times of all threads.
-pub(crate) fn histograms(tallies: &[Tally]) -> (Histogram<u64>, Histogram<u64>) {
-    let (mut response, mut service) = (histogram(), histogram());
+/// One of the histograms, of all threads together.
+pub(crate) fn together(tallies: &[Tally], of: fn(&Tally) -> &Histogram<u64>) -> Histogram<u64> {
+    let mut all = histogram();
     for t in tallies {
         // The bounds are equal: adding cannot fail.
-        let _ = response.add(&t.response);
-        let _ = service.add(&t.service);
+        let _ = all.add(of(t));
     }
-    (response, service)
+    all
 }
 
 /// What the load by itself shows. A run that was interrupted is as long as it was.
 pub(crate) fn of_load(name: &str, s: &Scenario, tallies: &[Tally], seconds: &[Second]) -> Summary {
-    let (response, service) = histograms(tallies);
     let sum = |of: fn(&Tally) -> u64| tallies.iter().map(of).sum::<u64>() as f64;
     let ended = tallies.iter().map(|t| t.ended_at as f64 / 1e9).fold(0.0, f64::max);
     let length = s.seconds().min(ended).max(f64::MIN_POSITIVE);
@@ -66,9 +66,14 @@ pub(crate) fn of_load(name: &str, s: &Scenario, tallies: &[Tally], seconds: &[Se
         offered_per_second: offered / length,
         achieved_per_second: sent as f64 / length,
         goodput_per_second: sum(|t| t.decided_in_time) / length,
-        answered_in_deadline: sum(|t| t.in_time) / offered.max(1.0),
-        response: latency(&response),
-        service: latency(&service),
+        // What the gateway refuses itself is as early and definite as can be.
+        answered_in_deadline: sum(|t| t.in_time + t.held_back) / offered.max(1.0),
+        told: sum(|t| t.told + t.held_back) / offered.max(1.0),
+        held_back: sum(|t| t.held_back) as u64,
+        decided: latency(&together(tallies, |t| &t.decided)),
+        refusal: latency(&together(tallies, |t| &t.refusal)),
+        response: latency(&together(tallies, |t| &t.response)),
+        service: latency(&together(tallies, |t| &t.service)),
         generator_late: sum(|t| t.late) / offered.max(1.0),
         generator_cpu: tallies.iter().map(cpu).fold(0.0, f64::max),
         ..Summary::default()
@@ -84,8 +89,36 @@ pub(crate) fn add_found(m: &mut Summary, found: &Found) {
     m.reconciliation = found.reconciliation;
 }
 
+/// p99 may be so many times what it was, once things are as they were.
+const AS_BEFORE: f64 = 1.2;
+/// Then at least this share is answered.
+const ANSWERED: f64 = 0.999;
+
+/// How long after the last phase but one things are as in the first phase, in s: from when on the middle p99 of the
+/// seconds that are left is as before, and nearly all are answered. Infinite if they never are.
+fn recovery_s(s: &Scenario, seconds: &[Second]) -> f64 {
+    let (Some(first), Some(last)) = (s.phase.first(), s.phase.last()) else { return f64::INFINITY };
+    let ended = s.seconds() - last.seconds;
+    let middle = |seconds: &[Second]| {
+        let mut all: Vec<f64> = seconds.iter().map(|s| s.p99_us).collect();
+        all.sort_by(f64::total_cmp);
+        all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
+    };
+    // The last second of the load is not whole.
+    let whole = &seconds[..seconds.len().min(s.seconds() as usize)];
+    // The first one warms up.
+    let before = middle(whole.get(1..first.seconds as usize).unwrap_or_default());
+    (ended.ceil() as usize..whole.len())
+        .find(|from| {
+            let rest = &whole[*from..];
+            let (due, unanswered) = rest.iter().fold((0, 0), |n, s| (n.0 + s.offered, n.1 + s.unanswered));
+            middle(rest) <= before * AS_BEFORE && unanswered as f64 <= due as f64 * (1.0 - ANSWERED)
+        })
+        .map_or(f64::INFINITY, |from| from as f64 - ended)
+}
+
 /// The scenario's goals, and what was measured.
-pub(crate) fn slos(s: &Scenario, m: &Summary, slowest_start_ms: u64) -> Vec<SloReport> {
+pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_ms: u64) -> Vec<SloReport> {
     let mut all = Vec::new();
     let mut ask = |name: &str, goal: Option<f64>, measured: f64, met: fn(f64, f64) -> bool| {
         if let Some(goal) = goal {
@@ -95,6 +128,24 @@ pub(crate) fn slos(s: &Scenario, m: &Summary, slowest_start_ms: u64) -> Vec<SloR
     ask("p99_ms", s.slo.p99_ms, m.response.p99_us / 1e3, |m, g| m <= g);
     ask("answered_in_deadline", s.slo.answered_in_deadline, m.answered_in_deadline, |m, g| m >= g);
     ask("ready_ms", s.slo.ready_ms, slowest_start_ms as f64, |m, g| m <= g);
+    // A server that never said it counts as one that takes for ever.
+    let longest = |of: fn(&FaultReport) -> Option<u64>| {
+        m.faults.iter().filter(|f| f.watched).map(|f| of(f).map_or(f64::INFINITY, |ms| ms as f64)).fold(0.0, f64::max)
+    };
+    ask("degraded_within_ms", s.slo.degraded_within_ms, longest(|f| f.degraded_ms), |m, g| m <= g);
+    ask("normal_within_ms", s.slo.normal_within_ms, longest(|f| f.normal_ms), |m, g| m <= g);
+    let decided = m.goodput_per_second / m.offered_per_second.max(1.0);
+    ask("goodput", s.slo.goodput, decided, |m, g| m >= g);
+    ask("goodput_of_peak", s.slo.goodput_of_peak, m.goodput_per_second / m.peak_per_second.max(1.0), |m, g| m >= g);
+    if s.slo.recovers_within_s.is_some() {
+        ask("recovers_within_s", s.slo.recovers_within_s, recovery_s(s, seconds), |m, g| m <= g);
+    }
+    let grew = m.server_grew_bytes.map_or(f64::INFINITY, |b| b as f64 / 1_048_576.0);
+    ask("memory_growth_mib", s.slo.memory_growth_mib, grew, |m, g| m <= g);
+    ask("told", s.slo.told, m.told, |m, g| m >= g);
+    ask("decided_p99_ms", s.slo.decided_p99_ms, m.decided.p99_us / 1e3, |m, g| m <= g);
+    ask("refusal_p99_ms", s.slo.refusal_p99_ms, m.refusal.p99_us / 1e3, |m, g| m <= g);
+    ask("declined", s.slo.declined, m.declined as f64, |m, g| m <= g);
     all
 }
 
@@ -145,7 +196,6 @@ pub(crate) fn judge(m: &mut Summary, error: Option<&RunError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::summary::FaultReport;
 
     fn judged(change: fn(&mut Summary), error: Option<RunError>) -> (Verdict, u8) {
         let mut m = Summary { conserved: true, digest_equal: Some(true), ..Summary::default() };

@@ -2,11 +2,14 @@
 //! until then is kept.
 
 use rustix::process::{Pid, Signal, kill_process, kill_process_group};
+use std::io::Write;
+use std::net::{SocketAddr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 use tegata_load::{CHILD_SERVE, ServerProcess, Summary, Verdict};
+use tegata_wire::{HelloAnswer, encode_hello_answer};
 
 const PROGRAM: &str = env!("CARGO_BIN_EXE_tegata-load");
 /// Long enough for everything here.
@@ -74,6 +77,33 @@ fn what_cannot_be_run_is_told_before_anything_is_done() {
     std::fs::write(dir.path().join("out/summary.json"), "{}").expect("written");
     let (code, text) = refused(&["run", "--scenario", "peak", "--out", out]);
     assert!(code == 6 && text.contains("holds another run"), "{code}: {text}");
+}
+
+/// Answers every hello with another version, and reads on.
+fn another_version(code: u16) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("bound");
+    std::thread::spawn(move || {
+        for mut caller in listener.incoming().flatten() {
+            let mut out = Vec::new();
+            encode_hello_answer(&mut out, 0, &HelloAnswer { version: 9, code, credits: 1, ..HelloAnswer::default() });
+            let _ = caller.write_all(&out);
+            let _ = std::io::copy(&mut caller, &mut std::io::sink());
+        }
+    });
+    addr
+}
+
+#[test]
+fn a_server_of_another_version_is_not_loaded() {
+    let dir = tempfile::tempdir().expect("a folder");
+    for code in [0, 158] {
+        let addr = another_version(code).to_string();
+        let out = dir.path().join(code.to_string());
+        let to = ["--server", &addr, "--operate", &addr, "--out", out.to_str().expect("UTF-8")];
+        let (exit, text) = refused(&[&["run", "--scenario", "peak"][..], &to].concat());
+        assert!(exit == 4 && text.contains("speaks version 9 of the protocol"), "{exit}: {text}");
+    }
 }
 
 #[test]

@@ -57,7 +57,7 @@ fn run(name: &str, faults: &str, liars: Liars) -> Summary {
     let folder = tempfile::tempdir().expect("a folder");
     let stop = AtomicBool::new(false);
     // How busy the machine is has nothing to do with what is found.
-    let run = run_scenario(name, &scenario(faults), None, liars, folder.path(), &stop, &|_| {}).expect("a run");
+    let run = run_scenario(name, &scenario(faults), None, None, liars, folder.path(), &stop, &|_| {}).expect("a run");
     let mut summary = run.summary;
     if summary.exit_code == 5 {
         assert!(summary.faults.iter().all(|f| f.fired), "{:?}", summary.faults);

@@ -2,7 +2,8 @@
 
 use tegata_model::{AccountId, Key, NamespaceId, Operation};
 use tegata_wire::{
-    HistoryQuery, RequestHeader, encode_history, encode_list_shops, encode_operation, encode_plan, encode_request,
+    BreakerOrder, HistoryQuery, RequestHeader, encode_breaker_order, encode_history, encode_list_shops,
+    encode_operation, encode_plan, encode_request,
 };
 
 /// What is asked.
@@ -18,6 +19,8 @@ pub enum Ask {
     Shops(u32),
     /// Decisions in log order.
     History(HistoryQuery),
+    /// An order to a breaker.
+    Breaker(BreakerOrder),
 }
 
 /// A request.
@@ -67,6 +70,7 @@ impl Call {
             Ask::Plan(operation) => encode_plan(&header, operation, out),
             Ask::Shops(after) => encode_list_shops(&header, *after, out),
             Ask::History(query) => encode_history(&header, query, out),
+            Ask::Breaker(order) => encode_breaker_order(&header, order, out),
         }
     }
 }

@@ -15,6 +15,13 @@ pub enum LinkError {
     Io(io::Error),
     /// A frame.
     Frame(FrameError),
+    /// The server refused the hello with this code, or chose a version that was not offered.
+    Hello {
+        /// `docs/codes.md`; 0 where the version is what is wrong.
+        code: u16,
+        /// The version that the server speaks.
+        version: u16,
+    },
     /// The server said something else than was expected.
     Unexpected(Box<AnswerBody>),
 }
@@ -24,6 +31,12 @@ impl core::fmt::Display for LinkError {
         match self {
             Self::Io(e) => e.fmt(f),
             Self::Frame(e) => e.fmt(f),
+            Self::Hello { code: 0, version } => {
+                write!(f, "it speaks version {version} of the protocol, and not {}", wire::VERSION)
+            }
+            Self::Hello { code, version } => {
+                write!(f, "it refused the hello with code {code}; it speaks version {version} of the protocol")
+            }
             Self::Unexpected(a) => write!(f, "unexpected answer {a:?}"),
         }
     }
@@ -61,17 +74,28 @@ impl Link {
 
     /// Connects and greets; gives up when either takes longer than `patience`.
     pub fn open_within(addr: SocketAddr, operator: bool, patience: Duration) -> Result<Self, LinkError> {
+        Self::greet(addr, 1, if operator { 2 } else { 1 }, patience)
+    }
+
+    /// As the gateway of this number.
+    pub fn open_as(addr: SocketAddr, gateway: u32, patience: Duration) -> Result<Self, LinkError> {
+        Self::greet(addr, gateway, 1, patience)
+    }
+
+    fn greet(addr: SocketAddr, gateway: u32, role: u8, patience: Duration) -> Result<Self, LinkError> {
         let stream = TcpStream::connect_timeout(&addr, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         let mut link = Self { stream, buffer: Vec::new(), start: 0, hello: wire::HelloAnswer::default() };
         let mut out = Vec::new();
         let version = u16::from(wire::VERSION);
-        let role = if operator { 2 } else { 1 };
-        Hello { version_min: version, version_max: version, gateway: 1, role, ..Hello::default() }.encode(0, &mut out);
+        Hello { version_min: version, version_max: version, gateway, role, ..Hello::default() }.encode(0, &mut out);
         link.send(&out)?;
         match link.receive()?.body {
-            AnswerBody::Hello(hello) => link.hello = hello,
+            AnswerBody::Hello(hello) if hello.code == 0 && hello.version == version => link.hello = hello,
+            AnswerBody::Hello(wire::HelloAnswer { code, version, .. }) => {
+                return Err(LinkError::Hello { code, version });
+            }
             other => return Err(LinkError::Unexpected(Box::new(other))),
         }
         link.stream.set_read_timeout(None)?;

@@ -1,10 +1,11 @@
-//! Durable writes: several in flight by io_uring, or one after the other by pwritev2. Both give the same promise: a
-//! completed write is on stable storage. A failed or short one is an error, for good.
+//! Durable writes: several in flight by io_uring, or one after the other by pwritev2 on a thread. Both give the same promise:
+//! a completed write is on stable storage. A failed or short one is an error, for good. Neither waits for a disk here.
 #![allow(unsafe_code, reason = "io_uring's submission is unsafe by nature")]
 
 use crate::buffers::Buffers;
 use crate::error::WriteError;
 use crate::options::IoChoice;
+use crate::plain::Plain;
 use io_uring::{IoUring, opcode, types};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use rustix::io::ReadWriteFlags;
@@ -52,13 +53,6 @@ pub(crate) struct Uring {
     bell_armed: bool,
 }
 
-pub(crate) struct Plain {
-    buffers: Buffers,
-    done: Vec<usize>,
-    bell: Doorbell,
-    direct: bool,
-}
-
 impl Device {
     /// Opens the way that was asked for, or the best that works. `direct` tells whether files are open with O_DIRECT.
     pub(crate) fn open(io: IoChoice, count: usize, bytes_each: usize, direct: bool) -> io::Result<Self> {
@@ -73,7 +67,7 @@ impl Device {
         if io == IoChoice::Uring {
             return Err(io::Error::new(io::ErrorKind::Unsupported, "this file system refuses O_DIRECT"));
         }
-        Ok(Self::Plain(Plain { buffers: Buffers::new(count, bytes_each), done: Vec::new(), bell, direct }))
+        Plain::open(count, bytes_each, direct, bell).map(Self::Plain)
     }
 
     pub(crate) fn method(&self) -> &'static str {
@@ -85,11 +79,11 @@ impl Device {
     }
 
     /// Readable when something has completed.
-    pub(crate) fn completions(&self) -> Option<BorrowedFd<'_>> {
+    pub(crate) fn completions(&self) -> BorrowedFd<'_> {
         match self {
             // SAFETY: the ring keeps its descriptor open for as long as `self` lives.
-            Self::Uring(u) => Some(unsafe { BorrowedFd::borrow_raw(u.ring.as_raw_fd()) }),
-            Self::Plain(_) => None,
+            Self::Uring(u) => unsafe { BorrowedFd::borrow_raw(u.ring.as_raw_fd()) },
+            Self::Plain(p) => p.bell.0.as_fd(),
         }
     }
 
@@ -104,7 +98,7 @@ impl Device {
     pub(crate) fn buffer(&mut self, i: usize) -> &mut [u8] {
         match self {
             Self::Uring(u) => u.buffers.get_mut(i),
-            Self::Plain(p) => p.buffers.get_mut(i),
+            Self::Plain(p) => p.buffer(i),
         }
     }
 
@@ -112,12 +106,7 @@ impl Device {
     pub(crate) fn submit(&mut self, i: usize, len: usize, fd: BorrowedFd<'_>, offset: u64) -> Result<(), WriteError> {
         match self {
             Self::Uring(u) => u.submit(i, len, fd.as_raw_fd(), offset),
-            Self::Plain(p) => {
-                write_durably(fd, &p.buffers.get_mut(i)[..len], offset)
-                    .map_err(|error| WriteError::Failed { doing: "writing a batch", error })?;
-                p.done.push(i);
-                Ok(())
-            }
+            Self::Plain(p) => p.submit(i, len, fd.as_raw_fd(), offset),
         }
     }
 
@@ -125,10 +114,7 @@ impl Device {
     pub(crate) fn completed(&mut self, done: &mut Vec<usize>) -> Result<(), WriteError> {
         match self {
             Self::Uring(u) => u.completed(done),
-            Self::Plain(p) => {
-                done.append(&mut p.done);
-                Ok(())
-            }
+            Self::Plain(p) => p.completed(done),
         }
     }
 
@@ -136,7 +122,6 @@ impl Device {
     pub(crate) fn wait(&mut self, timeout: Option<Duration>) -> Result<(), WriteError> {
         match self {
             Self::Uring(u) => u.wait(timeout),
-            Self::Plain(p) if !p.done.is_empty() => Ok(()),
             Self::Plain(p) => {
                 let limit = timeout.map(|t| Timespec { tv_sec: t.as_secs() as i64, tv_nsec: t.subsec_nanos().into() });
                 let mut fds = [PollFd::new(&*p.bell.0, PollFlags::IN)];

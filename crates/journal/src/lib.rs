@@ -17,8 +17,11 @@ mod blocks;
 mod buffers;
 mod device;
 mod error;
+#[cfg(feature = "faults")]
+mod faults;
 mod layout;
 mod options;
+mod plain;
 mod reader;
 mod recovery;
 mod scan;
@@ -32,6 +35,8 @@ pub use background::{be_idle, be_modest};
 pub use blocks::Trailer;
 pub use device::Doorbell;
 pub use error::{OpenError, ReadError, WriteError};
+#[cfg(feature = "faults")]
+pub use faults::Faults;
 pub use layout::{BATCH_HEADER_BYTES, BLOCK, Damage, MARGIN_BYTES, VERSION};
 pub use options::{IoChoice, Options};
 pub use reader::{Batch, read_log, read_store};

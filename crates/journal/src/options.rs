@@ -38,6 +38,9 @@ pub struct Options {
     pub store_id: [u8; 16],
     /// A number kept with the store, fixed when the folder is created.
     pub shards: u32,
+    /// A test's hand on the device.
+    #[cfg(feature = "faults")]
+    pub faults: crate::Faults,
 }
 
 impl Options {
@@ -53,6 +56,8 @@ impl Options {
             allow_volatile: false,
             store_id: [0; 16],
             shards: 1,
+            #[cfg(feature = "faults")]
+            faults: crate::Faults::default(),
         }
     }
 

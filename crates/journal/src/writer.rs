@@ -78,6 +78,8 @@ pub struct Writer {
     free: Vec<usize>,
     in_flight: VecDeque<InFlight>,
     done: Vec<usize>,
+    #[cfg(feature = "faults")]
+    faults: crate::Faults,
     bytes_in_flight: u64,
     window_bytes: u64,
     batch_bytes_max: usize,
@@ -93,6 +95,10 @@ pub struct Writer {
     beacon_buffer: Buffers,
     beacon_sequence: u64,
     beacon_says: u64,
+    /// The device's buffer that only the beacon uses.
+    beacon_slot: usize,
+    /// What the beacon will say when its write completes.
+    beacon_flies: Option<u64>,
     probe_us: u64,
     failed: bool,
 }
@@ -112,7 +118,7 @@ impl Writer {
     pub(crate) fn start(p: WriterParts) -> Result<Self, OpenError> {
         let direct = p.store.direct && p.options.io != IoChoice::Buffered;
         let count = p.options.writes_in_flight_max;
-        let device = Device::open(p.options.io, count, p.options.batch_bytes_max, direct)
+        let device = Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct)
             .map_err(|error| OpenError::NoWriter { error })?;
         let beacon = beacon_path(&p.store.dir);
         let beacon = open_direct(&beacon, p.store.direct).map_err(OpenError::io("opening", &beacon))?;
@@ -136,6 +142,8 @@ impl Writer {
             free: (0..count).rev().collect(),
             in_flight: VecDeque::with_capacity(count),
             done: Vec::with_capacity(count),
+            #[cfg(feature = "faults")]
+            faults: p.options.faults,
             bytes_in_flight: 0,
             window_bytes: p.options.window_bytes,
             batch_bytes_max: p.options.batch_bytes_max,
@@ -150,6 +158,8 @@ impl Writer {
             beacon_buffer: Buffers::new(1, BLOCK),
             beacon_sequence: p.beacon_sequence,
             beacon_says: u64::MAX,
+            beacon_slot: count,
+            beacon_flies: None,
             probe_us: 0,
             failed: false,
         };
@@ -303,7 +313,15 @@ impl Writer {
             return Err(WriteError::Stopped);
         }
         self.device.completed(&mut self.done).inspect_err(|_| self.failed = true)?;
+        #[cfg(feature = "faults")]
+        if self.faults.is_stalled() {
+            return Ok(self.flushed);
+        }
         while let Some(buffer) = self.done.pop() {
+            if buffer == self.beacon_slot {
+                self.beacon_says = self.beacon_flies.take().expect("the device completes what was submitted");
+                continue;
+            }
             let batch = self.in_flight.iter_mut().find(|b| b.buffer == buffer && !b.done);
             batch.expect("the device completes what was submitted").done = true;
         }
@@ -326,11 +344,10 @@ impl Writer {
         self.device.wait(timeout).inspect_err(|_| self.failed = true)
     }
 
-    /// A descriptor that is readable when a write has completed, for an owner that has other things to wait for.
-    /// Nothing where writes complete at once.
+    /// A descriptor that becomes readable when a write has completed, for an owner that has other things to wait for.
     #[must_use]
     pub fn completions(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
-        self.device.completions()
+        Some(self.device.completions())
     }
 
     /// Wakes [`Writer::wait`] from any thread.
@@ -348,15 +365,25 @@ impl Writer {
     /// True when the log is quiet and the beacon does not say so yet.
     #[must_use]
     pub fn beacon_is_due(&self) -> bool {
-        self.in_flight.is_empty() && self.beacon_says != self.flushed
+        self.in_flight.is_empty() && self.beacon_says != self.flushed && self.beacon_flies.is_none()
     }
 
-    /// The log is quiet: the beacon repeats the flushed position, once.
+    /// The log is quiet: the beacon repeats the flushed position, once. Its write is in flight like that of a batch: a disk
+    /// that stalls must not stall the owner.
     pub fn idle(&mut self) -> Result<(), WriteError> {
-        if self.beacon_is_due() { self.write_beacon(false) } else { Ok(()) }
+        if !self.beacon_is_due() {
+            return Ok(());
+        }
+        let (beacon, offset) = self.next_beacon(false);
+        let block = &mut self.device.buffer(self.beacon_slot)[..BLOCK];
+        block.copy_from_slice(&beacon.encode());
+        self.device.submit(self.beacon_slot, BLOCK, self.beacon.as_fd(), offset).inspect_err(|_| self.failed = true)?;
+        self.beacon_flies = Some(self.flushed);
+        Ok(())
     }
 
-    fn write_beacon(&mut self, clean: bool) -> Result<(), WriteError> {
+    /// The next beacon and its place: the other one keeps what it says.
+    fn next_beacon(&mut self, clean: bool) -> (Beacon, u64) {
         self.beacon_sequence += 1;
         let beacon = Beacon {
             store: self.store.id,
@@ -365,9 +392,14 @@ impl Writer {
             sequence: self.beacon_sequence,
             flushed: self.flushed,
         };
+        (beacon, (self.beacon_sequence % 2) * BLOCK as u64)
+    }
+
+    /// Writes the beacon and waits for it: at the start and at the end.
+    fn write_beacon(&mut self, clean: bool) -> Result<(), WriteError> {
+        let (beacon, offset) = self.next_beacon(clean);
         let block = self.beacon_buffer.get_mut(0);
         block.copy_from_slice(&beacon.encode());
-        let offset = (self.beacon_sequence % 2) * BLOCK as u64;
         write_durably(&self.beacon, block, offset).map_err(|error| {
             self.failed = true;
             WriteError::Failed { doing: "writing the beacon", error }
@@ -378,7 +410,7 @@ impl Writer {
 
     /// A clean stop: waits for everything in flight, then says that nothing is.
     pub fn close(mut self) -> Result<(), WriteError> {
-        while !self.in_flight.is_empty() {
+        while !self.in_flight.is_empty() || self.beacon_flies.is_some() {
             self.wait(Some(Duration::from_millis(100)))?;
             self.reap()?;
         }

@@ -164,6 +164,7 @@ codes! {
     DeadlinePassed = 114, "deadline-passed", NotExecuted, "68", SameKey, "The deadline had passed before it could take effect; nothing was taken.", "期限までに処理できませんでした。引き落としはありません。";
     Halted = 115, "halted", NotExecuted, "96", SameKey, "The core is halted; nothing was taken.", "システム停止中です。引き落としはありません。";
     WrongShard = 116, "wrong-shard", NotExecuted, "92", SameKey, "Another server has this account; nothing was taken.", "担当サーバーが異なります。引き落としはありません。";
+    JournalSlow = 117, "journal-slow", NotExecuted, "91", SameKey, "The journal does not answer in time; nothing was taken.", "記録装置の応答が遅いため処理していません。引き落としはありません。";
     Unknown = 140, "unknown", Unknown, "09", SameKeyOrFence, "The outcome is not known. Not a failure: send the same key again, or fence it.", "結果が不明です。失敗として扱わず、同じキーで再送するか、フェンスしてください。";
     InProgress = 141, "in-progress", Unknown, "09", SameKeyOrFence, "The first request with this key is still being decided.", "同じキーの処理が進行中です。";
     NotSeen = 142, "not-seen", Unknown, "25", SameKeyOrFence, "Nothing is decided under this key so far. Not a promise: the request may be on its way; a fence is.", "このキーの取引はまだ確認されていません（確約ではありません）。";
@@ -179,6 +180,7 @@ codes! {
     FrameTooLarge = 159, "frame-too-large", Refused, "30", Never, "The frame is longer than the largest that was agreed.", "電文が長すぎます。";
     NamespaceNotAllowed = 160, "namespace-not-allowed", Refused, "30", Never, "The caller may not use keys of this namespace.", "この名前空間は使用できません。";
     LogDropped = 161, "log-dropped", Refused, "25", Never, "The log begins later: what was asked for was dropped by the archive's policy. `related` is the first position that is there.", "ログの該当部分は保存期間を過ぎて削除されています。参照可能な最初の位置は related です。";
+    NotFromHere = 162, "not-from-here", Refused, "12", Never, "The breaker is not in a state from which this is allowed; `docs/degrade.md` has the table.", "この状態のブレーカーには実行できない操作です。";
 }
 
 impl Code {

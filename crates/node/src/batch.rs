@@ -26,6 +26,8 @@ impl Ticket {
 pub(crate) struct Batch {
     pub(crate) first: Position,
     pub(crate) at: Timestamp,
+    /// The earliest deadline in it that binds; zero: none.
+    pub(crate) due: Timestamp,
     pub(crate) body: Vec<u8>,
     pub(crate) tickets: Vec<Ticket>,
     /// Where each record's data lies.
@@ -42,6 +44,14 @@ impl Batch {
         self.body.extend_from_slice(record);
         self.tickets.push(ticket);
         self.hints.push(hint);
+    }
+
+    /// Notes the deadline of a request that is about to be added; zero: none.
+    #[inline]
+    pub(crate) fn note_due(&mut self, deadline: Timestamp) {
+        if !deadline.is_zero() && (self.due.is_zero() || deadline < self.due) {
+            self.due = deadline;
+        }
     }
 
     /// The position of its last record.
@@ -69,6 +79,7 @@ impl Batch {
         self.body.clear();
         self.tickets.clear();
         self.hints.clear();
+        self.due = Timestamp::ZERO;
         self.applied = 0;
         self.applied_bytes = 0;
     }

@@ -10,6 +10,10 @@
 #![forbid(unsafe_code)]
 
 mod batch;
+mod breaker;
+mod breakers;
+mod crowd;
+mod degrade;
 mod delivery;
 mod flights;
 mod margin;
@@ -22,6 +26,9 @@ mod room;
 mod unlogged;
 
 pub use batch::Sealed;
+pub use breaker::{Breaker, BreakerState, Change, Event, Policy, STAGES, transitions};
+pub use breakers::{BreakerFacts, DRILL_MS_MAX, Levels, Order, Policies, Transition};
+pub use degrade::{Cause, Mode, Rank, Row, Treatment, mode_of};
 pub use delivery::{Delivery, NeverSent};
 pub use margin::Margin;
 pub use message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};

@@ -1,6 +1,9 @@
 //! What connections hand to the core and what the core hands back: bundles, so that one hand-over carries many
 //! requests.
 
+use crate::breaker::BreakerState;
+use crate::breakers::{BreakerFacts, Order};
+use crate::degrade::{Cause, Mode};
 use crate::room::Room;
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
 use tegata_model::{AccountId, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
@@ -60,6 +63,10 @@ pub enum Question {
     Server,
     /// Start a snapshot.
     Snapshot,
+    /// How the breakers are.
+    Breakers,
+    /// Do something to a breaker.
+    Order(Cause, Order),
 }
 
 /// What a question got.
@@ -104,13 +111,31 @@ pub enum Reply {
     /// Shops, and the slot after the last; 0 when there are no more.
     Shops(Vec<Shop>, u32),
     /// The server.
-    Server(ServerFacts),
+    Server(Box<ServerFacts>),
     /// A snapshot was started, or is not possible now.
     Snapshot {
         /// True when it was started.
         started: bool,
         /// As of.
         position: Position,
+    },
+    /// How the breakers are, and the mode.
+    Breakers {
+        /// After an order: the kind of the answer tells.
+        ordered: bool,
+        /// The mode.
+        mode: Mode,
+        /// In the order of the causes.
+        breakers: Vec<BreakerFacts>,
+    },
+    /// The question is not answered now.
+    NotNow {
+        /// Kind of its frame.
+        kind: u8,
+        /// Why.
+        code: Code,
+        /// When to ask again, in ms; 0: not said.
+        retry_after_ms: u32,
     },
 }
 
@@ -139,8 +164,18 @@ pub struct ServerFacts {
     pub answers: [u64; 6],
     /// Those of them that were decided before.
     pub replayed: u64,
+    /// Those that were not executed, by code: 110 to 117.
+    pub not_executed: [u64; 8],
     /// What the journal has room for.
     pub room: Room,
+    /// The worst of the open breakers.
+    pub mode: Mode,
+    /// Where each breaker is, in the order of the causes.
+    pub states: [BreakerState; 6],
+    /// How often each came into each state, in the order of [`BreakerState::ALL`].
+    pub entered: [[u64; 4]; 6],
+    /// What was measured last.
+    pub levels: [u64; 6],
 }
 
 /// From a thread of connections to the core.
@@ -150,6 +185,10 @@ pub struct Inbound {
     pub records: Vec<u8>,
     /// Who waits for each record, in the same order.
     pub waiters: Vec<Waiter>,
+    /// Records of ranks that are refused outright, of which only the header was looked at, one after the other.
+    pub unlooked: Vec<u8>,
+    /// Who waits for each of them, in the same order.
+    pub unlooked_waiters: Vec<Waiter>,
     /// Questions and who asks.
     pub questions: Vec<(Waiter, Question)>,
     /// Positions whose answers were not acknowledged in time.
@@ -165,6 +204,7 @@ impl Inbound {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
+            && self.unlooked_waiters.is_empty()
             && self.questions.is_empty()
             && self.undelivered.is_empty()
             && self.delivered.is_empty()

@@ -11,8 +11,14 @@
 //! every record that was accepted is answered exactly once.
 
 mod questions;
+mod queue;
+mod watch;
 
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
+use crate::breaker::Policy;
+use crate::breakers::{Breakers, Policies};
+use crate::crowd::{Crowd, Group};
+use crate::degrade::{Cause, Rank};
 use crate::flights::Flights;
 use crate::margin::Margin;
 use crate::message::{Answer, Inbound, Outbound, Report, Waiter};
@@ -23,9 +29,10 @@ use crate::unlogged::Unlogged;
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
 use tegata_model::{
-    AccountId, Code, Command, Decision, Envelope, Extension, Key, Mark, NamespaceId, Operation, Position,
-    RECORD_BYTES_MAX, Settings, Timestamp, decode, decode_envelope, encode, scope_of,
+    AccountId, Code, Command, Decision, Envelope, Extension, Key, NamespaceId, Operation, Position, RECORD_BYTES_MAX,
+    Settings, Timestamp, decode, decode_envelope, encode, scope_of,
 };
+use watch::Watch;
 
 /// Bounds of a node.
 #[derive(Debug, Clone, Copy)]
@@ -41,10 +48,15 @@ pub struct Limits {
     /// Most bytes of records that wait for room in a batch; what comes beyond is refused. Most bytes of repeats that
     /// wait for a first request; what comes beyond is in progress at once.
     pub waiting_bytes_max: usize,
+    /// While the queue has stood too long, whoever may be shed waits no longer than this, in µs, and no longer than a
+    /// quarter of its own time.
+    pub wait_us_max: u64,
     /// Most accounts; what would make more is refused.
     pub accounts_max: u64,
     /// Most decisions remembered; beyond, everything that would be remembered is refused.
     pub decisions_max: u64,
+    /// When breakers open and close.
+    pub policies: Policies,
 }
 
 impl Default for Limits {
@@ -55,22 +67,41 @@ impl Default for Limits {
             seal_bytes: 64 << 10,
             in_flight_max: 4,
             waiting_bytes_max: 64 << 20,
+            wait_us_max: 20_000,
             accounts_max: 100_000_000,
             decisions_max: 100_000_000,
+            policies: POLICIES,
         }
     }
 }
 
 const FENCE: u16 = Operation::Fence.kind();
 
-/// Told to whoever is refused for load, in ms.
-const RETRY_AFTER_MS: u32 = 250;
-/// Told to whoever is refused for want of room, in ms: the journal looks for some about as often.
-const RETRY_FULL_MS: u32 = 1_000;
+/// The breakers' defaults, in the order of the causes. `docs/degrade.md` says why.
+const POLICIES: Policies = {
+    const MS: u64 = 1_000;
+    const NEVER: u64 = u64::MAX;
+    let quick = Policy { open_at: 1, close_below: 1, window_us: 0, rest_us: 500 * MS, stage_us: 100 * MS, probes: 16 };
+    [
+        Policy { open_at: 250 * MS, close_below: 100 * MS, window_us: 100 * MS, ..quick },
+        quick,
+        Policy { open_at: 20 * MS, close_below: 10 * MS, window_us: 100 * MS, ..quick },
+        Policy { open_at: 1_000, close_below: 990, ..quick },
+        Policy { open_at: NEVER, ..quick },
+        Policy { open_at: NEVER, ..quick },
+    ]
+};
+
+/// Told to whoever is refused because the server stops, in ms.
+const RETRY_DRAINING_MS: u32 = 250;
 
 /// The part of the decisions that is kept for ending what was begun: captures, voids, confirmations, reversals, fences,
 /// and lives.
 const DECISIONS_RESERVE: u64 = 16;
+
+/// What stands in a ticket in place of a connection, whose numbers begin at 1, when its request was told that it is
+/// unknown: nobody is there, so that the decision counts as undelivered.
+const TOLD: u64 = 0;
 
 /// Whether the tables are at their limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +133,10 @@ pub struct Node {
     spare: Vec<Batch>,
     waiting: VecDeque<(u16, Inbound, usize, usize)>,
     waiting_bytes: usize,
+    crowd: Crowd,
+    group: Group,
+    /// Records that were applied in a millisecond, lately.
+    pace: u64,
     out: Vec<Outbound>,
     reports: Vec<Report>,
     answered_to: Vec<u64>,
@@ -118,12 +153,16 @@ pub struct Node {
     /// For [`crate::ServerFacts`].
     answers: [u64; 6],
     replayed: u64,
+    /// By code, from [`Code::Overloaded`] on.
+    not_executed: [u64; 8],
     halted: bool,
     draining: bool,
     full: Full,
     room: Room,
     unlogged: Unlogged,
     snapshot: SnapshotWish,
+    breakers: Breakers,
+    watch: Watch,
 }
 
 impl Node {
@@ -133,6 +172,8 @@ impl Node {
     pub fn new(engine: Engine, limits: Limits, settings: Settings, delivered_to: u64, now: Timestamp) -> Self {
         let applied = engine.applied();
         let now = now.max(engine.at());
+        let rules = engine.rules();
+        let watch = Watch::new(rules.degraded_since.is_some(), rules.trusted_until.is_some());
         let mut node = Self {
             engine,
             limits,
@@ -141,6 +182,9 @@ impl Node {
             spare: Vec::new(),
             waiting: VecDeque::new(),
             waiting_bytes: 0,
+            crowd: Crowd::default(),
+            group: Group::default(),
+            pace: 0,
             out: (0..limits.threads).map(|_| Outbound::default()).collect(),
             reports: vec![Report { taken_over: applied.get(), oldest_waiting: None }; limits.threads],
             answered_to: vec![applied.get(); limits.threads],
@@ -155,12 +199,15 @@ impl Node {
             delivered_to,
             answers: [0; 6],
             replayed: 0,
+            not_executed: [0; 8],
             halted: false,
             draining: false,
             full: Full::No,
             room: Room::Ample,
             unlogged: Unlogged::default(),
             snapshot: SnapshotWish::None,
+            breakers: Breakers::new(limits.policies, now),
+            watch,
         };
         node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });
         // From here on the record says it.
@@ -183,9 +230,22 @@ impl Node {
         for (waiter, question) in bundle.questions.drain(..) {
             self.ask(thread, waiter, question);
         }
+        if !bundle.unlooked_waiters.is_empty() {
+            self.refuse_unlooked(thread as u16, &mut bundle);
+        }
         if bundle.waiters.is_empty() {
             bundle.records.clear();
             return bundle;
+        }
+        self.note_waiting(&bundle.records);
+        if self.is_crowded() {
+            if self.crowd.bytes() + bundle.records.len() > self.limits.waiting_bytes_max {
+                self.turn_all_away(thread as u16, &bundle);
+            } else {
+                self.join_crowd(thread as u16, bundle, 0, 0);
+            }
+            self.serve_crowd();
+            return Inbound::default();
         }
         if self.waiting.is_empty() && self.open_room() >= bundle.records.len() {
             self.admit_all(thread as u16, &bundle, 0, 0);
@@ -201,17 +261,6 @@ impl Node {
 
     fn open_room(&self) -> usize {
         self.limits.batch_bytes_max.saturating_sub(self.open.body.len())
-    }
-
-    fn admit_waiting(&mut self) {
-        while let Some((thread, bundle, from, index)) = self.waiting.pop_front() {
-            let (at, i) = self.admit_all(thread, &bundle, from, index);
-            self.waiting_bytes -= at - from;
-            if i < bundle.waiters.len() {
-                self.waiting.push_front((thread, bundle, at, i));
-                return;
-            }
-        }
     }
 
     /// Admits records from byte `at` on, while there is room; returns where it stopped.
@@ -246,6 +295,12 @@ impl Node {
     /// place in the order.
     #[inline]
     fn admit(&mut self, ticket: Ticket, record: &[u8], hint: &Hint) {
+        self.admit_unless(None, ticket, record, hint);
+    }
+
+    /// The same, or refused with `why` where it would get a place.
+    #[inline]
+    fn admit_unless(&mut self, why: Option<Code>, ticket: Ticket, record: &[u8], hint: &Hint) {
         let Ok(envelope) = decode_envelope(record) else {
             return self.refuse(ticket, record, Code::Malformed);
         };
@@ -261,10 +316,14 @@ impl Node {
         if let Some(first) = first.filter(|_| !matches!(kind, FENCE | Operation::ADVICE)) {
             return self.wait_for(first, envelope.deadline, ticket, record);
         }
-        if let Some(code) = self.obstacle(&envelope, kind, record) {
+        if let Some(code) = why.or_else(|| self.obstacle(&envelope, kind, record)) {
             return self.refuse(ticket, record, if first.is_some() { Code::InProgress } else { code });
         }
         self.plans.take(kind, record);
+        self.note_probe(Rank::of(kind));
+        if Operation::has_deadline(kind) {
+            self.open.note_due(envelope.deadline);
+        }
         let back = self.flights.enter(hint.scope(), self.next.get(), self.engine.applied().get());
         self.open.push(record, Ticket { back, ..ticket }, *hint);
         self.next = self.next.next();
@@ -330,41 +389,13 @@ impl Node {
         }
     }
 
-    /// True when the passing of time alone may bring an answer; see [`Node::pass_time`].
-    #[must_use]
-    pub fn watches_time(&self) -> bool {
-        !self.repeats.is_empty() || !self.waiting.is_empty()
-    }
-
-    /// It is `now`: whoever waits for the decision of another request, or for room, is told when its deadline has
-    /// passed. True when somebody was. What is in a batch already waits on: it may yet take effect.
-    pub fn pass_time(&mut self, now: Timestamp) -> bool {
-        self.now = self.now.max(now);
-        let before = self.repeats.len() + self.waiting_bytes;
-        while let Some(repeat) = self.repeats.late(self.now) {
-            self.refuse(repeat.ticket, &repeat.record, repeat.late);
-        }
-        if self.waiting.front().is_some_and(|(_, bundle, at, _)| self.needs_no_room(&bundle.records[*at..])) {
-            self.admit_waiting();
-        }
-        self.repeats.len() + self.waiting_bytes != before
-    }
-
     fn has_passed(&self, deadline: Timestamp) -> bool {
         !deadline.is_zero() && self.now > deadline
     }
 
-    /// True when the record can be answered without a place in a batch: its deadline has passed, or its key is decided.
-    #[cold]
-    fn needs_no_room(&self, record: &[u8]) -> bool {
-        decode_envelope(record).is_ok_and(|e| {
-            self.has_passed(e.deadline) || self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
-        })
-    }
-
     /// Why a request is not admitted.
     #[inline]
-    fn obstacle(&self, envelope: &Envelope, kind: u16, record: &[u8]) -> Option<Code> {
+    fn obstacle(&mut self, envelope: &Envelope, kind: u16, record: &[u8]) -> Option<Code> {
         if self.halted {
             return Some(Code::Halted);
         }
@@ -377,19 +408,27 @@ impl Node {
         if !self.room.is_for(kind) {
             return Some(Code::DiskFull);
         }
+        let rank = Rank::of(kind);
+        if let Some(code) = self.breakers.refusal(rank) {
+            return Some(code);
+        }
         if self.open_room() < record.len() {
             return Some(Code::Overloaded);
         }
-        let ends_something = matches!(kind, 7..=10 | FENCE | 15..=17 | Operation::ADVICE);
-        if self.full == Full::Entirely || self.full == Full::ForNew && !ends_something {
+        if self.full == Full::Entirely || self.full == Full::ForNew && rank > Rank::Finish {
             return Some(Code::MemoryLimit);
         }
-        self.plans.obstacle(kind, record)
+        // Last of all, because it may use up a probe.
+        self.plans.obstacle(kind, record).or_else(|| self.breakers.probe(rank))
     }
 
     #[cold]
     fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
         let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
+        let index = code.number().checked_sub(Code::Overloaded.number()).map(usize::from);
+        if let Some(count) = index.and_then(|i| self.not_executed.get_mut(i)) {
+            *count += 1;
+        }
         let applied =
             Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
         self.give(ticket, kind, &applied);
@@ -398,19 +437,16 @@ impl Node {
     #[inline]
     fn give(&mut self, ticket: Ticket, kind: u8, applied: &Applied) {
         let Some(out) = self.out.get_mut(usize::from(ticket.thread)) else { return };
-        self.answers[applied.decision.code.class() as usize] += 1;
+        if ticket.waiter.connection != TOLD {
+            self.answers[applied.decision.code.class() as usize] += 1;
+        }
         self.replayed += u64::from(applied.effect == Effect::Replayed);
-        let retry_after_ms = match applied.decision.code {
-            Code::Overloaded | Code::MemoryLimit | Code::Draining => RETRY_AFTER_MS,
-            Code::DiskFull => RETRY_FULL_MS,
-            _ => 0,
-        };
         out.answers.push(Answer {
             waiter: ticket.waiter,
             kind,
             replayed: applied.effect == Effect::Replayed,
             flagged: applied.flagged,
-            retry_after_ms,
+            retry_after_ms: retry_after_ms(applied.decision.code),
             decision: applied.decision,
         });
     }
@@ -435,12 +471,6 @@ impl Node {
         }
     }
 
-    /// Says in the log that something changed outside.
-    pub fn mark(&mut self, mark: Mark, now: Timestamp) {
-        self.now = self.now.max(now);
-        self.command(Operation::Mark(mark));
-    }
-
     /// True when the open batch should go to the journal now: nothing is in flight, or enough has gathered.
     #[must_use]
     pub fn wants_to_seal(&self, in_flight: usize) -> bool {
@@ -457,6 +487,10 @@ impl Node {
             return None;
         }
         self.now = self.now.max(now);
+        self.drop_overdue();
+        if self.open.is_empty() {
+            return None;
+        }
         let fresh = Batch { first: self.next, ..self.spare.pop().unwrap_or_default() };
         let mut batch = std::mem::replace(&mut self.open, fresh);
         batch.at = self.now;
@@ -480,7 +514,9 @@ impl Node {
     /// Everything up to `position` is durable. [`Node::apply_some`] takes it from here.
     pub fn durable(&mut self, position: u64) {
         assert!(position <= self.submitted, "nothing is durable that was not submitted");
-        self.durable = self.durable.max(position);
+        let before = self.durable;
+        self.durable = before.max(position);
+        self.note_flush(before);
     }
 
     /// Applies at most `count` durable records and answers them. True when there was something to apply. Small steps
@@ -591,13 +627,13 @@ impl Node {
     pub fn in_flight(&self) -> usize {
         let waiting: usize = self.waiting.iter().map(|(_, b, _, i)| b.waiters.len() - i).sum();
         let sealed: usize = self.sealed.iter().map(|b| b.tickets.len() - b.applied).sum();
-        self.open.tickets.len() + sealed + waiting + self.repeats.len() + self.planning.len()
+        self.open.tickets.len() + sealed + waiting + self.crowd.len() + self.repeats.len() + self.planning.len()
     }
 
     /// True when the open batch holds something, or something waits to get in.
     #[must_use]
     pub fn has_work(&self) -> bool {
-        !self.open.is_empty() || !self.waiting.is_empty()
+        !self.open.is_empty() || !self.waiting.is_empty() || !self.crowd.is_empty()
     }
 
     /// The server is stopping: new commands are refused, known keys still get their answers.
@@ -691,6 +727,18 @@ impl Node {
     #[must_use]
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+}
+
+/// What the refused are told, in ms; 0: not said.
+fn retry_after_ms(code: Code) -> u32 {
+    match code {
+        Code::Draining => RETRY_DRAINING_MS,
+        Code::Overloaded => Cause::QueueDelay.row().retry_after_ms,
+        Code::MemoryLimit => Cause::Memory.row().retry_after_ms,
+        Code::DiskFull => Cause::JournalSpace.row().retry_after_ms,
+        Code::JournalSlow => Cause::JournalLatency.row().retry_after_ms,
+        _ => 0,
     }
 }
 

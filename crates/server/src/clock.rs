@@ -6,7 +6,7 @@
 //! ```
 //!
 //! Slewing is followed: it is far below the bound between two looks, and somebody looks at least ten times a second.
-//! A suspect clock stays so until it is right again or the server is started anew.
+//! A suspect clock stays so until it is right again, an operator vouches for it, or the server is started anew.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{LazyLock, OnceLock};
@@ -29,6 +29,18 @@ impl Steady {
         Self { offset_us: AtomicI64::new(offset_us), suspect: AtomicBool::new(false) }
     }
 
+    /// Follows the wall clock as it is now, because somebody vouches for it. False where it is so far behind that time
+    /// would stand still until it caught up: no request would be in time.
+    fn trust(&self, wall_us: i64, monotonic_us: i64) -> bool {
+        let expected = monotonic_us.saturating_add(self.offset_us.load(Ordering::Relaxed));
+        let follows = wall_us >= expected.saturating_sub(STEP_US);
+        if follows {
+            self.offset_us.store(wall_us.saturating_sub(monotonic_us), Ordering::Relaxed);
+            self.suspect.store(false, Ordering::Relaxed);
+        }
+        follows
+    }
+
     /// What time it is, by what the two clocks say. Several threads may look at once: each of them is right.
     fn look(&self, wall_us: i64, monotonic_us: i64) -> i64 {
         let expected = monotonic_us.saturating_add(self.offset_us.load(Ordering::Relaxed));
@@ -47,12 +59,29 @@ impl Steady {
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 static STEADY: OnceLock<Steady> = OnceLock::new();
 
-/// Microseconds UTC. What it says is handed on as a [`Timestamp`]; the node makes sure that logged time never goes back.
-#[must_use]
-pub fn now() -> Timestamp {
+fn read() -> (i64, i64) {
     let monotonic = i64::try_from(START.elapsed().as_micros()).unwrap_or(i64::MAX);
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     let wall = i64::try_from(since.as_micros()).unwrap_or(i64::MAX);
+    #[cfg(feature = "faults")]
+    let wall = wall.saturating_add(STEPPED_US.load(Ordering::Relaxed));
+    (wall, monotonic)
+}
+
+/// How far tests have put the wall clock forward, in µs.
+#[cfg(feature = "faults")]
+static STEPPED_US: AtomicI64 = AtomicI64::new(0);
+
+/// Puts the wall clock of this process forward by so many µs, or back. Only with the feature `faults`.
+#[cfg(feature = "faults")]
+pub fn step_wall(us: i64) {
+    STEPPED_US.fetch_add(us, Ordering::Relaxed);
+}
+
+/// Microseconds UTC. What it says is handed on as a [`Timestamp`]; the node makes sure that logged time never goes back.
+#[must_use]
+pub fn now() -> Timestamp {
+    let (wall, monotonic) = read();
     Timestamp::from_micros(STEADY.get_or_init(|| Steady::new(wall, monotonic)).look(wall, monotonic))
 }
 
@@ -60,6 +89,12 @@ pub fn now() -> Timestamp {
 #[must_use]
 pub fn is_suspect() -> bool {
     STEADY.get().is_some_and(|s| s.suspect.load(Ordering::Relaxed))
+}
+
+/// Follows the wall clock as it is now; see [`Steady::trust`].
+pub(crate) fn trust() -> bool {
+    let (wall, monotonic) = read();
+    STEADY.get().is_none_or(|s| s.trust(wall, monotonic))
 }
 
 #[cfg(test)]
@@ -88,5 +123,16 @@ mod tests {
         assert_eq!(clock.look(wall + STEP_US, monotonic), wall + STEP_US, "what is within the bound is followed");
         assert_eq!(clock.look(i64::MAX, monotonic), wall + STEP_US);
         assert_eq!(clock.look(i64::MIN, monotonic), wall + STEP_US);
+    }
+
+    #[test]
+    fn an_operator_vouches_for_a_clock_that_is_ahead_and_not_for_one_that_is_behind() {
+        let clock = Steady::new(1_000 * DAY, 0);
+        clock.look(1_000 * DAY - 2 * STEP_US, 0);
+        assert!(!clock.trust(1_000 * DAY - 2 * STEP_US, 0), "time would stand still");
+        assert!(clock.suspect.load(Ordering::Relaxed));
+        assert!(clock.trust(1_001 * DAY, 0));
+        assert_eq!(clock.look(1_001 * DAY + 7, 7), 1_001 * DAY + 7);
+        assert!(!clock.suspect.load(Ordering::Relaxed));
     }
 }

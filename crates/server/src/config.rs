@@ -7,6 +7,9 @@ use file::FileError;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+#[cfg(feature = "faults")]
+use tegata_journal::Faults;
+use tegata_node::{Cause, Policies, Policy};
 
 /// The configuration after everything was put together.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -51,10 +54,34 @@ pub struct Config {
     pub archive_keep_days: u32,
     /// How the journal is written: auto, uring, pwritev2, buffered.
     pub journal_io: JournalIo,
+    /// The journal is slow from here on: the oldest batch in flight is so old, or the last one took so long, in ms.
+    pub journal_slow_ms: u32,
+    /// And no longer slow below this, in ms.
+    pub journal_fast_ms: u32,
+    /// The queue is long from here on: the oldest request waited so long before the core looked at it, in ms.
+    pub queue_long_ms: u32,
+    /// And short again below this, in ms.
+    pub queue_short_ms: u32,
+    /// While the queue is long, a payment waits no longer than this, in ms, and no longer than a quarter of its own time.
+    pub queue_wait_ms: u32,
+    /// A table is no longer full below so many per mille of its limit.
+    pub memory_free_permille: u32,
+    /// For so long it must be slow or long without a break before a breaker opens, in ms.
+    pub breaker_window_ms: u32,
+    /// For so long all must be well before an open breaker lets anything through, in ms.
+    pub breaker_rest_ms: u32,
+    /// A stage of probes lasts at least so long, in ms; there are six.
+    pub breaker_stage_ms: u32,
+    /// Requests of the first stage; each stage lets through four times as many as the one before.
+    pub breaker_probes: u32,
     /// Accept a data folder that is in memory only.
     pub allow_volatile: bool,
     /// Gateways may connect from other machines although nothing is encrypted.
     pub insecure: bool,
+    /// A test's hand on the journal's device.
+    #[cfg(feature = "faults")]
+    #[serde(skip)]
+    pub faults: Faults,
 }
 
 /// An address, or "off".
@@ -115,8 +142,20 @@ impl Default for Config {
             snapshot_bytes: 2 << 30,
             archive_keep_days: 0,
             journal_io: JournalIo::Auto,
+            journal_slow_ms: 250,
+            journal_fast_ms: 100,
+            queue_long_ms: 20,
+            queue_short_ms: 10,
+            queue_wait_ms: 20,
+            memory_free_permille: 990,
+            breaker_window_ms: 100,
+            breaker_rest_ms: 500,
+            breaker_stage_ms: 100,
+            breaker_probes: 16,
             allow_volatile: false,
             insecure: false,
+            #[cfg(feature = "faults")]
+            faults: Faults::default(),
         }
     }
 }
@@ -211,6 +250,34 @@ impl Config {
         self.io_threads.max(1)
     }
 
+    /// When each breaker opens and closes.
+    pub(crate) fn policies(&self) -> Policies {
+        let us = |ms: u32| u64::from(ms) * 1_000;
+        let quick = Policy {
+            open_at: 1,
+            close_below: 1,
+            window_us: 0,
+            rest_us: us(self.breaker_rest_ms),
+            stage_us: us(self.breaker_stage_ms),
+            probes: self.breaker_probes,
+        };
+        let slow = |bad, good| Policy {
+            open_at: us(bad),
+            close_below: us(good),
+            window_us: us(self.breaker_window_ms),
+            ..quick
+        };
+        let never = Policy { open_at: u64::MAX, ..quick };
+        Cause::ALL.map(|cause| match cause {
+            Cause::JournalLatency => slow(self.journal_slow_ms, self.journal_fast_ms),
+            Cause::JournalSpace => quick,
+            Cause::QueueDelay => slow(self.queue_long_ms, self.queue_short_ms),
+            Cause::Memory => Policy { open_at: 1_000, close_below: u64::from(self.memory_free_permille), ..quick },
+            // A clock jumps, which is no level; nothing measures a quorum yet.
+            Cause::Clock | Cause::Replication => never,
+        })
+    }
+
     /// Checks every range.
     pub fn check(&self) -> Result<(), ConfigError> {
         let range =
@@ -237,6 +304,23 @@ impl Config {
             "segment_bytes",
             "a multiple of 4096, 4 MiB to 1 GiB",
         )?;
+        let below = |good: u32, bad: u32, key, other| {
+            range((1..=60_000).contains(&bad), other, "1 to 60000 ms")?;
+            range((1..=bad).contains(&good), key, "1 ms to the threshold that opens")
+        };
+        below(self.journal_fast_ms, self.journal_slow_ms, "journal_fast_ms", "journal_slow_ms")?;
+        below(self.queue_short_ms, self.queue_long_ms, "queue_short_ms", "queue_long_ms")?;
+        // Else nobody would wait long enough to show that the queue is long.
+        range(
+            (self.queue_short_ms..=30_000).contains(&self.queue_wait_ms),
+            "queue_wait_ms",
+            "queue_short_ms to 30000 ms",
+        )?;
+        range((1..=1_000).contains(&self.memory_free_permille), "memory_free_permille", "1 to 1000")?;
+        range(self.breaker_window_ms <= 60_000, "breaker_window_ms", "0 to 60000 ms")?;
+        range(self.breaker_rest_ms <= 600_000, "breaker_rest_ms", "0 to 600000 ms")?;
+        range((1..=60_000).contains(&self.breaker_stage_ms), "breaker_stage_ms", "1 to 60000 ms")?;
+        range((1..=10_000).contains(&self.breaker_probes), "breaker_probes", "1 to 10000")?;
         let here = |addr: SocketAddr| self.insecure || addr.ip().is_loopback();
         let allowed = "a loopback address, unless `insecure` says that nothing protects the traffic";
         range(here(self.listen), "listen", allowed)?;

@@ -45,7 +45,7 @@ impl Door {
     /// Whether a kind of frame is served here. `docs/protocol.md` has the table.
     pub(crate) fn serves(self, kind: u8) -> bool {
         match self {
-            Self::Operator => matches!(kind, 1..=19 | 24 | 25 | 64..=77),
+            Self::Operator => matches!(kind, 1..=19 | 24 | 25 | 64..=79),
             Self::Gateway => matches!(kind, 2..=12 | 24 | 25 | 64..=69),
         }
     }

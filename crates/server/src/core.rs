@@ -4,6 +4,7 @@
 
 use crate::Shared;
 use crate::clock;
+use crate::events::Events;
 use crate::handover::{CoreBell, CoreSide};
 use crate::snapshot::{Beginning, Taking};
 use std::os::fd::OwnedFd;
@@ -11,12 +12,14 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 use tegata_journal::{self as journal, BatchMeta, WriteError, Writer};
-use tegata_node::{Node, Room, SnapshotWish};
+use tegata_node::{Cause, Node, Room, SnapshotWish};
 use tegata_sync::Mark;
 use tokio::io::unix::AsyncFd;
 
 /// How long the log is quiet before the beacon repeats the flushed position.
 const QUIET: Duration = Duration::from_millis(20);
+/// How long the core rests while a breaker is not closed: what it waits for may be nothing but time.
+const DEGRADED_REST: Duration = Duration::from_millis(10);
 /// How often the core looks up when nothing happens at all.
 const IDLE: Duration = Duration::from_secs(1);
 /// How long the core rests when the snapshot's writer has enough to do.
@@ -30,6 +33,8 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 const APPLY_AT_ONCE: usize = 256;
 /// Accounts that are counted for a plan before payments have their turn: well under a tenth of a millisecond.
 const PLAN_AT_ONCE: u32 = 1_024;
+/// Bundles that are taken from one thread of connections in a turn while the queue stands: a whole ring of them.
+const BUNDLES_OF_A_CROWD: usize = 256;
 /// Turns between two looks at the tables' sizes.
 const FACTS_EVERY: u64 = 256;
 
@@ -45,8 +50,9 @@ pub(crate) struct Core {
     pub(crate) taking: Option<Taking>,
     /// When it was handed its last page.
     pub(crate) page_at: Instant,
-    /// The log says so.
+    /// It was when it was looked at last.
     pub(crate) clock_suspect: bool,
+    pub(crate) events: Events,
     /// Bytes of the log that were replayed behind the last snapshot.
     pub(crate) since_snapshot: u64,
     /// Bytes of the log at which the next snapshot is due.
@@ -122,7 +128,10 @@ impl Core {
 
     fn end(mut self, result: Result<(), WriteError>) -> Result<(), WriteError> {
         match result {
-            Ok(()) => self.journal.close(),
+            Ok(()) => {
+                self.events.stop(clock::now());
+                self.journal.close()
+            }
             Err(error) => {
                 // Fail-stop: what is in flight is unknown, nothing new is taken, nothing is flushed again (D10).
                 self.node.halt();
@@ -142,6 +151,8 @@ impl Core {
         self.look_at_clock();
         let mut busy = self.take_in();
         busy |= self.apply_durable()?;
+        self.node.look(clock::now(), self.clock_suspect);
+        self.tell_changes();
         busy |= self.node.watches_time() && self.node.pass_time(clock::now());
         busy |= self.seal()?;
         busy |= self.node.plan_some(PLAN_AT_ONCE);
@@ -154,19 +165,14 @@ impl Core {
         Ok(busy)
     }
 
-    /// Whether the clock is trusted reaches the engine as a logged command (D7).
+    /// A clock that steps latches its breaker (D7). One that still is not followed after an operator's confirmation is
+    /// taken as it is, if it can be; else the breaker is latched again.
     fn look_at_clock(&mut self) {
         let suspect = clock::is_suspect();
-        if suspect == self.clock_suspect {
-            return;
+        if suspect && !self.node.breaker(Cause::Clock).is_tripped() && !(self.clock_suspect && clock::trust()) {
+            self.node.clock_jumped();
         }
-        self.clock_suspect = suspect;
-        let (mark, says) = match suspect {
-            true => (tegata_model::Mark::ClockSuspect, "the clock stepped and is not followed; nothing expires"),
-            false => (tegata_model::Mark::ClockTrusted, "the clock is trusted again"),
-        };
-        eprintln!("tegata: {says}");
-        self.node.mark(mark, clock::now());
+        self.clock_suspect = clock::is_suspect();
     }
 
     /// A full disk degrades, and is over by itself (D10).
@@ -179,14 +185,6 @@ impl Core {
         if room == self.node.room() {
             return;
         }
-        eprintln!(
-            "tegata: {}",
-            match room {
-                Room::Ample => "the journal has room again: everything is taken",
-                Room::Reserve => "no room for another segment: only void, confirm, reversal and fence are taken",
-                Room::None => "no room for another segment, and the last one is full: nothing is taken",
-            }
-        );
         self.node.set_room(room);
         if room == Room::Ample {
             self.snapshot_again_at = None;
@@ -194,11 +192,27 @@ impl Core {
         self.publish();
     }
 
+    /// Whoever watches is told what changed.
+    fn tell_changes(&mut self) {
+        if !self.node.has_changes() {
+            return;
+        }
+        for transition in self.node.take_changes() {
+            self.events.tell(&transition);
+        }
+        self.shared.refused.store(self.node.refused_ranks(), Ordering::Relaxed);
+        self.shared.events_lost.store(self.events.lost(), Ordering::Relaxed);
+        self.publish();
+    }
+
     /// Takes the next bundle of every thread.
     fn take_in(&mut self) -> bool {
         let mut busy = false;
         for (i, side) in self.sides.iter_mut().enumerate() {
-            if let Some(bundle) = side.from_io.try_recv() {
+            // While the queue stands all of it is taken: whose turn it is, is known only of what was looked at.
+            let most = if self.node.is_crowded() { BUNDLES_OF_A_CROWD } else { 1 };
+            for _ in 0..most {
+                let Some(bundle) = side.from_io.try_recv() else { break };
                 busy = true;
                 let empty = self.node.accept(i, bundle, clock::now());
                 // A full ring means that enough empty bundles are on their way already.
@@ -341,6 +355,7 @@ impl Core {
     fn rest_time(&self) -> Duration {
         match (&self.taking, self.is_quiet() && !self.journal.beacon_is_due()) {
             (Some(_), _) => SNAPSHOT_REST,
+            (None, _) if !self.node.is_normal() => DEGRADED_REST,
             (None, true) => IDLE,
             (None, false) => QUIET,
         }

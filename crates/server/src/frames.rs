@@ -2,7 +2,7 @@
 
 use crate::connection::Connection;
 use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, State, Timestamp};
-use tegata_node::{Answer, Inbound, Question, Waiter};
+use tegata_node::{Answer, Cause, DRILL_MS_MAX, Inbound, Order, Question, Rank, Waiter};
 use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
 
 /// What a frame came to.
@@ -15,12 +15,13 @@ pub(crate) enum Taken {
     Connection,
 }
 
-/// Takes one whole frame whose checksum holds.
+/// Takes one whole frame whose checksum holds. Of a command whose rank is `refused` nothing but the header is looked at.
 pub(crate) fn take(
     c: &Connection,
     frame: &[u8],
     header: &RequestHeader,
     received: Timestamp,
+    refused: u8,
     bundle: &mut Inbound,
 ) -> Result<Taken, FrameError> {
     if matches!(
@@ -41,6 +42,12 @@ pub(crate) fn take(
         return Ok(Taken::Refused(Code::NamespaceNotAllowed));
     }
     if wire::is_command(header.kind) {
+        if refused != 0 && refused & Rank::of(u16::from(header.kind)).bit() != 0 {
+            wire::record_unlooked(frame, header, received, c.gateway.get(), &mut bundle.unlooked)?;
+            bundle.unlooked_waiters.push(waiter);
+            c.taken();
+            return Ok(Taken::Waiting);
+        }
         wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.records)?;
         bundle.waiters.push(waiter);
         c.taken();
@@ -63,12 +70,28 @@ fn question(frame: &[u8]) -> Result<Option<Question>, FrameError> {
         wire::Request::PlanExtend(_, extension) => Question::PlanExtension(extension),
         wire::Request::PlanReinstate(h, operation) => Question::PlanReinstatement { account: account(&h)?, operation },
         wire::Request::Digest(_) => Question::Digest,
+        wire::Request::Breakers(_) => Question::Breakers,
+        wire::Request::BreakerOrder(_, o) => {
+            let cause = Cause::from_u8(o.cause).ok_or(FrameError::Field { name: "cause" })?;
+            Question::Order(cause, order(&o)?)
+        }
         wire::Request::ListProgrammes(_) => Question::Programmes,
         wire::Request::ListShops(_, after) => Question::Shops(after),
         wire::Request::ServerStatus(_) => Question::Server,
         wire::Request::SnapshotTake(_) => Question::Snapshot,
         _ => return Ok(None),
     }))
+}
+
+fn order(o: &wire::BreakerOrder) -> Result<Order, FrameError> {
+    match (o.order, o.ms) {
+        (1, 0) => Ok(Order::Open),
+        (2, 0) => Ok(Order::Close),
+        (3, 0) => Ok(Order::Confirm),
+        (4, 1..=DRILL_MS_MAX) => Ok(Order::Drill(o.ms)),
+        (1..=4, _) => Err(FrameError::Field { name: "ms" }),
+        _ => Err(FrameError::Field { name: "order" }),
+    }
 }
 
 /// A refusal is about one frame, but the frame's key may be decided: the node looks (FIELD, unknown). Nothing where the
@@ -123,7 +146,8 @@ pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionB
 
 /// Refuses one request without asking the node: nothing of it was looked at but its header.
 pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
-    let body = body(&Decision::refusal(code, at), State::Final, 0);
+    let retry_after_ms = if code == Code::Overloaded { Cause::QueueDelay.row().retry_after_ms } else { 0 };
+    let body = body(&Decision::refusal(code, at), State::Final, retry_after_ms);
     let flags = if h.kind == 0 || wire::is_command(h.kind) { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }

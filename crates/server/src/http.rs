@@ -13,6 +13,8 @@ use std::net::TcpListener;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tegata_model::Code;
+use tegata_node::{BreakerState, Cause};
 use tegata_sync::Mark;
 use tokio::sync::Semaphore;
 
@@ -93,6 +95,13 @@ fn metrics(shared: &Shared) -> String {
     let answers: Vec<(&str, u64)> = classes.iter().map(String::as_str).zip(facts.answers).collect();
     one("answers_total", "counter", "Answers to commands, by class; repeats included.", &answers);
     one("replayed_total", "counter", "Answers to commands that were decided before.", &[("", facts.replayed)]);
+    let codes: Vec<(String, u64)> = (110..)
+        .map_while(Code::from_u8)
+        .zip(facts.not_executed)
+        .map(|(c, n)| (format!("{{code=\"{}\"}}", c.name()), n))
+        .collect();
+    let codes: Vec<(&str, u64)> = codes.iter().map(|(label, n)| (label.as_str(), *n)).collect();
+    one("not_executed_total", "counter", "Commands that were refused and not executed, by code.", &codes);
     let at = |mark| shared.positions.get(mark);
     let positions = [
         ("{mark=\"accepted\"}", at(Mark::Accepted)),
@@ -116,6 +125,27 @@ fn metrics(shared: &Shared) -> String {
     );
     let full = [("", facts.room as u64)];
     one("disk_full", "gauge", "1 when only the journal's reserve is left, 2 when that is used up.", &full);
+    let mode = u64::from(facts.mode.number());
+    one("mode", "gauge", "0 normal, 1 read-only, 2 halted, 3 brownout, 4 probing.", &[("", mode)]);
+    let of = |cause: Cause| cause.row().name;
+    let labels: Vec<String> = Cause::ALL.iter().map(|c| format!("{{cause=\"{}\"}}", of(*c))).collect();
+    let states: Vec<(&str, u64)> =
+        labels.iter().map(String::as_str).zip(facts.states.map(|s| u64::from(s as u8))).collect();
+    one("breaker_state", "gauge", "0 closed, 1 open, 2 half-open, 3 latched.", &states);
+    let levels: Vec<(&str, u64)> = labels.iter().map(String::as_str).zip(facts.levels).collect();
+    one("breaker_level", "gauge", "What was measured last, in the cause's unit.", &levels);
+    let changes: Vec<(String, u64)> = Cause::ALL
+        .iter()
+        .flat_map(|c| BreakerState::ALL.map(|s| (c, s)))
+        .map(|(c, s)| {
+            let label = format!("{{cause=\"{}\",to=\"{}\"}}", of(*c), s.name());
+            (label, facts.entered[*c as usize][s as usize])
+        })
+        .collect();
+    let changes: Vec<(&str, u64)> = changes.iter().map(|(label, n)| (label.as_str(), *n)).collect();
+    one("breaker_transitions_total", "counter", "Changes of breakers, by where they led.", &changes);
+    let lost = shared.events_lost.load(Ordering::Relaxed);
+    one("events_lost_total", "counter", "Lines that the file of events lacks.", &[("", lost)]);
     let failed = u64::from(shared.failed.load(Ordering::Acquire));
     one(
         "journal_failed",

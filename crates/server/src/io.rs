@@ -19,7 +19,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tegata_journal::WriteError;
 use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
-use tegata_node::{Inbound, Report, Waiter};
+use tegata_node::{Inbound, Rank, Report, Waiter};
 use tegata_wire::{self as wire, CloseReason, Scan};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
@@ -447,7 +447,8 @@ impl Hub {
             return Err(End::Told(CloseReason::ProtocolError));
         }
         let records = bundle.records.len();
-        let taken = frames::take(c, frame, &header, received, &mut bundle);
+        let refused = self.shared.refused.load(Ordering::Relaxed);
+        let taken = frames::take(c, frame, &header, received, refused, &mut bundle);
         let refused = match taken {
             Ok(Taken::Waiting) => return Ok(true),
             Ok(Taken::Connection) => {
@@ -493,6 +494,7 @@ impl Hub {
                 let why = match (c.greeted.get(), c.door) {
                     (false, _) => Some(Code::Unauthenticated),
                     (true, Door::Gateway) => Some(Code::OperationUnknown),
+                    (true, Door::Operator) if self.refuses(Rank::Look) => Some(Code::Overloaded),
                     (true, Door::Operator) => None,
                 };
                 if let Some(code) = why {
@@ -508,6 +510,11 @@ impl Hub {
                 Ok(false)
             }
         }
+    }
+
+    /// True while requests of this rank are refused outright.
+    fn refuses(&self, rank: Rank) -> bool {
+        self.shared.refused.load(Ordering::Relaxed) & rank.bit() != 0
     }
 
     fn greet(&self, c: &Connection, h: &wire::RequestHeader, hello: &wire::Hello, at: Timestamp) -> Result<(), End> {

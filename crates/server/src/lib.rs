@@ -15,6 +15,7 @@ mod connection;
 mod core;
 #[cfg(test)]
 mod dropping;
+mod events;
 mod frames;
 #[cfg(test)]
 mod golden;
@@ -32,9 +33,11 @@ pub use config::{Config, ConfigError, JournalIo};
 pub use serve::{Banner, Running, ServeError, start};
 pub use sessions::{Session, Sessions};
 pub use snapshot::{Loaded, SnapshotError, load as load_snapshot, oldest_state};
+#[cfg(feature = "faults")]
+pub use tegata_journal::Faults;
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::time::Instant;
 use tegata_node::ServerFacts;
 use tegata_sync::Positions;
@@ -59,6 +62,10 @@ pub(crate) struct Shared {
     /// Histories that are being read.
     pub(crate) histories: AtomicUsize,
     pub(crate) failed: AtomicBool,
+    /// Ranks of requests that are refused outright, as bits; what need not ask the core looks here.
+    pub(crate) refused: AtomicU8,
+    /// Events that were left out.
+    pub(crate) events_lost: AtomicU64,
     pub(crate) phase: AtomicU8,
     /// Told to the watchers' port when everything else has ended.
     pub(crate) ended: Notify,

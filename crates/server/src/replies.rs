@@ -5,10 +5,10 @@ use crate::connection::Connection;
 use crate::frames;
 use std::sync::atomic::Ordering;
 use tegata_model::{Class, Code, Decision, State, Timestamp};
-use tegata_node::{Reply, ServerFacts};
+use tegata_node::{BreakerFacts, Reply, ServerFacts};
 use tegata_wire::{
-    self as wire, BalanceBody, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody,
-    ShopsBody, SnapshotBody, SumsBody,
+    self as wire, BalanceBody, BreakerBody, BreakersBody, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody,
+    ServerBody, ShopBody, ShopsBody, SnapshotBody, SumsBody,
 };
 
 /// Entries that one frame of a list holds.
@@ -105,6 +105,28 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             let body = SnapshotBody { started: *started, position: position.get() };
             wire::encode_answer(out, wire::KIND_SNAPSHOT_TAKE, 0, request, &body);
         }
+        Reply::Breakers { ordered, mode, breakers } => {
+            let kind = if *ordered { wire::KIND_BREAKER_ORDER } else { wire::KIND_BREAKERS };
+            let breakers = breakers.iter().map(breaker).collect();
+            wire::encode_answer(out, kind, 0, request, &BreakersBody { mode: u64::from(mode.number()), breakers });
+        }
+        Reply::NotNow { kind, code, retry_after_ms } => {
+            let body = frames::body(&Decision::refusal(*code, at), State::Final, *retry_after_ms);
+            wire::encode_decision_answer(out, *kind, wire::FLAG_REFUSED, 0, request, &body);
+        }
+    }
+}
+
+fn breaker(b: &BreakerFacts) -> BreakerBody {
+    BreakerBody {
+        cause: b.cause as u8,
+        state: b.state as u8,
+        stage: b.stage as u8,
+        since: b.since.micros(),
+        level: b.level,
+        open_at: if b.open_at == u64::MAX { 0 } else { b.open_at },
+        drill_until: b.drill_until.map_or(0, Timestamp::micros),
+        entered: b.entered,
     }
 }
 
@@ -129,7 +151,7 @@ fn server(f: &ServerFacts, shared: &Shared) -> ServerBody {
     let n = text.len().min(version.len());
     version[..n].copy_from_slice(&text[..n]);
     ServerBody {
-        mode: f.room as u64,
+        mode: u64::from(f.mode.number()),
         uptime_ms: u64::try_from(shared.started.elapsed().as_millis()).unwrap_or(u64::MAX),
         accepted: f.accepted,
         submitted: f.submitted,

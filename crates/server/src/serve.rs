@@ -3,13 +3,14 @@
 use crate::config::{Config, ConfigError, JournalIo};
 use crate::connection::Door;
 use crate::core::Core;
+use crate::events::Events;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
 use crate::snapshot::{SnapshotError, load as load_snapshot};
 use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, http, io};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -124,6 +125,10 @@ fn journal_options(config: &Config) -> Options {
     options.allow_volatile = config.allow_volatile;
     options.shards = config.shards;
     options.store_id = fresh_id();
+    #[cfg(feature = "faults")]
+    {
+        options.faults = config.faults.clone();
+    }
     options.io = match config.journal_io {
         JournalIo::Auto => IoChoice::Auto,
         JournalIo::Uring => IoChoice::Uring,
@@ -215,10 +220,11 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         threads: config.doors(),
         accounts_max: config.accounts_max,
         decisions_max: config.decisions_max,
+        policies: config.policies(),
+        wait_us_max: u64::from(config.queue_wait_ms) * 1_000,
         ..Limits::default()
     };
     let position = engine.applied().get();
-    let clock_suspect = engine.rules().trusted_until.is_some();
     let node = Node::new(engine, limits, settings, delivered_to, clock::now());
 
     // The writer is made on the thread that will own it.
@@ -240,8 +246,10 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
             }
             let Ok(Parts { mut sides, shared, bell, here }) = parts.recv() else { return journal.close() };
             let (turns, quiet_since) = (0, Instant::now());
+            let events = Events::start(&shared.config.data, clock::now());
             let core = |sides| Core {
                 node,
+                events,
                 journal,
                 sides,
                 bell,
@@ -250,7 +258,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
                 quiet_since,
                 taking: None,
                 page_at: Instant::now(),
-                clock_suspect,
+                clock_suspect: false,
                 since_snapshot,
                 snapshot_due: 0,
                 snapshot_again_at: None,
@@ -282,6 +290,8 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         connections: AtomicUsize::new(0),
         histories: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
+        refused: AtomicU8::new(0),
+        events_lost: AtomicU64::new(0),
         phase: AtomicU8::new(RUNNING),
         ended: Notify::new(),
         stopping: Notify::new(),

@@ -1,6 +1,7 @@
 //! `tegata config`: what `serve` would run with.
 
 use crate::exit::Exit;
+use crate::explain::why;
 use crate::output::{Failure, Report};
 use crate::serve::Settings;
 
@@ -24,6 +25,15 @@ pub(crate) enum ConfigCommand {
     },
 }
 
+/// Settings of breakers with the reason of their default: nobody changes them every day.
+fn explained(toml: &str) -> String {
+    let line = |line: &str| {
+        let why = line.split_once(" = ").and_then(|(key, _)| why(key));
+        why.map_or_else(|| format!("{line}\n"), |why| format!("# default: {why}\n{line}\n"))
+    };
+    toml.lines().map(line).collect()
+}
+
 impl ConfigCommand {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         let (Self::Check { settings, .. } | Self::Show { settings, .. }) = &self;
@@ -31,7 +41,7 @@ impl ConfigCommand {
         let json = serde_json::to_value(&config).map_err(|e| Failure::new(Exit::Failed, e))?;
         let text = match self {
             Self::Check { .. } => "good".to_owned(),
-            Self::Show { .. } => toml::to_string(&config).map_err(|e| Failure::new(Exit::Failed, e))?,
+            Self::Show { .. } => explained(&toml::to_string(&config).map_err(|e| Failure::new(Exit::Failed, e))?),
         };
         Ok(Report::done(text, json))
     }

@@ -1,4 +1,8 @@
-//! `tegata explain`: a code's meaning, and the table of all of them that `docs/codes.md` is.
+//! `tegata explain`: a code's meaning, the table of all of them that `docs/codes.md` is, and the page `docs/degrade.md`.
+
+mod degrade;
+
+pub(crate) use degrade::why;
 
 use crate::exit::Exit;
 use crate::output::{Failure, Report};
@@ -10,6 +14,9 @@ use tegata_model::Code;
 pub(crate) struct Explain {
     /// A code's number or name; the whole table when it is not given.
     code: Option<String>,
+    /// What is done while something is wrong: the page `docs/degrade.md`.
+    #[arg(long, conflicts_with = "code")]
+    degrade: bool,
     /// Print one JSON value.
     #[arg(long)]
     json: bool,
@@ -24,6 +31,9 @@ fn one(code: Code) -> serde_json::Value {
 
 impl Explain {
     pub(crate) fn run(self) -> Result<Report, Failure> {
+        if self.degrade {
+            return Ok(Report::done(degrade::page(), degrade::json()));
+        }
         let Some(asked) = &self.code else {
             return Ok(Report::done(page(), Code::ALL.iter().map(|c| one(*c)).collect::<Vec<_>>().into()));
         };

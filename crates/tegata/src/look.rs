@@ -1,5 +1,6 @@
 //! Looking: balance, history, the server's own state.
 
+use crate::breaker;
 use crate::output::{Failure, Report, table};
 use crate::parse;
 use crate::rules::{life, yen};
@@ -263,16 +264,6 @@ impl History {
     }
 }
 
-/// What is taken, as `docs/protocol.md` numbers it.
-fn mode_text(mode: u64) -> &'static str {
-    match mode {
-        0 => "normal",
-        1 => "disk full: only void, confirm, reverse, fence and advice are taken",
-        2 => "disk full: nothing is taken",
-        _ => "not known here",
-    }
-}
-
 impl ServerCommand {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         match self {
@@ -286,9 +277,11 @@ impl ServerCommand {
                     Ok(())
                 })?;
                 let s = expected(found)?;
+                let breakers = breaker::ask(&reach)?.breakers;
+                let tripped = breaker::not_closed(&breakers).map_or_else(String::new, |b| format!("\nbreakers {b}"));
                 let text = format!(
                     "tegata {}  up {} s  connections {}  in flight {}\n\
-                     mode {} ({})\n\
+                     mode {} ({}){tripped}\n\
                      positions  accepted {}  submitted {}  durable {}  applied {}  delivered {}\n\
                      accounts {}  decisions {}  tables {} MiB  flush {} µs",
                     parse::text(&s.version),
@@ -296,7 +289,7 @@ impl ServerCommand {
                     s.connections,
                     s.in_flight,
                     s.mode,
-                    mode_text(s.mode),
+                    breaker::mode_words(s.mode),
                     s.accepted,
                     s.submitted,
                     s.durable,
@@ -312,6 +305,7 @@ impl ServerCommand {
                     "in_flight": s.in_flight, "accepted": s.accepted, "submitted": s.submitted, "durable": s.durable,
                     "applied": s.applied, "delivered": s.delivered, "accounts": s.accounts, "decisions": s.decisions,
                     "table_bytes": s.table_bytes, "flush_us": s.flush_us,
+                    "breakers": breakers.iter().map(breaker::one).collect::<Vec<_>>(),
                 });
                 Ok(Report::done(text, json))
             }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod breaker;
 mod config;
 mod demo;
 mod exit;
@@ -93,6 +94,11 @@ enum Command {
     /// The running server.
     #[command(subcommand)]
     Server(look::ServerCommand),
+    /// The running server's circuit breakers.
+    #[command(subcommand)]
+    Breaker(breaker::BreakerCommand),
+    /// Practise: open a breaker of the running server for a bounded time.
+    Drill(breaker::Drill),
     /// The journal in a data folder.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
@@ -146,6 +152,8 @@ fn main() -> ExitCode {
         Command::History(c) => say!(c, run),
         Command::Extend(c) => say!(c, run),
         Command::Server(c) => say!(c, run),
+        Command::Breaker(c) => say!(c, run),
+        Command::Drill(c) => say!(c, run),
         Command::Journal(c) => say!(c, run),
         Command::Snapshot(c) => say!(c, run),
         Command::Explain(c) => say!(c, run),

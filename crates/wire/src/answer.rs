@@ -1,5 +1,6 @@
 //! Answers as types, for clients.
 
+use crate::breakers::BreakersBody;
 use crate::decision::DecisionBody;
 use crate::frame::*;
 use crate::history::HistoryBody;
@@ -34,6 +35,8 @@ pub enum AnswerBody {
     Snapshot(SnapshotBody),
     /// To a digest request.
     Digest(DigestBody),
+    /// To a question about the breakers, or an order to one.
+    Breakers(BreakersBody),
 }
 
 /// An answer frame, decoded.
@@ -67,6 +70,7 @@ pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
         KIND_LIST_SHOPS => AnswerBody::Shops(ShopsBody::get(&mut r)?),
         KIND_SNAPSHOT_TAKE => AnswerBody::Snapshot(SnapshotBody::get(&mut r)?),
         KIND_DIGEST => AnswerBody::Digest(DigestBody::get(&mut r)?),
+        KIND_BREAKERS | KIND_BREAKER_ORDER => AnswerBody::Breakers(BreakersBody::get(&mut r)?),
         got => return Err(FrameError::Kind { got }),
     };
     Ok(Answer { header, body })

@@ -39,6 +39,30 @@ pub fn record_from_frame(
     gateway: GatewayId,
     out: &mut Vec<u8>,
 ) -> Result<usize, FrameError> {
+    let start = out.len();
+    let len = record_unlooked(frame, h, received_at, gateway, out)?;
+    let checked = match decode_purchase(&out[start..]) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) => decode(&out[start..]).map(|_| ()),
+        Err(e) => Err(e),
+    };
+    if let Err(e) = checked {
+        out.truncate(start);
+        return Err(e.into());
+    }
+    Ok(len)
+}
+
+/// The same, of the fixed header alone: nothing of the body is looked at, and it may not be a command at all. For a frame
+/// that will most likely be refused.
+#[inline]
+pub fn record_unlooked(
+    frame: &[u8],
+    h: &RequestHeader,
+    received_at: Timestamp,
+    gateway: GatewayId,
+    out: &mut Vec<u8>,
+) -> Result<usize, FrameError> {
     if !is_command(h.kind) {
         return Err(FrameError::Kind { got: h.kind });
     }
@@ -59,18 +83,8 @@ pub fn record_from_frame(
     b[28..32].copy_from_slice(&gateway.get().to_le_bytes());
     b[32..48].copy_from_slice(&h.account);
     b[48..64].copy_from_slice(&h.key);
-    let start = out.len();
     out.extend_from_slice(&b);
     out.extend_from_slice(body);
-    let checked = match decode_purchase(&out[start..]) {
-        Ok(Some(_)) => Ok(()),
-        Ok(None) => decode(&out[start..]).map(|_| ()),
-        Err(e) => Err(e),
-    };
-    if let Err(e) = checked {
-        out.truncate(start);
-        return Err(e.into());
-    }
     Ok(len)
 }
 

@@ -73,6 +73,10 @@ pub const KIND_LIST_SHOPS: u8 = 75;
 pub const KIND_SNAPSHOT_TAKE: u8 = 76;
 /// Position, digest, sums.
 pub const KIND_DIGEST: u8 = 77;
+/// How the breakers are.
+pub const KIND_BREAKERS: u8 = 78;
+/// An order to a breaker; answered with how the breakers are then.
+pub const KIND_BREAKER_ORDER: u8 = 79;
 
 const _: () = assert!(REQUEST_HEADER_BYTES.is_multiple_of(8), "bodies start aligned, like those of records");
 

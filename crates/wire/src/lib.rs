@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 mod answer;
+mod breakers;
 mod command;
 mod decision;
 mod frame;
@@ -17,7 +18,8 @@ mod request;
 mod session;
 
 pub use answer::{Answer, AnswerBody, decode_answer};
-pub use command::{deadline, decode_operation, encode_operation, record_from_frame};
+pub use breakers::{BreakerBody, BreakerOrder, BreakersBody, encode_breaker_order};
+pub use command::{deadline, decode_operation, encode_operation, record_from_frame, record_unlooked};
 pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;
 pub use history::{HistoryBody, HistoryEntry, HistoryQuery, ONLY_ADVICES, ONLY_FOR_OFFICE};

@@ -251,7 +251,8 @@ impl Body for ShopsBody {
 /// How the server is: numbers of 8 bytes in the order of the fields, then the version text, zero-padded to 16.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ServerBody {
-    /// 0 normal; 1 the disk is full, and only what settles or undoes payments is taken; 2 nothing is.
+    /// 0 normal; 1 read-only: only what settles or undoes payments is taken; 2 halted: nothing is; 3 brownout: payments
+    /// go on, what can wait may be refused; 4 probing: on the way back.
     pub mode: u64,
     /// Since the server was ready, in ms.
     pub uptime_ms: u64,

@@ -1,5 +1,6 @@
 //! Requests as types: what a server takes apart after it has looked at the header, and what a client puts together.
 
+use crate::breakers::BreakerOrder;
 use crate::command::decode_operation;
 use crate::frame::*;
 use crate::history::HistoryQuery;
@@ -39,6 +40,10 @@ pub enum Request {
     SnapshotTake(RequestHeader),
     /// Position, digest, sums.
     Digest(RequestHeader),
+    /// How the breakers are.
+    Breakers(RequestHeader),
+    /// Do something to a breaker.
+    BreakerOrder(RequestHeader, BreakerOrder),
 }
 
 /// Decodes a whole request frame. The checksum is the caller's to look at.
@@ -68,12 +73,14 @@ pub fn decode_request(frame: &[u8]) -> Result<Request, FrameError> {
         KIND_LIST_SHOPS => Request::ListShops(h, r.u32()?),
         KIND_SNAPSHOT_TAKE => Request::SnapshotTake(h),
         KIND_DIGEST => Request::Digest(h),
+        KIND_BREAKERS => Request::Breakers(h),
+        KIND_BREAKER_ORDER => Request::BreakerOrder(h, BreakerOrder::get(&mut r)?),
         got => return Err(FrameError::Kind { got }),
     };
     if r.rest_is_zero() { Ok(request) } else { Err(FrameError::Reserved) }
 }
 
-/// Appends a request that is nothing but its header: ping, ack, goodbye, status, balance, lists, snapshot, digest.
+/// Appends a request that is nothing but its header: ping, ack, goodbye, status, balance, lists, snapshot, digest, breakers.
 pub fn encode_request(header: &RequestHeader, out: &mut Vec<u8>) {
     let start = out.len();
     header.put(out);

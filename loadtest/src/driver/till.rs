@@ -8,6 +8,10 @@ use std::cmp::Reverse;
 
 /// How long what nobody waits for, and a fence, is asked for before its outcome is left to the end of the run, in ns.
 pub(super) const SETTLE: u64 = 20_000 * MILLI;
+/// How long after its deadline an answer may still come, in ns: so long "unknown" may take to be said.
+pub(super) const LEEWAY: u64 = 100 * MILLI;
+/// "Unknown": the deadline has passed, and it may be decided yet.
+const UNKNOWN: u16 = 140;
 /// A rejection without a time of its own is tried again after so long, in ms.
 const RETRY_MS: u32 = 50;
 
@@ -30,14 +34,35 @@ impl Driver<'_> {
         let at = self.at;
         let slot = &mut self.slots[n as usize];
         slot.outstanding = slot.outstanding.saturating_sub(1);
-        let slot = *slot;
         let waited = at.saturating_sub(slot.attempt.due);
+        let first = matches!(slot.attempt.what, What::Debit | What::Charge | What::Load | What::Hold);
+        if first && !slot.told && waited <= u64::from(self.common.scenario.till.deadline_ms) * MILLI + LEEWAY {
+            slot.told = true;
+            self.tally.told += 1;
+        }
+        let slot = *slot;
+        match d.code {
+            UNKNOWN => self.tick().unknown += 1,
+            code @ 110..=139 => {
+                self.tick().refusals.count(code);
+                self.tally.refusal.saturating_record(at.saturating_sub(slot.sent_at));
+            }
+            _ => {}
+        }
         let definite = match d.code {
             0..=100 | 150..=161 => true,
             // Not executed, if no other send of this key may have been.
             110..=139 => {
-                let again = u64::from(if d.retry_after_ms > 0 { d.retry_after_ms } else { RETRY_MS }) * MILLI;
-                if !slot.attempt.what.is_wanted() || waited + again < self.patience() {
+                let till = &self.common.scenario.till;
+                let again = match d.retry_after_ms {
+                    _ if till.retries_at_once => 0,
+                    0 => RETRY_MS,
+                    ms => ms,
+                };
+                let again = u64::from(again) * MILLI;
+                let wanted = slot.attempt.what.is_wanted();
+                if !wanted || (slot.retries < till.retries && waited + again < self.patience()) {
+                    self.slots[n as usize].retries += 1;
                     return self.retries.push(Reverse((at + again, id)));
                 }
                 slot.outstanding == 0 && !slot.lost
@@ -54,7 +79,10 @@ impl Driver<'_> {
             return;
         }
         self.tally.response.saturating_record(waited);
-        if slot.attempt.what != What::DebitAgain {
+        if d.code <= 100 {
+            self.tally.decided.saturating_record(waited);
+        }
+        if first {
             let in_time = waited <= self.patience();
             self.tally.in_time += u64::from(in_time);
             self.tally.decided_in_time += u64::from(in_time && d.code <= 100);

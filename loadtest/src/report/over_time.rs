@@ -3,8 +3,8 @@
 
 use super::axis::{Log, clock_step, round_step};
 use super::escape::escape;
-use crate::numbers::{count, duration, moment, rate, short};
-use crate::summary::{FaultReport, MODE_SILENT, Second, Summary};
+use crate::numbers::{self, count, duration, moment, rate, short};
+use crate::summary::{FaultReport, Second, Summary};
 use core::fmt::Write as _;
 
 /// Most columns: one for every two units of width.
@@ -32,7 +32,7 @@ struct Column {
     outcomes: [f64; 5],
     /// Median of the seconds' p50, largest p99, largest maximum, µs.
     latency: [f64; 3],
-    /// The highest of the seconds.
+    /// The worst of the seconds.
     mode: u64,
 }
 
@@ -52,7 +52,9 @@ fn columns(timeline: &[Second]) -> (u64, Vec<Column>) {
         }
         let positive = |v: f64| if v.is_finite() { v.max(0.0) } else { 0.0 };
         c.latency = [0.0, c.latency[1].max(positive(s.p99_us)), c.latency[2].max(positive(s.max_us))];
-        c.mode = c.mode.max(s.mode);
+        if badness(s.mode) > badness(c.mode) {
+            c.mode = s.mode;
+        }
         p50.extend(Some(positive(s.p50_us)).filter(|v| *v > 0.0));
     }
     for (c, mut p50) in columns.iter_mut().zip(medians) {
@@ -94,7 +96,7 @@ pub(super) fn draw(summary: &Summary, timeline: &[Second]) -> String {
         let _ = write!(
             out,
             "<figcaption>Each column is {width} s: the median of their p50, the largest p99 and maximum, the mean of the \
-             outcomes per second, the highest mode.</figcaption>"
+             outcomes per second, the worst mode.</figcaption>"
         );
     }
     out.push_str("</figure>");
@@ -195,20 +197,20 @@ fn outcomes(out: &mut String, columns: &[Column]) {
     let _ = write!(out, "<path class=\"line offered\" d=\"{offered}\"/>");
 }
 
-/// The server's mode, as docs/protocol.md (server status) numbers it.
-fn mode_name(mode: u64) -> String {
-    match mode {
-        0 => "normal".into(),
-        MODE_SILENT => "silent".into(),
-        1 => "disk full: no new payments".into(),
-        2 => "takes nothing".into(),
-        n => format!("mode {n}"),
-    }
+/// How bad a mode is, 0 to 5, for colours and to compare: normal, probing, brownout, read-only, halted, all else.
+fn badness(mode: u64) -> usize {
+    [0, 4, 3, 1, 2].iter().position(|m| *m == mode).unwrap_or(5)
 }
 
 fn modes(out: &mut String, columns: &[Column]) {
-    let told = [(1, "mode1", "no new payments"), (2, "mode2", "takes nothing"), (3, "mode3", "silent, or another")];
-    let seen = told.iter().filter(|t| columns.iter().any(|c| c.mode.min(3) == t.0));
+    let told = [
+        (1, "mode1", "probing"),
+        (2, "mode2", "brownout"),
+        (3, "mode3", "read-only"),
+        (4, "mode4", "halted"),
+        (5, "mode5", "silent, or another"),
+    ];
+    let seen = told.iter().filter(|t| columns.iter().any(|c| badness(c.mode) == t.0));
     heading(out, MODE.0, "Mode of the server", &seen.map(|t| (t.1, t.2)).collect::<Vec<_>>());
     let w = WIDTH / columns.len() as f64;
     let same = |a: &Column, b: &Column| a.mode == b.mode && (a.seconds == 0) == (b.seconds == 0);
@@ -216,7 +218,7 @@ fn modes(out: &mut String, columns: &[Column]) {
     for run in columns.chunk_by(same) {
         let long = w * run.len() as f64;
         if let Some(c) = run.first().filter(|c| c.seconds > 0) {
-            let (name, class) = (mode_name(c.mode), c.mode.min(3));
+            let (name, class) = (numbers::mode(c.mode), badness(c.mode));
             let _ = write!(
                 out,
                 "<rect class=\"mode{class}\" x=\"{x:.1}\" y=\"{}\" width=\"{long:.1}\" height=\"20\"/>",
@@ -277,6 +279,6 @@ fn hits(out: &mut String, columns: &[Column], width: u64) {
         for (kind, v) in KINDS.iter().zip(c.outcomes).filter(|(_, v)| *v > 0.0) {
             let _ = write!(out, "\n{kind} {}", count(v.round() as u64));
         }
-        let _ = write!(out, "\n{}</title></rect>", mode_name(c.mode));
+        let _ = write!(out, "\n{}</title></rect>", numbers::mode(c.mode));
     }
 }

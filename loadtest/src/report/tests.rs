@@ -1,3 +1,5 @@
+//! The page with everything on it, and with nothing.
+
 use super::*;
 use crate::summary::{FaultReport, SCHEMA, SloReport};
 
@@ -38,7 +40,7 @@ fn seconds(n: u32) -> Vec<Second> {
         p50_us: 812.345,
         p99_us: 5_810.001 + f64::from(second % 13) * 100.0,
         max_us: 91_000.5,
-        mode: u64::from(second / 100 % 4),
+        mode: u64::from(second / 100 % 6),
         ..Second::default()
     };
     (0..n).map(one).collect()
@@ -51,6 +53,7 @@ fn summary() -> Summary {
         until_ms: Some(at_ms + 900),
         fired: true,
         proof: "pid 7".into(),
+        ..FaultReport::default()
     };
     Summary {
         schema: SCHEMA,

@@ -1,7 +1,9 @@
 //! Questions: status, balance, plans, lists, sums, how the node is. Nothing of them goes into the log. They are answered
 //! at once from what is applied, but for the plan of an extension, which is counted in slices between payments.
 
+use super::retry_after_ms;
 use super::{Node, SnapshotWish};
+use crate::degrade::Rank;
 use crate::message::{Question, Reply, ServerFacts, Waiter};
 use tegata_engine::scope_hash;
 use tegata_model::{Code, Decision, Position};
@@ -9,6 +11,13 @@ use tegata_model::{Code, Decision, Position};
 impl Node {
     /// A question of a thread of connections.
     pub(super) fn ask(&mut self, thread: usize, waiter: Waiter, question: Question) {
+        if let Some((kind, rank)) = can_wait(&question)
+            && let Some(code) = self.question_obstacle(rank)
+        {
+            let retry_after_ms = retry_after_ms(code);
+            self.out[thread].replies.push((waiter, Reply::NotNow { kind, code, retry_after_ms }));
+            return;
+        }
         match question {
             Question::PlanExtension(rule) => self.planning.push_back((thread, waiter, rule)),
             question => {
@@ -56,7 +65,7 @@ impl Node {
                 let (shops, next) = self.engine.shops_after(*after, 200);
                 Reply::Shops(shops, next)
             }
-            Question::Server => Reply::Server(self.facts()),
+            Question::Server => Reply::Server(Box::new(self.facts())),
             Question::Snapshot => {
                 let started = self.snapshot == SnapshotWish::None;
                 if started {
@@ -64,7 +73,14 @@ impl Node {
                 }
                 Reply::Snapshot { started, position: self.engine.applied() }
             }
+            Question::Breakers => self.breaker_reply(false),
+            Question::Order(cause, order) if self.order(*cause, *order) => self.breaker_reply(true),
+            Question::Order(..) => Reply::NotNow { kind: 79, code: Code::NotFromHere, retry_after_ms: 0 },
         }
+    }
+
+    fn breaker_reply(&self, ordered: bool) -> Reply {
+        Reply::Breakers { ordered, mode: self.breakers.mode(), breakers: self.breakers.facts().to_vec() }
     }
 
     /// Counts at most `accounts` accounts more for the plan of an extension, one plan at a time: a plan looks at every
@@ -91,6 +107,7 @@ impl Node {
     pub fn facts(&mut self) -> ServerFacts {
         let delivered = self.delivered_to();
         let sizes = self.engine.sizes();
+        let breakers = self.breakers.facts();
         ServerFacts {
             accepted: self.next.get() - 1,
             submitted: self.submitted,
@@ -103,7 +120,25 @@ impl Node {
             table_bytes: sizes.account_bytes + sizes.decision_bytes,
             answers: self.answers,
             replayed: self.replayed,
+            not_executed: self.not_executed,
             room: self.room,
+            mode: self.breakers.mode(),
+            states: breakers.map(|b| b.state),
+            entered: breakers.map(|b| b.entered),
+            levels: breakers.map(|b| b.level),
         }
     }
+}
+
+/// Questions that can wait, with the kind of their frame.
+fn can_wait(question: &Question) -> Option<(u8, Rank)> {
+    Some(match question {
+        Question::Balance(_) => (69, Rank::Look),
+        Question::PlanExtension(_) => (70, Rank::Report),
+        Question::PlanReinstatement { .. } => (71, Rank::Report),
+        Question::Programmes => (74, Rank::Report),
+        Question::Shops(_) => (75, Rank::Report),
+        Question::Digest => (77, Rank::Report),
+        _ => return None,
+    })
 }

@@ -102,6 +102,19 @@ fn hello(code: Code) -> HelloAnswer {
     }
 }
 
+fn breaker() -> BreakerBody {
+    BreakerBody {
+        cause: 2,
+        state: 1,
+        stage: 0,
+        since: NOON,
+        level: 31_000,
+        open_at: 20_000,
+        drill_until: 0,
+        entered: [0, 1, 0, 0],
+    }
+}
+
 fn server() -> ServerBody {
     ServerBody {
         mode: 0,
@@ -223,6 +236,24 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
                 0,
                 29,
                 AnswerBody::Digest(DigestBody { position: 4_712, digest: 0xD16E57 << 64 | 1, programmes: vec![sums] }),
+            ),
+        ),
+        (
+            "breakers",
+            "brownout: queue-delay is open since 12:00",
+            other(KIND_BREAKERS, 0, 30, AnswerBody::Breakers(BreakersBody { mode: 3, breakers: vec![breaker()] })),
+        ),
+        (
+            "breaker-order",
+            "done: what the breakers are now",
+            other(
+                KIND_BREAKER_ORDER,
+                0,
+                31,
+                AnswerBody::Breakers(BreakersBody {
+                    mode: 3,
+                    breakers: vec![BreakerBody { state: 3, drill_until: NOON + 5_000_000, ..breaker() }],
+                }),
             ),
         ),
         ("digest-refused", "not served on this port", d(KIND_DIGEST, FLAG_REFUSED, 0, 29, not_here)),

@@ -57,6 +57,8 @@ fn normal(mut request: Request) -> Request {
         | Request::ListProgrammes(h)
         | Request::ListShops(h, _)
         | Request::SnapshotTake(h)
+        | Request::Breakers(h)
+        | Request::BreakerOrder(h, _)
         | Request::Digest(h) => h.version = VERSION,
     }
     request
@@ -199,7 +201,8 @@ fn reserved_space_of_every_request_is_checked() {
     check("hello", 72 + 10, 17, FrameError::Field { name: "namespaces" });
     check("hello", 72 + 10, 3, FrameError::Short);
     check("ping", 10, 1, FrameError::Flags { got: 1 });
-    check("ping", 8, 78, FrameError::Kind { got: 78 });
+    check("breaker-order", 72 + 2, 1, FrameError::Reserved);
+    check("ping", 8, 80, FrameError::Kind { got: 80 });
     check("ping", 8, 63, FrameError::Kind { got: 63 });
     check("plan-reinstate", 72 + 4, 1, FrameError::Reserved);
 }

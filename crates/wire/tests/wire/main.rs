@@ -57,6 +57,7 @@ pub fn encode_any_request(request: &Request) -> Vec<u8> {
         Request::PlanExtend(h, extension) => encode_plan(h, &requests::unapproved(*extension), &mut out),
         Request::Hello(h, hello) => hello.encode(h.request_id, &mut out),
         Request::History(h, query) => encode_history(h, query, &mut out),
+        Request::BreakerOrder(h, order) => encode_breaker_order(h, order, &mut out),
         Request::ListShops(h, after) => encode_list_shops(h, *after, &mut out),
         Request::Command(h, _)
         | Request::Ping(h)
@@ -67,6 +68,7 @@ pub fn encode_any_request(request: &Request) -> Vec<u8> {
         | Request::ServerStatus(h)
         | Request::ListProgrammes(h)
         | Request::SnapshotTake(h)
+        | Request::Breakers(h)
         | Request::Digest(h) => encode_request(h, &mut out),
     }
     out
@@ -89,6 +91,7 @@ pub fn encode_any_answer(answer: &Answer) -> Vec<u8> {
         AnswerBody::Shops(b) => encode_answer(&mut out, kind, flags, id, b),
         AnswerBody::Snapshot(b) => encode_answer(&mut out, kind, flags, id, b),
         AnswerBody::Digest(b) => encode_answer(&mut out, kind, flags, id, b),
+        AnswerBody::Breakers(b) => encode_answer(&mut out, kind, flags, id, b),
     }
     out
 }

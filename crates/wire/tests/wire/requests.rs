@@ -194,6 +194,13 @@ pub fn all() -> Vec<(&'static str, String, Request)> {
     add("list-shops", "shops from cursor 200 on", Request::ListShops(question(KIND_LIST_SHOPS, 27), 200));
     add("snapshot-take", "start a snapshot", Request::SnapshotTake(question(KIND_SNAPSHOT_TAKE, 28)));
     add("digest", "position, digest, sums", Request::Digest(question(KIND_DIGEST, 29)));
+    add("breakers", "how the breakers are", Request::Breakers(question(KIND_BREAKERS, 30)));
+    let drill = BreakerOrder { cause: 2, order: 4, ms: 5_000 };
+    add(
+        "breaker-order",
+        "queue-delay: a drill of 5,000 ms",
+        Request::BreakerOrder(question(KIND_BREAKER_ORDER, 31), drill),
+    );
     list
 }
 

@@ -1,0 +1,256 @@
+//! The node looks at itself: what was measured goes to the breakers, what they say goes into the log and to whoever
+//! waits. Nothing of it is done for a single request.
+
+use super::{Node, TOLD};
+use crate::batch::{Ticket, whole_record};
+use crate::breaker::BreakerState;
+use crate::breakers::{Levels, Order, Transition};
+use crate::degrade::{Cause, Mode, Rank};
+use crate::room::Room;
+use tegata_model::{Code, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
+
+/// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
+const LOOK_US: u64 = 5_000;
+/// How long the last flush counts when nothing is in flight, in µs.
+const FLUSH_COUNTS_US: u64 = 20_000;
+/// Batches that have been in flight for less are not searched for requests whose time is over, in µs.
+const LATE_US: u64 = 50_000;
+/// Between two searches, in µs: an answer is late by no more.
+const SEARCH_US: u64 = 20_000;
+
+/// What was measured since the last look.
+#[derive(Debug, Default)]
+pub(super) struct Watch {
+    looked_at: Timestamp,
+    searched_at: Timestamp,
+    /// The applied position at the last look.
+    applied: u64,
+    /// The last flush: how long it took, and when it ended.
+    flush_us: u64,
+    flushed_at: Timestamp,
+    /// The longest that the first request of a bundle waited since the last look, in µs.
+    waited_us: u64,
+    /// The highest position that passed as a probe.
+    pub(super) last_probe: u64,
+    /// What the log says.
+    degraded_logged: bool,
+    clock_logged: bool,
+}
+
+impl Watch {
+    pub(super) fn new(degraded_logged: bool, clock_logged: bool) -> Self {
+        Self { degraded_logged, clock_logged, ..Self::default() }
+    }
+}
+
+impl Node {
+    /// It is `now`. Seldom enough it looks at everything that breakers watch; true when one of them changed.
+    #[inline]
+    pub fn look(&mut self, now: Timestamp, clock_suspect: bool) -> bool {
+        self.now = self.now.max(now);
+        if self.now.since(self.watch.looked_at) < LOOK_US { false } else { self.look_around(clock_suspect) }
+    }
+
+    #[cold]
+    fn look_around(&mut self, clock_suspect: bool) -> bool {
+        self.note_pace();
+        self.watch.looked_at = self.now;
+        let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
+        let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
+        let levels: Levels = [
+            in_flight_us.max(if counts { self.watch.flush_us } else { 0 }),
+            self.room as u64,
+            std::mem::take(&mut self.watch.waited_us).max(self.oldest_waiting_us()).max(self.oldest_unapplied_us()),
+            self.fullness(),
+            u64::from(clock_suspect),
+            0,
+        ];
+        // What was taken back again is answered, too.
+        let answered = self.watch.last_probe.min(self.next.get() - 1) <= self.engine.applied().get();
+        let before = self.breakers.refused_outright();
+        let changed = self.breakers.observe(&levels, answered, self.now);
+        self.after_change(before);
+        if in_flight_us >= LATE_US && self.now.since(self.watch.searched_at) >= SEARCH_US {
+            self.tell_late();
+        }
+        changed
+    }
+
+    /// The logged time of the oldest batch that is not durable.
+    fn oldest_in_flight(&self) -> Option<Timestamp> {
+        self.sealed.iter().find(|b| b.last().get() > self.durable).map(|b| b.at)
+    }
+
+    /// For how long the oldest of those who wait for room has waited, in µs.
+    fn oldest_waiting_us(&self) -> u64 {
+        let in_line = self.waiting.front().map_or(0, |(_, bundle, at, _)| self.waited_us(&bundle.records[*at..]));
+        self.crowd.oldest().map_or(0, |received| self.now.since(received)).max(in_line)
+    }
+
+    /// For how long the oldest batch that is durable has waited to be applied, in µs, its flush included.
+    fn oldest_unapplied_us(&self) -> u64 {
+        let oldest = self.sealed.front().filter(|b| b.last().get() <= self.durable);
+        oldest.map_or(0, |b| self.now.since(b.at).saturating_sub(self.watch.flush_us))
+    }
+
+    /// How many records are applied in a millisecond while there is something to apply.
+    fn note_pace(&mut self) {
+        let applied = self.engine.applied().get();
+        let ms = self.now.since(self.watch.looked_at) / 1_000;
+        let pace = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied)) / ms.max(1);
+        // A pause says nothing about the pace, so that it falls slowly and rises at once.
+        self.pace = pace.max(self.pace - self.pace / 16);
+    }
+
+    /// For how long a record has waited, in µs.
+    #[inline]
+    fn waited_us(&self, record: &[u8]) -> u64 {
+        let received = record.get(8..16).and_then(<[u8]>::first_chunk).map_or(0, |b| i64::from_le_bytes(*b));
+        self.now.since(Timestamp::from_micros(received))
+    }
+
+    /// The first record of a bundle tells how long its requests waited.
+    #[inline]
+    pub(super) fn note_waiting(&mut self, records: &[u8]) {
+        self.watch.waited_us = self.watch.waited_us.max(self.waited_us(records));
+    }
+
+    /// Per mille of the tables' limits. What is above the limit is the reserve of the decisions.
+    fn fullness(&self) -> u64 {
+        let (accounts, decisions) = self.engine.counts();
+        let share = |count: u64, max: u64| count.saturating_mul(1_000) / max.max(1);
+        share(accounts, self.limits.accounts_max).min(1_000).max(share(decisions, self.limits.decisions_max))
+    }
+
+    /// Notes how long the batches took that became durable just now.
+    pub(super) fn note_flush(&mut self, before: u64) {
+        let newest = self.sealed.iter().rfind(|b| b.last().get() > before && b.last().get() <= self.durable);
+        if let Some(batch) = newest {
+            (self.watch.flush_us, self.watch.flushed_at) = (self.now.since(batch.at), self.now);
+        }
+    }
+
+    /// A breaker may have changed. What was not handed to the journal is looked at again where more is refused now, and
+    /// the log is told what it must know.
+    fn after_change(&mut self, before: u8) {
+        if self.breakers.refused_outright() & !before != 0 {
+            self.admit_anew();
+        }
+        if self.is_crowded() {
+            self.crowd_the_queue();
+        }
+        // The log can wait: what it does not say yet concerns only what is not in it yet either.
+        if self.halted || self.room == Room::None || self.open_room() < 2 * RECORD_BYTES_MAX {
+            return;
+        }
+        let degraded = self.breakers.mode() != Mode::Normal;
+        if std::mem::replace(&mut self.watch.degraded_logged, degraded) != degraded {
+            self.command(Operation::Mark(if degraded { Mark::Degraded } else { Mark::Normal }));
+        }
+        let suspect = self.breakers.state(Cause::Clock).is_tripped();
+        if std::mem::replace(&mut self.watch.clock_logged, suspect) != suspect {
+            self.command(Operation::Mark(if suspect { Mark::ClockSuspect } else { Mark::ClockTrusted }));
+        }
+    }
+
+    /// The clock stepped: nothing expires until an operator confirms it.
+    pub fn clock_jumped(&mut self) {
+        let before = self.breakers.refused_outright();
+        self.breakers.jump(Cause::Clock, self.now);
+        self.after_change(before);
+    }
+
+    /// An operator's order to a breaker. False when it is refused.
+    pub(super) fn order(&mut self, cause: Cause, order: Order) -> bool {
+        let before = self.breakers.refused_outright();
+        let done = self.breakers.order(cause, order, self.now);
+        self.after_change(before);
+        done
+    }
+
+    /// Whoever waited for a batch in flight until its deadline is told that the outcome is unknown: it may yet take
+    /// effect, and then counts as undelivered. What was not handed over is refused.
+    #[cold]
+    fn tell_late(&mut self) {
+        self.watch.searched_at = self.now;
+        if self.has_passed(self.open.due) {
+            self.admit_anew();
+        }
+        let mut sealed = std::mem::take(&mut self.sealed);
+        let mut open = std::mem::take(&mut self.open);
+        let durable = self.durable;
+        let in_flight = sealed.iter_mut().filter(|b| b.last().get() > durable);
+        for batch in in_flight.chain([&mut open]) {
+            let mut at = batch.applied_bytes;
+            for i in batch.applied..batch.tickets.len() {
+                let record = &batch.body[at..];
+                let len = whole_record(record);
+                let ticket = batch.tickets[i];
+                let deadline = record[16..24].first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
+                let waits = ticket.thread != Ticket::NOBODY.thread && ticket.waiter.connection != TOLD;
+                if waits && self.has_passed(Timestamp::from_micros(deadline)) {
+                    self.refuse(ticket, &record[..len], Code::Unknown);
+                    batch.tickets[i].waiter.connection = TOLD;
+                }
+                at += len;
+            }
+        }
+        (self.sealed, self.open) = (sealed, open);
+    }
+
+    /// Takes out of the open batch, before it is sealed, what its caller no longer waits for.
+    #[inline]
+    pub(super) fn drop_overdue(&mut self) {
+        if self.has_passed(self.open.due) {
+            self.admit_anew();
+        }
+    }
+
+    /// True when there is something for [`Node::take_changes`].
+    #[must_use]
+    pub fn has_changes(&self) -> bool {
+        self.breakers.has_changes()
+    }
+
+    /// Changes of breakers since they were taken last.
+    pub fn take_changes(&mut self) -> Vec<Transition> {
+        self.breakers.take_changes()
+    }
+
+    /// Where a breaker is.
+    #[must_use]
+    pub fn breaker(&self, cause: Cause) -> BreakerState {
+        self.breakers.state(cause)
+    }
+
+    /// How the node is, the worst of its causes.
+    #[must_use]
+    pub fn mode(&self) -> Mode {
+        self.breakers.mode()
+    }
+
+    /// The ranks that are refused outright, as bits: bit n is [`Rank`] n.
+    #[must_use]
+    pub fn refused_ranks(&self) -> u8 {
+        self.breakers.refused_outright()
+    }
+
+    /// True when nobody has to be told anything soon: all breakers are closed.
+    #[must_use]
+    pub fn is_normal(&self) -> bool {
+        self.breakers.mode() == Mode::Normal
+    }
+
+    /// Why a question of this rank is not answered now.
+    pub(super) fn question_obstacle(&mut self, rank: Rank) -> Option<Code> {
+        self.breakers.refusal(rank).or_else(|| self.breakers.probe(rank))
+    }
+
+    /// Notes that a request of this rank took the next position as a probe.
+    #[inline]
+    pub(super) fn note_probe(&mut self, rank: Rank) {
+        if self.breakers.is_probed(rank) {
+            self.watch.last_probe = self.next.get();
+        }
+    }
+}

@@ -1,0 +1,532 @@
+//! What the node does while something is wrong: who is told what, what the log says, and what comes back.
+
+use std::cell::Cell;
+use tegata_engine::Engine;
+use tegata_model::{
+    AccountId, Amount, Code, Command, Envelope, GatewayId, Key, NamespaceId, Operation, Position, Purchase, Settings,
+    ShopId, TerminalId, Timestamp, encode, mix,
+};
+use tegata_node::{BreakerState, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Reply, Room, Waiter};
+
+const START: i64 = 1_700_000_000_000_000;
+
+/// A node, and a clock that goes on when told.
+struct Rig {
+    node: Node,
+    now: Cell<i64>,
+    next: u64,
+}
+
+fn ms(n: i64) -> Timestamp {
+    Timestamp::from_micros(START + n * 1_000)
+}
+
+fn purchase(yen: u64) -> Purchase {
+    Purchase {
+        shop: ShopId::from_text("SHOP1").expect("a shop"),
+        terminal: TerminalId::NONE,
+        amount: Amount::new(yen).expect("an amount"),
+        token: Position::ZERO,
+        partial: false,
+    }
+}
+
+fn key(n: u64) -> Key {
+    Key::new(ms(0), u128::from(mix(n, 1)) << 64 | u128::from(mix(n, 2)))
+}
+
+impl Rig {
+    fn new(limits: Limits) -> Self {
+        let mut rig =
+            Self { node: Node::new(Engine::new(2), limits, Settings::default(), 0, ms(0)), now: Cell::new(0), next: 0 };
+        rig.flush();
+        rig
+    }
+
+    /// Sends; the answer is found under the number that this returns.
+    fn send(&mut self, n: u64, deadline_ms: i64, operation: Operation) -> u64 {
+        self.send_over(0, n, deadline_ms, operation)
+    }
+
+    fn send_over(&mut self, gateway: u32, n: u64, deadline_ms: i64, operation: Operation) -> u64 {
+        let (record, number) = self.record(gateway, n, deadline_ms, operation);
+        self.bundle(record, vec![number]);
+        number
+    }
+
+    fn bundle(&mut self, records: Vec<u8>, numbers: Vec<u64>) {
+        let waiters = numbers.into_iter().map(|request| Waiter { connection: 1, request }).collect();
+        self.node.accept(0, Inbound { records, waiters, ..Inbound::default() }, ms(self.now.get()));
+    }
+
+    fn record(&mut self, gateway: u32, n: u64, deadline_ms: i64, operation: Operation) -> (Vec<u8>, u64) {
+        let now = self.now.get();
+        let envelope = Envelope {
+            received_at: ms(now),
+            deadline: ms(now + deadline_ms),
+            gateway: GatewayId::new(gateway),
+            namespace: NamespaceId::new(1),
+            account: AccountId::from_text("C1").expect("an account"),
+            key: key(n),
+        };
+        let mut records = Vec::new();
+        encode(&Command { envelope, operation }, &mut records);
+        self.next += 1;
+        (records, self.next)
+    }
+
+    fn debit(&mut self, n: u64, deadline_ms: i64) -> u64 {
+        self.send(n, deadline_ms, Operation::Debit(purchase(100 + n)))
+    }
+
+    /// Time goes on, in the steps that a core makes.
+    fn pass(&mut self, until_ms: i64) {
+        while self.now.get() < until_ms {
+            self.now.set((self.now.get() + 10).min(until_ms));
+            self.node.look(ms(self.now.get()), false);
+            self.node.pass_time(ms(self.now.get()));
+        }
+    }
+
+    fn seal(&mut self) -> u64 {
+        self.node.seal(ms(self.now.get())).map_or(0, |s| s.first_position + u64::from(s.count) - 1)
+    }
+
+    fn durable(&mut self, position: u64) {
+        self.node.durable(position);
+        while self.node.apply_some(1_000) {}
+    }
+
+    fn flush(&mut self) {
+        let last = self.seal();
+        if last > 0 {
+            self.durable(last);
+        }
+    }
+
+    fn codes(&mut self) -> Vec<(u64, Code)> {
+        let out = self.node.take_outbound(0, Outbound::default()).unwrap_or_default();
+        let mut codes: Vec<_> = out
+            .answers
+            .iter()
+            .filter(|a| a.waiter.connection != 0)
+            .map(|a| (a.waiter.request, a.decision.code))
+            .collect();
+        codes.sort_unstable_by_key(|c| c.0);
+        codes
+    }
+
+    fn ask(&mut self, question: Question) -> Reply {
+        let waiter = Waiter { connection: 1, request: 0 };
+        let questions = vec![(waiter, question)];
+        self.node.accept(0, Inbound { questions, ..Inbound::default() }, ms(self.now.get()));
+        let out = self.node.take_outbound(0, Outbound::default()).expect("an answer");
+        out.replies.into_iter().next_back().expect("a reply").1
+    }
+}
+
+#[test]
+fn a_stalled_journal_refuses_new_payments_and_lets_nobody_wait_past_its_deadline() {
+    let mut rig = Rig::new(Limits::default());
+    let known = rig.debit(1, 5_000);
+    rig.flush();
+    assert_eq!(rig.codes(), [(known, Code::AccountUnknown)]);
+
+    let flying = [rig.debit(2, 1_000), rig.debit(3, 8_000)];
+    let stalled = rig.seal();
+    let open = rig.debit(4, 8_000);
+    let short = rig.debit(5, 100);
+    rig.pass(150);
+    assert_eq!(rig.codes(), [(short, Code::DeadlinePassed)], "it never went to the journal");
+    rig.pass(400);
+    assert_eq!(rig.node.mode(), Mode::ReadOnly);
+    assert_eq!(rig.codes(), [(open, Code::JournalSlow)], "what was not handed over is refused as soon as it is seen");
+    let again = [rig.debit(1, 500), rig.debit(2, 300), rig.debit(6, 500)];
+    assert_eq!(
+        rig.codes(),
+        [(again[0], Code::AccountUnknown), (again[2], Code::JournalSlow)],
+        "a decided key is answered"
+    );
+    let undo = rig.send(7, 400, Operation::Reversal { original: key(9), remain: 0 });
+    assert_eq!(rig.codes(), [], "kept");
+    rig.pass(850);
+    assert_eq!(rig.codes(), [(again[1], Code::InProgress), (undo, Code::Unknown)]);
+    rig.pass(1_030);
+    assert_eq!(rig.codes(), [(flying[0], Code::Unknown)]);
+
+    rig.durable(stalled);
+    assert_eq!(rig.codes(), [(flying[1], Code::AccountUnknown)], "told once, each");
+    assert!(rig.node.engine().rules().degraded_since.is_none(), "the mark waited for the journal too");
+    rig.flush();
+    assert!(rig.node.engine().rules().degraded_since.is_some(), "the guard asks longer");
+    assert_eq!(rig.codes(), [], "the reversal was told already");
+    let repeat = rig.send(7, 400, Operation::Reversal { original: key(9), remain: 0 });
+    assert_eq!(rig.codes(), [(repeat, Code::Approved)], "and has taken effect");
+    rig.debit(8, 500);
+    assert_eq!(rig.codes().pop().map(|c| c.1), Some(Code::JournalSlow), "not yet");
+
+    while rig.node.mode() == Mode::ReadOnly {
+        rig.pass(rig.now.get() + 10);
+    }
+    assert!(rig.node.mode() == Mode::Probing && rig.now.get() < 1_700, "{}", rig.now.get());
+    let probes: Vec<u64> = (20..60).map(|n| rig.debit(n, 500)).collect();
+    let refused = rig.codes();
+    assert_eq!(refused.len(), 40 - 16, "the first stage has sixteen");
+    assert!(refused.iter().all(|(_, c)| *c == Code::JournalSlow));
+    let probes_at = rig.now.get();
+    let last = rig.seal();
+    rig.pass(probes_at + 260);
+    assert_eq!(rig.node.mode(), Mode::ReadOnly, "sixteen probes that nobody flushes are evidence enough");
+    rig.durable(last);
+    assert_eq!(rig.codes().len(), 16, "{probes:?}");
+    rig.pass(4_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+    rig.flush();
+    assert!(rig.node.engine().rules().degraded_since.is_none() && rig.node.engine().rules().degraded_last.is_some());
+    rig.debit(70, 500);
+    rig.flush();
+    assert_eq!(rig.codes().len(), 1);
+}
+
+#[test]
+fn a_journal_that_goes_on_slowly_is_slow_and_one_hiccup_is_not() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(1, 8_000);
+    let last = rig.seal();
+    rig.pass(300);
+    rig.durable(last);
+    rig.debit(2, 8_000);
+    rig.flush();
+    rig.pass(1_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+    for n in 3..6 {
+        rig.debit(n, 8_000);
+        let last = rig.seal();
+        rig.pass(rig.now.get() + 300);
+        rig.durable(last);
+    }
+    assert_eq!(rig.node.mode(), Mode::ReadOnly);
+}
+
+#[test]
+fn nothing_of_what_was_refused_is_in_the_log() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(1, 8_000);
+    rig.seal();
+    rig.debit(2, 8_000);
+    rig.debit(3, 8_000);
+    rig.pass(400);
+    assert_eq!(rig.codes().iter().filter(|(_, c)| *c == Code::JournalSlow).count(), 2);
+    let left = rig.node.seal(ms(400)).map(|s| (s.count, u16::from_le_bytes([s.body[0], s.body[1]])));
+    assert_eq!(left, Some((1, 23)), "only the mark");
+}
+
+#[test]
+fn an_operator_opens_closes_and_confirms_and_a_drill_ends_by_itself() {
+    let mut rig = Rig::new(Limits::default());
+    let order = |rig: &mut Rig, order| match rig.ask(Question::Order(Cause::Memory, order)) {
+        Reply::Breakers { mode, breakers, ordered: true } => Some((mode, breakers[Cause::Memory as usize].state)),
+        Reply::NotNow { code: Code::NotFromHere, .. } => None,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(order(&mut rig, Order::Close), None);
+    assert_eq!(order(&mut rig, Order::Open), Some((Mode::ReadOnly, BreakerState::Latched)));
+    assert_eq!(order(&mut rig, Order::Drill(1_000)), None, "a drill does not make a latch end");
+    rig.debit(1, 500);
+    assert_eq!(rig.codes().pop().map(|c| c.1), Some(Code::MemoryLimit));
+    rig.pass(5_000);
+    assert_eq!((order(&mut rig, Order::Close), rig.node.mode()), (None, Mode::ReadOnly), "probes first");
+    assert_eq!(order(&mut rig, Order::Confirm), Some((Mode::Probing, BreakerState::HalfOpen)));
+    assert_eq!(order(&mut rig, Order::Close), Some((Mode::Normal, BreakerState::Closed)));
+    assert_eq!(order(&mut rig, Order::Drill(1_000)), Some((Mode::ReadOnly, BreakerState::Latched)));
+    rig.pass(5_990);
+    assert_eq!(rig.node.mode(), Mode::ReadOnly);
+    rig.pass(8_000);
+    assert_eq!(rig.node.mode(), Mode::Normal, "over by itself");
+    let told: Vec<_> = rig.node.take_changes().iter().map(|t| (t.change.event.name(), t.mode.name())).collect();
+    let all = [
+        "force read-only",
+        "confirm probing",
+        "close normal",
+        "force read-only",
+        "drill over probing",
+        "proved normal",
+    ];
+    assert_eq!(told.iter().map(|(e, m)| format!("{e} {m}")).collect::<Vec<_>>(), all);
+}
+
+#[test]
+fn of_what_is_refused_outright_only_the_header_is_looked_at_and_its_key() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(1, 8_000);
+    rig.flush();
+    rig.debit(2, 8_000);
+    let flying = rig.seal();
+    rig.ask(Question::Order(Cause::JournalLatency, Order::Open));
+    rig.codes();
+    let (mut unlooked, mut numbers) = (Vec::new(), Vec::new());
+    for (n, damaged) in [(1, false), (2, false), (3, false), (3, true), (1, true)] {
+        let (mut record, number) = rig.record(0, n, 8_000, Operation::Debit(purchase(100 + n)));
+        if damaged {
+            // No yen at all.
+            record[88..96].fill(0);
+        }
+        unlooked.extend(record);
+        numbers.push(number);
+    }
+    let unlooked_waiters = numbers.iter().map(|request| Waiter { connection: 1, request: *request }).collect();
+    let back = rig.node.accept(0, Inbound { unlooked, unlooked_waiters, ..Inbound::default() }, ms(0));
+    assert!(back.is_empty() && back.unlooked.is_empty());
+    let slow = Code::JournalSlow;
+    let out = rig.node.take_outbound(0, Outbound::default()).expect("answers");
+    let codes: Vec<_> = out.answers.iter().map(|a| (a.waiter.request, a.decision.code)).collect();
+    let expected = [(0, Code::AccountUnknown), (2, slow), (3, slow)].map(|(i, code)| (numbers[i], code));
+    assert_eq!(codes, expected, "the second waits for the first in flight");
+    let conflict = |r: &Reply| matches!(r, Reply::Refused { kind: 4, decision } if decision.code == Code::Conflict);
+    assert!(out.replies.iter().any(|(w, r)| w.request == numbers[4] && conflict(r)), "{:?}", out.replies);
+    rig.durable(flying);
+    assert_eq!(rig.codes().pop(), Some((numbers[1], Code::AccountUnknown)));
+    assert!(rig.node.seal(ms(0)).is_some_and(|s| s.count == 1 && s.body[0] == 23), "only the mark");
+}
+
+#[test]
+fn a_probe_that_was_taken_back_keeps_nobody_waiting() {
+    let mut rig = Rig::new(Limits::default());
+    rig.ask(Question::Order(Cause::Memory, Order::Open));
+    rig.ask(Question::Order(Cause::Memory, Order::Confirm));
+    rig.flush();
+    let probe = rig.debit(1, 30);
+    rig.pass(40);
+    rig.flush();
+    assert_eq!(rig.codes(), [(probe, Code::DeadlinePassed)]);
+    rig.pass(2_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+}
+
+#[test]
+fn a_clock_that_jumped_stays_latched_and_payments_go_on() {
+    let mut rig = Rig::new(Limits::default());
+    rig.node.clock_jumped();
+    rig.flush();
+    assert!(rig.node.engine().rules().trusted_until.is_some(), "nothing expires");
+    rig.pass(60_000);
+    assert_eq!((rig.node.mode(), rig.node.breaker(Cause::Clock)), (Mode::Brownout, BreakerState::Latched));
+    rig.debit(1, 500);
+    rig.flush();
+    assert_eq!(rig.codes().pop().map(|c| c.1), Some(Code::AccountUnknown), "decided as ever");
+    rig.ask(Question::Order(Cause::Clock, Order::Confirm));
+    rig.flush();
+    assert!(rig.node.engine().rules().trusted_until.is_none());
+    rig.pass(62_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+}
+
+#[test]
+fn a_full_disk_and_full_tables_bring_their_modes() {
+    let mut rig = Rig::new(Limits { decisions_max: 16, ..Limits::default() });
+    for (room, mode) in [(Room::Reserve, Mode::ReadOnly), (Room::None, Mode::Halted), (Room::Reserve, Mode::ReadOnly)] {
+        rig.node.set_room(room);
+        rig.pass(rig.now.get() + 10);
+        assert_eq!(rig.node.mode(), mode);
+    }
+    rig.node.set_room(Room::Ample);
+    rig.pass(rig.now.get() + 3_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+    for n in 0..16 {
+        rig.debit(n, 500);
+        rig.flush();
+    }
+    rig.codes();
+    rig.pass(rig.now.get() + 10);
+    assert_eq!(rig.node.mode(), Mode::ReadOnly);
+    rig.debit(17, 500);
+    rig.send(18, 500, Operation::Fence);
+    rig.flush();
+    let codes: Vec<Code> = rig.codes().into_iter().map(|c| c.1).collect();
+    assert_eq!(codes, [Code::MemoryLimit, Code::Fenced]);
+    rig.pass(rig.now.get() + 10);
+    assert_eq!(rig.node.mode(), Mode::Halted, "the reserve is used up");
+}
+
+#[test]
+fn a_restart_in_the_middle_ends_what_the_log_called_degraded() {
+    let mut rig = Rig::new(Limits::default());
+    rig.ask(Question::Order(Cause::Memory, Order::Open));
+    rig.flush();
+    assert!(rig.node.engine().rules().degraded_since.is_some());
+    let mut replay = tegata_node::Replay::new(Engine::new(2), 0);
+    let mut log = Rig::new(Limits::default());
+    log.ask(Question::Order(Cause::Memory, Order::Open));
+    let sealed = log.node.seal(ms(0)).expect("the mark");
+    let body = sealed.body.to_vec();
+    // The log of the first start is its epoch and this mark; a replay of the mark alone is enough for the rules.
+    replay
+        .batch(1, sealed.count, sealed.at_us, &tegata_node::Margin::default().encode(), &body, |_, _, _, _| {})
+        .expect("it replays");
+    let (engine, delivered_to) = replay.finish();
+    let mut node = Node::new(engine, Limits::default(), Settings::default(), delivered_to, ms(20));
+    node.look(ms(30), false);
+    let last = node.seal(ms(40)).map_or(0, |s| s.first_position + u64::from(s.count) - 1);
+    node.durable(last);
+    while node.apply_some(100) {}
+    assert!(node.engine().rules().degraded_since.is_none() && node.engine().rules().degraded_last.is_some());
+}
+
+/// The queue stands, and nothing of what is sent fits into a batch until it is sealed.
+fn crowded(batch_bytes_max: usize) -> Rig {
+    let mut rig = Rig::new(Limits { batch_bytes_max, ..Limits::default() });
+    rig.ask(Question::Order(Cause::QueueDelay, Order::Open));
+    assert_eq!(rig.node.mode(), Mode::Brownout);
+    rig.flush();
+    rig
+}
+
+/// The requests of the sealed batches, in the order of the log, by the yen that they ask for.
+fn logged(rig: &mut Rig) -> Vec<u64> {
+    let mut yen = Vec::new();
+    while rig.node.has_work() {
+        let Some(sealed) = rig.node.seal(ms(rig.now.get())) else { break };
+        let last = sealed.first_position + u64::from(sealed.count) - 1;
+        let mut rest = sealed.body;
+        while !rest.is_empty() {
+            let (record, tail) = rest.split_at(tegata_model::record_len(rest).expect("a record"));
+            if let Operation::Debit(p) = tegata_model::decode(record).expect("a command").operation {
+                yen.push(p.amount.get());
+            }
+            rest = tail;
+        }
+        rig.durable(last);
+    }
+    yen
+}
+
+#[test]
+fn while_the_queue_stands_gateways_take_turns_and_the_newest_goes_first() {
+    let mut rig = crowded(200);
+    rig.send_over(9, 99, 8_000, Operation::Debit(purchase(99)));
+    for n in 1..=6 {
+        rig.send_over(1, n, 8_000, Operation::Debit(purchase(n)));
+    }
+    for n in [11, 12] {
+        rig.send_over(2, n, 8_000, Operation::Debit(purchase(n)));
+    }
+    assert_eq!(logged(&mut rig), [99, 6, 12, 5, 11, 4, 3, 2, 1]);
+}
+
+#[test]
+fn while_the_queue_stands_who_waited_too_long_is_refused_but_not_what_settles() {
+    let mut rig = crowded(200);
+    let known = rig.debit(1, 8_000);
+    rig.flush();
+    assert_eq!(rig.codes(), [(known, Code::AccountUnknown)]);
+    rig.debit(2, 8_000);
+    let (long, short) = (rig.debit(3, 8_000), rig.debit(4, 40));
+    let fence = rig.send(5, 8_000, Operation::Fence);
+    let undo = rig.send(6, 60, Operation::Reversal { original: key(9), remain: 0 });
+    let repeat = rig.debit(1, 8_000);
+    assert_eq!(rig.codes(), [], "all wait for room");
+    rig.pass(10);
+    assert_eq!(rig.codes(), [(short, Code::Overloaded)], "a quarter of its time");
+    rig.pass(20);
+    assert_eq!(rig.codes(), [(long, Code::Overloaded), (repeat, Code::AccountUnknown)]);
+    rig.pass(70);
+    assert_eq!(rig.codes(), [(undo, Code::Overloaded)], "nobody waits past a deadline");
+    logged(&mut rig);
+    assert!(rig.codes().contains(&(fence, Code::Fenced)));
+    rig.ask(Question::Server);
+    let balance = rig.ask(Question::Balance(AccountId::from_text("C1").expect("an account")));
+    assert!(matches!(balance, Reply::NotNow { code: Code::Overloaded, retry_after_ms: 250, .. }), "{balance:?}");
+}
+
+#[test]
+fn a_queue_that_stands_becomes_a_crowd_by_itself() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+    let all = [rig.debit(1, 8_000), rig.debit(2, 8_000), rig.debit(3, 8_000)];
+    rig.pass(100);
+    assert_eq!((rig.node.mode(), rig.codes()), (Mode::Normal, vec![]));
+    rig.pass(150);
+    let refused = [(all[1], Code::Overloaded), (all[2], Code::Overloaded)];
+    assert_eq!((rig.node.mode(), rig.codes()), (Mode::Brownout, refused.to_vec()));
+}
+
+#[test]
+fn what_is_admitted_ahead_of_the_engine_is_bounded_while_the_queue_stands() {
+    let mut rig = crowded(1 << 20);
+    for n in 1..=2_000 {
+        rig.debit(n, 8_000);
+    }
+    let sealed = rig.node.seal(ms(0)).map(|s| s.count);
+    assert_eq!(sealed, Some(512), "what is in a batch cannot be refused any more");
+    rig.pass(40);
+    assert_eq!(rig.codes().len(), 2_000 - 512);
+}
+
+#[test]
+fn a_crowd_takes_no_more_memory_than_the_limit() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, waiting_bytes_max: 10_000, ..Limits::default() });
+    let known = rig.debit(1, 8_000);
+    rig.flush();
+    rig.ask(Question::Order(Cause::QueueDelay, Order::Open));
+    rig.flush();
+    for n in 2..=200 {
+        rig.debit(n, 8_000);
+    }
+    let repeat = rig.debit(1, 8_000);
+    let codes = rig.codes();
+    assert!(codes.contains(&(known, Code::AccountUnknown)) || codes.contains(&(repeat, Code::AccountUnknown)));
+    let refused = codes.iter().filter(|(_, c)| *c == Code::Overloaded).count();
+    assert!((100..190).contains(&refused), "{refused} of 199");
+    assert_eq!(rig.node.in_flight(), 199 - refused);
+}
+
+#[test]
+fn everybody_is_answered_exactly_once_however_the_queue_changes() {
+    for seed in 0..60u64 {
+        let mut rig = Rig::new(Limits { batch_bytes_max: 600, ..Limits::default() });
+        let (mut sent, mut answered) = (Vec::new(), Vec::new());
+        for step in 0..400 {
+            let roll = mix(seed, step);
+            match roll % 12 {
+                0 => {
+                    let order = [Order::Open, Order::Confirm, Order::Close, Order::Drill(5)][(roll >> 8) as usize % 4];
+                    let waiter = Waiter { connection: 1, request: 0 };
+                    let questions = vec![(waiter, Question::Order(Cause::QueueDelay, order))];
+                    rig.node.accept(0, Inbound { questions, ..Inbound::default() }, ms(rig.now.get()));
+                }
+                1 => rig.flush(),
+                2 => rig.pass(rig.now.get() + (roll >> 8) as i64 % 40),
+                3 => rig.node.set_room([Room::Ample, Room::Ample, Room::Reserve, Room::None][(roll >> 8) as usize % 4]),
+                _ => {
+                    let (mut records, mut numbers) = (Vec::new(), Vec::new());
+                    for more in 0..1 + (roll >> 50) % 5 {
+                        let roll = mix(roll, more);
+                        let (n, gateway) = ((roll >> 8) % 200, (roll >> 20) as u32 % 4);
+                        let operation = match (roll >> 30) % 4 {
+                            0 => Operation::Fence,
+                            1 => Operation::Reversal { original: key(n + 1_000), remain: 0 },
+                            _ => Operation::Debit(purchase(100 + n)),
+                        };
+                        let (record, number) = rig.record(gateway, n, 10 + (roll >> 40) as i64 % 500, operation);
+                        records.extend(record);
+                        numbers.push(number);
+                    }
+                    sent.extend(&numbers);
+                    rig.bundle(records, numbers);
+                }
+            }
+            answered.extend(rig.codes().into_iter().map(|c| c.0));
+        }
+        if seed % 2 == 0 {
+            rig.node.halt();
+        }
+        rig.node.set_room(Room::Ample);
+        for _ in 0..100 {
+            rig.flush();
+            rig.pass(rig.now.get() + 20);
+        }
+        answered.extend(rig.codes().into_iter().map(|c| c.0));
+        answered.sort_unstable();
+        assert_eq!(answered, sent, "seed {seed}");
+        assert_eq!(rig.node.is_crowded(), rig.node.breaker(Cause::QueueDelay) != BreakerState::Closed);
+    }
+}

@@ -1,0 +1,148 @@
+//! What happened to the breakers, for later: a line on the standard error and one in the file `EVENTS` of the data folder,
+//! from which an incident's time line is drawn. A thread of its own writes both, because neither a disk that stalls nor a
+//! reader of the standard error may stall the core; what it cannot keep up with is counted and left out.
+//!
+//! ```text
+//! core ──bounded channel──▶ writer ──▶ EVENTS, at most EVENTS_BYTES_MAX, then EVENTS.1
+//! ```
+//!
+//! A line is a JSON object: `at_us`, `event`, and of a breaker `cause`, `from`, `to`, `level` and `mode`.
+
+use std::fs::{File, OpenOptions};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+use std::time::{Duration, Instant};
+use tegata_model::Timestamp;
+use tegata_node::Transition;
+
+/// Bytes of the file before it becomes the older one, of which there is one.
+const EVENTS_BYTES_MAX: u64 = 1 << 20;
+/// Lines that wait for the disk.
+const WAITING_MAX: usize = 1_024;
+
+/// How long a stop waits for the last lines.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// An event for people, if it is one, and for the file.
+#[derive(Debug)]
+struct Line {
+    text: Option<String>,
+    json: String,
+}
+
+/// Where events go.
+#[derive(Debug)]
+pub(crate) struct Events {
+    lines: Option<SyncSender<Line>>,
+    thread: Option<JoinHandle<()>>,
+    /// Lines that were left out.
+    lost: u64,
+}
+
+impl Events {
+    /// The last event, when the server stops in order.
+    pub(crate) fn stop(&mut self, at: Timestamp) {
+        self.note("stop", at);
+        self.lines = None;
+        let until = Instant::now() + STOP_MAX;
+        while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    /// Begins with the event `start`. Without a thread nothing is told, but counted.
+    pub(crate) fn start(dir: &Path, at: Timestamp) -> Self {
+        let (lines, waiting) = sync_channel::<Line>(WAITING_MAX);
+        let path = dir.join("EVENTS");
+        let write = move || {
+            let mut file = None;
+            while let Ok(line) = waiting.recv() {
+                if let Some(text) = &line.text {
+                    eprintln!("{text}");
+                }
+                // A full disk keeps no events; the next line tries again.
+                if append(&path, &mut file, &line.json).is_err() {
+                    file = None;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name("events".into()).spawn(write).ok();
+        let mut events = Self { lines: thread.is_some().then_some(lines), thread, lost: 0 };
+        events.note("start", at);
+        events
+    }
+
+    /// Tells of a transition.
+    pub(crate) fn tell(&mut self, t: &Transition) {
+        let (c, cause, mode) = (&t.change, t.cause.row().name, t.mode);
+        let (from, to, event) = (c.from.name(), c.to.name(), c.event.name());
+        let text =
+            format!("tegata: breaker {cause}: {from} → {to} ({event}, {}); {}: {}", c.level, mode.name(), mode.words());
+        let json = format!(
+            "{{\"at_us\":{},\"event\":\"{event}\",\"cause\":\"{cause}\",\"from\":\"{from}\",\"to\":\"{to}\",\"level\":{},\"mode\":\"{}\"}}\n",
+            c.at.micros(),
+            c.level,
+            mode.name()
+        );
+        self.line(Line { text: Some(text), json });
+    }
+
+    fn note(&mut self, event: &str, at: Timestamp) {
+        let json = format!("{{\"at_us\":{},\"event\":\"{event}\"}}\n", at.micros());
+        self.line(Line { text: None, json });
+    }
+
+    fn line(&mut self, line: Line) {
+        let sent = self.lines.as_ref().is_some_and(|l| l.try_send(line).is_ok());
+        self.lost += u64::from(!sent);
+    }
+
+    /// Lines that were left out because the disk did not keep up.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost
+    }
+}
+
+fn append(path: &PathBuf, file: &mut Option<(File, u64)>, line: &str) -> std::io::Result<()> {
+    let (open, bytes) = match file.take() {
+        Some((_, bytes)) if bytes + line.len() as u64 > EVENTS_BYTES_MAX => {
+            std::fs::rename(path, path.with_extension("1"))?;
+            opened(path)?
+        }
+        Some(file) => file,
+        None => opened(path)?,
+    };
+    let (mut open, mut bytes) = (open, bytes);
+    open.write_all(line.as_bytes())?;
+    bytes += line.len() as u64;
+    *file = Some((open, bytes));
+    Ok(())
+}
+
+fn opened(path: &PathBuf) -> std::io::Result<(File, u64)> {
+    let file = OpenOptions::new().create(true).append(true).open(path)?;
+    let bytes = file.metadata()?.len();
+    Ok((file, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_file_is_bounded_and_the_newest_lines_are_there() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("EVENTS");
+        let (mut file, line) = (None, "x".repeat(99) + "\n");
+        for _ in 0..25_000 {
+            append(&path, &mut file, &line).expect("it is written");
+        }
+        append(&path, &mut file, "last\n").expect("it is written");
+        let bytes = |p: PathBuf| std::fs::metadata(p).map_or(0, |m| m.len());
+        assert!(bytes(path.clone()) <= EVENTS_BYTES_MAX && bytes(dir.path().join("EVENTS.1")) <= EVENTS_BYTES_MAX);
+        assert!(std::fs::read_to_string(path).expect("text").ends_with("last\n"));
+        assert_eq!(std::fs::read_dir(dir.path()).expect("a folder").count(), 2, "no others");
+    }
+}

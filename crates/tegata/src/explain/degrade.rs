@@ -1,0 +1,157 @@
+//! The page `docs/degrade.md`: what is done while something is wrong, printed from the tables that do it.
+
+use serde_json::json;
+use std::fmt::Write as _;
+use tegata_node::{BreakerState, Cause, Mode, Rank, transitions};
+
+/// What no breaker decides: the phases of a server's life, and what the rules say.
+const OTHERS: [[&str; 4]; 5] = [
+    [
+        "the server starts",
+        "no connection is accepted before the log is replayed",
+        "unknown: the same key again, or a fence",
+        "an answer from a state that is not whole",
+    ],
+    [
+        "the server stops (drain)",
+        "new commands are refused with 111 `draining`; known keys and questions are answered; what is in flight is answered",
+        "a refusal: the same key again, elsewhere or later",
+        "a request dropped without an answer",
+    ],
+    [
+        "the disk fails",
+        "what is in flight is 140 `unknown`, everything else 115 `halted`; the process ends with code 20",
+        "unknown: fence it when the core is back",
+        "anything flushed again and believed",
+    ],
+    [
+        "one shard is hot",
+        "all shards of a server share one thread: it shows as `queue-delay`, and turns are by gateway",
+        "as for `queue-delay`",
+        "one gateway's flood waited for by another",
+    ],
+    [
+        "a programme, shop or account is suspended",
+        "payments are declined with 22, 15 or 17; reversals, voids and refunds go on",
+        "a decline: nothing was taken",
+        "a reversal refused for a suspension",
+    ],
+];
+
+/// The settings that say when, and why their defaults are what they are.
+const THRESHOLDS: [[&str; 2]; 10] = [
+    [
+        "journal_slow_ms",
+        "a flush takes 0.1 ms here and some ms on a bad day; a stall is seen within half a second, window included",
+    ],
+    ["journal_fast_ms", "well above any ordinary flush, well below slow: what lies between changes nothing"],
+    ["queue_long_ms", "with it the rest of the way still ends within 50 ms"],
+    ["queue_short_ms", "half of it"],
+    ["queue_wait_ms", "whoever would wait longer is better told so at once, with time left to try again"],
+    [
+        "memory_free_permille",
+        "one in a hundred is free again, so that it does not open and close with every key that is forgotten",
+    ],
+    ["breaker_window_ms", "longer than one late batch or one pause of the machine"],
+    [
+        "breaker_rest_ms",
+        "long enough that a disk in trouble shows it again; stretched by up to a quarter, so that servers do not probe in step",
+    ],
+    ["breaker_stage_ms", "six of them: after a rest and them all it is closed, 1.1 to 1.3 s after the cause is over"],
+    ["breaker_probes", "few enough to lose, then four times as many each stage: 16, 64, 256, 1,024, 4,096, 16,384"],
+];
+
+/// Why a setting's default is what it is.
+pub(crate) fn why(key: &str) -> Option<&'static str> {
+    THRESHOLDS.iter().find(|[k, _]| *k == key).map(|[_, why]| *why)
+}
+
+/// The page.
+pub(super) fn page() -> String {
+    let mut out = String::from(
+        "# When something is wrong\n\nThis page is what `tegata explain --degrade` prints; a test holds it against the code.\n\n\
+         Each cause has a circuit breaker. Before any refusal the key is looked up: a decided key gets its decision, a key that is\n\
+         on its way waits for it, however loaded the server is. Status, an operator's questions about the server and orders to its\n\
+         breakers are always answered. A refusal says that nothing was taken: nothing of it reaches the journal, so that a crash\n\
+         right after it changes nothing.\n\n## Causes\n\n",
+    );
+    out += "| cause | measured | refused with | retry after ms | ends | what the till shows | never |\n| --- | --- | --- | --- | --- | --- | --- |\n";
+    for cause in Cause::ALL {
+        let r = cause.row();
+        let code = format!("{} `{}`", r.code.number(), r.code.name());
+        let _ = writeln!(
+            out,
+            "| {} | {} | {code} | {} | {} | {} | {} |",
+            r.name, r.measured, r.retry_after_ms, r.ends, r.till, r.never
+        );
+    }
+    out += "\n## What becomes of a request\n\nThe first rows are shed last. A cause that has two columns is as bad as can be in the second.\n\n| request |";
+    let columns: Vec<(Cause, bool)> = Cause::ALL.into_iter().flat_map(|c| depths(c).map(move |d| (c, d))).collect();
+    for (cause, entirely) in &columns {
+        let _ = write!(out, " {}{} |", cause.row().name, if *entirely { ", entirely" } else { "" });
+    }
+    out += &format!("\n| ---{} |\n", " | ---".repeat(columns.len()));
+    for rank in Rank::ALL {
+        let _ = write!(out, "| {} |", rank.words());
+        for (cause, entirely) in &columns {
+            let _ = write!(out, " {} |", cause.row().treatments[usize::from(*entirely)][rank as usize].word());
+        }
+        out += "\n";
+    }
+    out += "| *mode* |";
+    for (cause, entirely) in &columns {
+        let _ = write!(out, " {} |", cause.row().mode(BreakerState::Open, *entirely).name());
+    }
+    out += "\n\n- *kept*: taken within the bounds of a batch and answered when it is durable; what is not by its deadline is told\n  140 `unknown`, and stays to be decided.\n\
+            - *from the reserve*: of what was set aside for it, until that is used up.\n\
+            - *limited*: newest first, by turns of the gateways; what waited too long is refused.\n\n";
+    out += "## Modes\n\nThe mode is the worst of what the open breakers bring; `probing` is that of a breaker that is half-open.\nWhile it is not normal the guard asks longer (decision 0006), and for ten minutes after.\n\n| mode | number | what |\n| --- | --- | --- |\n";
+    for mode in Mode::ALL {
+        let _ = writeln!(out, "| {} | {} | {} |", mode.name(), mode.number(), mode.words());
+    }
+    out += "\n## Settings\n\n| setting | default | why |\n| --- | --- | --- |\n";
+    let defaults = serde_json::to_value(tegata_server::Config::default()).unwrap_or_default();
+    for [key, why] in THRESHOLDS {
+        let _ = writeln!(out, "| `{key}` | {} | {why} |", defaults[key]);
+    }
+    out += "\n## Other causes\n\n| when | what is done | what the till shows | never |\n| --- | --- | --- | --- |\n";
+    for row in OTHERS {
+        let _ = writeln!(out, "| {} |", row.join(" | "));
+    }
+    out += "\n## The breaker\n\nWhat is measured opens and closes it; `force`, `close` and `confirm` are an operator's (`tegata breaker`). A safer state\nmay be forced at any time, a less safe one only while it probes. `–`: nothing changes; an operator is refused with 162.\n\n";
+    out + &transitions()
+}
+
+/// A cause has a second column where it does something else then.
+fn depths(cause: Cause) -> impl Iterator<Item = bool> {
+    let r = cause.row();
+    let differs = r.treatments[0] != r.treatments[1] || r.modes[0] != r.modes[1];
+    [false, true].into_iter().filter(move |entirely| differs || !entirely)
+}
+
+pub(super) fn json() -> serde_json::Value {
+    let cause = |c: Cause| {
+        let r = c.row();
+        let columns = depths(c).map(|entirely| {
+            let words = Rank::ALL.map(|k| (k.words(), r.treatments[usize::from(entirely)][k as usize].word()));
+            json!({ "mode": r.mode(BreakerState::Open, entirely).name(), "requests": words.into_iter().collect::<std::collections::BTreeMap<_, _>>() })
+        });
+        json!({
+            "cause": r.name, "measured": r.measured, "code": r.code.number(), "retry_after_ms": r.retry_after_ms,
+            "ends": r.ends, "till": r.till, "never": r.never, "open": columns.collect::<Vec<_>>(),
+        })
+    };
+    Cause::ALL.map(cause).to_vec().into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_page_in_the_docs_is_this_table() {
+        let docs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/degrade.md");
+        let written = std::fs::read_to_string(docs).expect("docs/degrade.md is there");
+        assert!(written == page(), "docs/degrade.md is not what `tegata explain --degrade` prints");
+    }
+}

@@ -149,10 +149,14 @@ fn take_snapshot(server: &ServerProcess, data: &Path) -> Result<u64, LinkError> 
     let mut link = Link::open(server.operate, true)?;
     let mut out = Vec::new();
     encode_request(&RequestHeader { kind: KIND_SNAPSHOT_TAKE, ..RequestHeader::default() }, &mut out);
-    link.send(&out)?;
-    match link.receive()?.body {
-        AnswerBody::Snapshot(s) if s.started => {}
-        other => return Err(LinkError::Unexpected(Box::new(other))),
+    // A snapshot is listed a little before its writer is free for the next.
+    loop {
+        link.send(&out)?;
+        match link.receive()?.body {
+            AnswerBody::Snapshot(s) if s.started => break,
+            AnswerBody::Snapshot(_) => thread::sleep(LOOK_EVERY),
+            other => return Err(LinkError::Unexpected(Box::new(other))),
+        }
     }
     loop {
         if newest()? > before {

@@ -8,7 +8,7 @@ use tegata_model::Code;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum Rank {
-    /// Status, fence, confirm, advice; repeats of decided keys.
+    /// Status, fence, confirm; repeats of decided keys.
     Settle = 0,
     /// Reversal, void.
     Undo = 1,
@@ -18,7 +18,7 @@ pub enum Rank {
     Pay = 3,
     /// Load, charge, refund.
     Add = 4,
-    /// Issue, lease; corrections and rules.
+    /// Issue; corrections and rules.
     Issue = 5,
     /// Balance, history.
     Look = 6,
@@ -36,11 +36,11 @@ impl Rank {
     #[inline]
     pub const fn of(kind: u16) -> Self {
         match kind {
-            9 | 12 | 25 => Self::Settle,
-            8 | 10 => Self::Undo,
+            9 | 12 => Self::Settle,
+            8 | 10 | 25 => Self::Undo,
             7 | 15..=17 => Self::Finish,
             4..=6 => Self::Pay,
-            2 | 3 | 11 => Self::Add,
+            2 | 3 | 11 | 24 => Self::Add,
             _ => Self::Issue,
         }
     }
@@ -49,12 +49,12 @@ impl Rank {
     #[must_use]
     pub const fn words(self) -> &'static str {
         match self {
-            Self::Settle => "fence, confirm, advice",
-            Self::Undo => "reversal, void",
+            Self::Settle => "fence, confirm",
+            Self::Undo => "reversal, void, advice",
             Self::Finish => "capture; suspend, resume, close",
             Self::Pay => "debit, hold",
-            Self::Add => "load, charge, refund",
-            Self::Issue => "issue, lease; corrections, rules",
+            Self::Add => "load, charge, refund; lease",
+            Self::Issue => "issue; corrections, rules",
             Self::Look => "balance, history",
             Self::Report => "plans, lists, sums",
         }

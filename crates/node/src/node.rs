@@ -75,8 +75,6 @@ impl Default for Limits {
     }
 }
 
-const FENCE: u16 = Operation::Fence.kind();
-
 /// The breakers' defaults, in the order of the causes. `docs/degrade.md` says why.
 const POLICIES: Policies = {
     const MS: u64 = 1_000;
@@ -91,6 +89,8 @@ const POLICIES: Policies = {
         Policy { open_at: NEVER, ..quick },
     ]
 };
+
+const FENCE: u16 = Operation::Fence.kind();
 
 /// Told to whoever is refused because the server stops, in ms.
 const RETRY_DRAINING_MS: u32 = 250;

@@ -108,10 +108,44 @@ pub(crate) enum Append {
     Flush,
 }
 
+/// What a spool needs of a file; a test has one that forgets what was not flushed.
+pub(crate) trait Disk {
+    /// All of it, at most [`FILE_BYTES_MAX`] and one more.
+    fn read(&mut self) -> io::Result<Vec<u8>>;
+    /// Writes at a byte.
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Ends the file at a byte.
+    fn cut(&mut self, at: u64) -> io::Result<()>;
+    /// What was written and cut survives any crash.
+    fn flush(&mut self) -> io::Result<()>;
+}
+
+impl Disk for File {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::new();
+        self.seek(SeekFrom::Start(0))?;
+        self.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+        self.seek(SeekFrom::Start(at))?;
+        self.write_all(bytes)
+    }
+
+    fn cut(&mut self, at: u64) -> io::Result<()> {
+        self.set_len(at)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.sync_data()
+    }
+}
+
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Spool {
-    file: File,
+pub(crate) struct Spool<D = File> {
+    disk: D,
     /// Number of the next record, from 1.
     next: u64,
     failed: bool,
@@ -128,24 +162,31 @@ impl Spool {
             Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse),
             Err(TryLockError::Error(e)) => return Err(e.into()),
         }
-        let mut spool = Self { file, next: 1, failed: false };
-        let entries = spool.read()?;
+        let opened = Self::on(file, holder)?;
+        // Its name survives a crash, too.
+        File::open(folder)?.sync_all()?;
+        Ok(opened)
+    }
+}
+
+impl<D: Disk> Spool<D> {
+    /// On a disk that nobody else writes.
+    fn on(disk: D, holder: [u8; 16]) -> Result<(Self, Vec<(u64, Entry)>), SpoolError> {
+        let mut spool = Self { disk, next: 1, failed: false };
+        let mut entries = spool.read()?;
         if entries.is_empty() {
-            spool.append(&Entry::Opened { holder }, &mut |_| {})?;
-            File::open(folder)?.sync_all()?;
-            return Ok((spool, vec![(1, Entry::Opened { holder })]));
+            let opened = Entry::Opened { holder };
+            entries.push((spool.append(&opened, &mut |_| {})?, opened));
         }
         Ok((spool, entries))
     }
 
     /// Reads all of it, cuts a torn end, and flushes what was read before it is trusted.
     fn read(&mut self) -> Result<Vec<(u64, Entry)>, SpoolError> {
-        if self.file.metadata()?.len() > FILE_BYTES_MAX {
+        let bytes = self.disk.read()?;
+        if bytes.len() as u64 > FILE_BYTES_MAX {
             return Err(SpoolError::Damaged { at: FILE_BYTES_MAX });
         }
-        let mut bytes = Vec::new();
-        self.file.seek(SeekFrom::Start(0))?;
-        self.file.read_to_end(&mut bytes)?;
         let mut entries = Vec::new();
         let mut torn = None;
         for (i, record) in bytes.chunks(RECORD_BYTES).enumerate() {
@@ -161,9 +202,9 @@ impl Spool {
             }
         }
         if let Some(at) = torn {
-            self.file.set_len(at)?;
+            self.disk.cut(at)?;
         }
-        self.file.sync_all()?;
+        self.disk.flush()?;
         self.next = entries.len() as u64 + 1;
         Ok(entries)
     }
@@ -178,10 +219,9 @@ impl Spool {
         // Whatever fails from here on, nobody knows what is on the disk.
         self.failed = true;
         watch(Append::Write);
-        self.file.seek(SeekFrom::Start((number - 1) * RECORD_BYTES as u64))?;
-        self.file.write_all(&record)?;
+        self.disk.write((number - 1) * RECORD_BYTES as u64, &record)?;
         watch(Append::Flush);
-        self.file.sync_data()?;
+        self.disk.flush()?;
         self.failed = false;
         self.next += 1;
         Ok(number)
@@ -189,8 +229,8 @@ impl Spool {
 
     /// Forgets everything but who holds it: nothing else is needed any more.
     pub(crate) fn empty(&mut self) -> Result<(), SpoolError> {
-        self.file.set_len(RECORD_BYTES as u64)?;
-        self.file.sync_all()?;
+        self.disk.cut(RECORD_BYTES as u64)?;
+        self.disk.flush()?;
         self.next = 2;
         Ok(())
     }
@@ -347,7 +387,7 @@ mod tests {
             let kept = all.len() - lost.div_ceil(RECORD_BYTES);
             let (mut spool, found) = Spool::open(folder.path(), [2; 16]).expect("a torn spool opens");
             assert_eq!(found.len(), kept, "{lost} bytes lost");
-            let length = spool.file.metadata().expect("a file").len();
+            let length = spool.disk.metadata().expect("a file").len();
             assert_eq!(length, (kept * RECORD_BYTES) as u64, "{lost} bytes lost: the end is cut");
             spool.append(&queued(7), &mut |_| {}).expect("it goes on");
             drop(spool);
@@ -391,15 +431,74 @@ mod tests {
         assert!(matches!(entries(folder.path()), Err(SpoolError::Damaged { at: 160 })));
     }
 
+    /// A disk that keeps only what was flushed, and may refuse to flush.
+    #[derive(Debug, Clone, Default)]
+    struct Forgetful {
+        written: Vec<u8>,
+        kept: Vec<u8>,
+        broken: bool,
+    }
+
+    impl Disk for Forgetful {
+        fn read(&mut self) -> io::Result<Vec<u8>> {
+            Ok(self.written.clone())
+        }
+
+        fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
+            let end = at as usize + bytes.len();
+            self.written.resize(self.written.len().max(end), 0);
+            self.written[at as usize..end].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn cut(&mut self, at: u64) -> io::Result<()> {
+            self.written.truncate(at as usize);
+            Ok(())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            if self.broken {
+                return Err(io::ErrorKind::Other.into());
+            }
+            self.kept.clone_from(&self.written);
+            Ok(())
+        }
+    }
+
+    /// What is there after the power failed.
+    fn after_power_loss(disk: &Forgetful) -> (Spool<Forgetful>, Vec<Entry>) {
+        let disk = Forgetful { written: disk.kept.clone(), kept: disk.kept.clone(), broken: false };
+        let (spool, found) = Spool::on(disk, [2; 16]).expect("a sound spool");
+        (spool, found.into_iter().map(|(_, e)| e).collect())
+    }
+
     #[test]
-    fn after_a_failed_write_nothing_is_appended() {
-        let folder = tempfile::tempdir().expect("a folder");
-        written(folder.path());
-        let (mut spool, found) = Spool::open(folder.path(), [1; 16]).expect("a sound spool");
-        spool.file = File::open(spool_path(folder.path())).expect("a file that cannot be written");
-        assert!(matches!(spool.append(&queued(8), &mut |_| {}), Err(SpoolError::Io(_))));
-        assert!(matches!(spool.append(&queued(9), &mut |_| {}), Err(SpoolError::Failed)));
-        drop(spool);
-        assert_eq!(entries(folder.path()).expect("a sound spool").len(), found.len());
+    fn what_was_appended_survives_a_power_loss_before_any_other_step() {
+        let mut all = vec![Entry::Opened { holder: [1; 16] }];
+        let (mut spool, _) = Spool::on(Forgetful::default(), [1; 16]).expect("a new spool");
+        assert_eq!(after_power_loss(&spool.disk).1, all);
+        for n in 0..9 {
+            spool.append(&queued(n), &mut |_| {}).expect("it is written");
+            all.push(queued(n));
+            let (again, found) = after_power_loss(&spool.disk);
+            assert_eq!(found, all);
+            spool = again;
+        }
+        spool.empty().expect("it is cut");
+        assert_eq!(after_power_loss(&spool.disk).1, all[..1]);
+        // What was read is flushed before it is trusted, and what is torn is gone for good.
+        let mut torn = spool.disk.clone();
+        torn.written = [sample_bytes(), vec![7; 90]].concat();
+        let (spool, found) = Spool::on(torn, [2; 16]).expect("a torn spool opens");
+        assert_eq!((found.len(), after_power_loss(&spool.disk).1), (4, sample()));
+    }
+
+    #[test]
+    fn after_a_flush_that_failed_nothing_is_appended_any_more() {
+        let (mut spool, _) = Spool::on(Forgetful::default(), [1; 16]).expect("a new spool");
+        spool.disk.broken = true;
+        assert!(matches!(spool.append(&queued(1), &mut |_| {}), Err(SpoolError::Io(_))));
+        spool.disk.broken = false;
+        assert!(matches!(spool.append(&queued(2), &mut |_| {}), Err(SpoolError::Failed)));
     }
 }

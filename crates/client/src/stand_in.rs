@@ -86,7 +86,21 @@ pub struct Tended {
     pub refused: Option<Code>,
 }
 
-/// See the module. Cheap to clone; all clones are one.
+/// A client that approves plain debits by itself, within a lease of one programme, while no server can be reached, and
+/// tells afterwards. Cheap to clone; all clones are one.
+///
+/// - [`StandIn::open`] with a folder of its own, once for each process; what waits from before is there again.
+/// - [`StandIn::tend`] every few seconds, for as long as the process lives: it tells what waits and keeps a lease.
+/// - [`StandIn::balance`] whenever a customer shows a coupon: nobody whose balance was not asked for in the last 15 minutes
+///   is stood in for, and nobody beyond half of it.
+/// - [`StandIn::decide`] instead of [`Client::decide`]. Where `stood_in` says so, show "paid": the core will accept it,
+///   whatever has become of the account, and what that does not cover is the programme's loss.
+/// - [`StandIn::undo`] for a full reversal or a fence that got no answer: it is told before advices, so that a payment that
+///   was approved here and reversed takes nothing.
+///
+/// What was approved is on the disk before the caller knows. It is told under the debit's own key until it is answered; a
+/// repeat of the debit gets the same answer before and after. What the core refuses, a key that is out of its horizon
+/// say, is kept in [`StandIn::for_office`].
 #[derive(Clone)]
 pub struct StandIn {
     shared: Arc<Shared>,
@@ -362,4 +376,87 @@ fn approval(a: &Advice) -> Decided {
         related: Position::ZERO,
     };
     Decided { decision, state: State::Final, replayed: false, flagged: false, stood_in: true }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Options;
+    use crate::connection::{Credential, Role};
+    use crate::keys::new_key;
+    use std::net::TcpListener;
+    use tegata_model::{Amount, Purchase, ShopId, TerminalId};
+
+    fn account(n: u32) -> AccountId {
+        AccountId::from_text(&format!("C{n}")).expect("an account")
+    }
+
+    fn attempt(n: u32, shop: &str, yen: u64) -> Attempt {
+        let purchase = Purchase {
+            shop: ShopId::from_text(shop).expect("a shop"),
+            terminal: TerminalId::NONE,
+            amount: Amount::new(yen).expect("in range"),
+            token: Position::ZERO,
+            partial: false,
+        };
+        let (namespace, operation) = (NamespaceId::new(1), Operation::Debit(purchase));
+        Attempt { account: account(n), key: new_key(), namespace, operation, deadline: Duration::from_secs(5) }
+    }
+
+    /// With a lease of now, and nobody to reach.
+    fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
+        let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
+        if found.len() == 1 {
+            let operation = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
+            let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
+            spool.append(&Entry::Lease { epoch: Position::new(9), command }, &mut |_| {}).expect("it is written");
+        }
+        drop(spool);
+        let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+        let credential = Credential { gateway: 1, role: Role::Gateway, namespaces: Vec::new() };
+        let options = StandInOptions {
+            folder: folder.to_owned(),
+            programme: ProgrammeId::new(1),
+            namespace: NamespaceId::new(1),
+            allowance,
+            watch: Arc::new(|_| {}),
+        };
+        let stand_in = StandIn::open(Client::new(Options { addrs: vec![addr], credential }), options);
+        let stand_in = stand_in.expect("a sound spool");
+        (0..10).for_each(|n| stand_in.state().seen.note(account(n), 50_000, now()));
+        stand_in
+    }
+
+    fn run<T>(work: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+    }
+
+    async fn stood_in(stand_in: &StandIn, attempts: Vec<Attempt>) -> usize {
+        let mut all = tokio::task::JoinSet::new();
+        for attempt in attempts {
+            let stand_in = stand_in.clone();
+            all.spawn(async move { matches!(stand_in.decide(&attempt).await, Outcome::Approved(d) if d.stood_in) });
+        }
+        all.join_all().await.into_iter().filter(|paid| *paid).count()
+    }
+
+    #[test]
+    fn those_who_come_at_once_are_within_the_lease_together() {
+        let allowance = Allowance { total_max: 5_000, ..Allowance::with_defaults(1) };
+        let folder = tempfile::tempdir().expect("a folder");
+        run(async {
+            let stand_in = alone(folder.path(), allowance);
+            let same = (0..6).map(|_| attempt(0, "S1", 100)).collect();
+            assert_eq!(stood_in(&stand_in, same).await, 1, "one of an account and shop");
+            let many = (1..10).map(|n| attempt(n, "S2", 1_500)).collect();
+            assert_eq!(stood_in(&stand_in, many).await, 3, "of 4,900 yen that are left");
+        });
+        // What was approved is held against the lease after a restart, too.
+        run(async {
+            let stand_in = alone(folder.path(), allowance);
+            assert_eq!(stand_in.tend().await.waiting, 4);
+            assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(9, "S3", 401)]).await, 0);
+            assert_eq!(stood_in(&stand_in, vec![attempt(9, "S3", 400)]).await, 1);
+        });
+    }
 }

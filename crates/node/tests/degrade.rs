@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use tegata_engine::Engine;
 use tegata_model::{
-    AccountId, Amount, Code, Command, Envelope, GatewayId, Key, NamespaceId, Operation, Position, Purchase, Settings,
-    ShopId, TerminalId, Timestamp, encode, mix,
+    AccountId, Advice, Allowance, Amount, Code, Command, Envelope, GatewayId, Key, NamespaceId, Operation, Position,
+    Programme, ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
 use tegata_node::{BreakerState, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Reply, Room, Waiter};
 
@@ -528,5 +528,36 @@ fn everybody_is_answered_exactly_once_however_the_queue_changes() {
         answered.sort_unstable();
         assert_eq!(answered, sent, "seed {seed}");
         assert_eq!(rig.node.is_crowded(), rig.node.breaker(Cause::QueueDelay) != BreakerState::Closed);
+    }
+}
+
+#[test]
+fn an_advice_is_shed_for_no_cause_and_a_lease_for_nearly_every_one() {
+    let allowance = Allowance::with_defaults(1_000);
+    let lease = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
+    for cause in [Cause::JournalLatency, Cause::JournalSpace, Cause::QueueDelay, Cause::Memory, Cause::Clock] {
+        let mut rig = Rig::new(Limits::default());
+        rig.send(1, 8_000, Operation::Programme(Programme::with_defaults(ProgrammeId::new(1))));
+        rig.flush();
+        rig.ask(Question::Order(cause, Order::Open));
+        rig.flush();
+        rig.codes();
+        let (lease, debit) = (rig.send(2, 8_000, lease), rig.debit(3, 8_000));
+        let told = Advice {
+            purchase: purchase(700),
+            programme: ProgrammeId::new(1),
+            lease: Position::new(1),
+            approved_at: ms(0),
+        };
+        let told = rig.send(4, 8_000, Operation::Advice(told));
+        let refused = rig.codes();
+        assert!(refused.iter().all(|(n, _)| *n != told), "{cause:?}: {refused:?}");
+        let served = matches!(cause, Cause::QueueDelay | Cause::Clock);
+        let expected = if served { vec![] } else { vec![(lease, cause.row().code), (debit, cause.row().code)] };
+        assert_eq!(refused, expected, "{cause:?}");
+        while rig.node.has_work() {
+            rig.flush();
+        }
+        assert!(rig.codes().contains(&(told, Code::Approved)), "{cause:?}");
     }
 }

@@ -473,3 +473,25 @@ fn much_that_waits_is_told_side_by_side() {
     assert_eq!(rig.advices().len(), 32);
     assert!(names.iter().all(|name| rig.stage.balance(name) == 900));
 }
+
+#[test]
+fn a_core_that_stands_still_is_stood_in_for_and_takes_once_when_it_goes_on() {
+    let rig = Rig::new();
+    let mut cashier = Cashier::start(&rig, "-");
+    cashier.settle();
+    cashier.ask("see C1", "seen ");
+    let signal = |s| {
+        let pid = rustix::process::Pid::from_child(&rig.stage.server.child);
+        rustix::process::kill_process(pid, s).expect("it runs");
+    };
+    signal(rustix::process::Signal::STOP);
+    let key = key();
+    // The debit is on its way, and may take effect when the core goes on.
+    assert_eq!(cashier.ask(&format!("pay C1 1200 {key}"), "paid "), "paid 1 1200");
+    signal(rustix::process::Signal::CONT);
+    cashier.settle();
+    assert_eq!(rig.stage.balance("C1"), BALANCE - 1_200);
+    assert_eq!(rig.shortfall(), 0);
+    assert_eq!(cashier.ask(&format!("pay C1 1200 {key}"), "paid "), "paid 0 1200");
+    assert_eq!(rig.stage.balance("C1"), BALANCE - 1_200);
+}

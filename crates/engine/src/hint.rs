@@ -66,6 +66,24 @@ impl Engine {
         }
     }
 
+    /// The same of the key alone, and of nothing but the header: enough for [`Engine::touch_keys`] and
+    /// [`Engine::may_know`].
+    #[must_use]
+    #[inline]
+    pub fn key_hint(&self, record: &[u8]) -> Hint {
+        let Some((namespace, account, key)) = scope_of(record) else { return Hint::default() };
+        let account = account_hash_of(account);
+        let (shard, key) = (self.shard_of_hash(account) as u32, key_hash(account, namespace, &key));
+        Hint { account, key, shard, ..Hint::default() }
+    }
+
+    /// False when nothing is decided under a record's key. True tells little: another key may share its hash.
+    #[must_use]
+    #[inline]
+    pub fn may_know(&self, hint: &Hint) -> bool {
+        self.shards[hint.shard as usize].key_index.find(hint.key, |_| true).is_some()
+    }
+
     /// Loads what it takes to look up the keys of at most [`TOUCH_MAX`] records.
     pub fn touch_keys(&self, hints: &[Hint]) {
         let mut buckets = [&Bucket::EMPTY; TOUCH_MAX];

@@ -3,19 +3,25 @@
 //!
 //! ```text
 //! bundle ──▶ lane of its gateway ──by rank, newest first──▶ admission
-//!                └──oldest, when its time is over──▶ turned away
+//!                └──oldest, when its time is over or too many wait──▶ turned away
 //! ```
 //!
-//! Invariant: every record that was added is taken exactly once.
+//! Records stay where they came in, and nothing of one is looked at but its header before it is taken: most are turned
+//! away.
+//!
+//! Invariant: every record that was added is taken or turned away exactly once.
 
-use crate::batch::whole_record;
+use crate::batch::{Ticket, whole_record};
 use crate::degrade::Rank;
-use crate::message::{Inbound, Waiter};
+use crate::message::Waiter;
 use std::collections::{BTreeMap, VecDeque};
 use tegata_model::Timestamp;
 
 /// Ranks that commands have.
 const RANKS: usize = Rank::Issue as usize + 1;
+/// Empty bundles that are kept, and how large one may be: 2 MiB at most.
+const SPARE_MAX: usize = 32;
+const SPARE_BYTES_MAX: usize = 64 << 10;
 
 /// One record that waits.
 #[derive(Debug, Clone, Copy)]
@@ -28,35 +34,92 @@ struct Entry {
     received: Timestamp,
 }
 
+/// Records of a bundle, one after the other, and who waits for each.
+#[derive(Debug, Default)]
+pub(crate) struct Comers {
+    pub(crate) thread: u16,
+    /// Whether more of them was looked at than the header.
+    pub(crate) looked: bool,
+    pub(crate) records: Vec<u8>,
+    pub(crate) waiters: Vec<Waiter>,
+}
+
+/// A record that was taken out.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Taken<'a> {
+    pub(crate) ticket: Ticket,
+    pub(crate) record: &'a [u8],
+    pub(crate) looked: bool,
+}
+
+impl Taken<'_> {
+    pub(crate) const NOTHING: Self = Self { ticket: Ticket::NOBODY, record: &[], looked: true };
+}
+
 /// What waits of one gateway.
 #[derive(Debug, Default)]
 struct Lane {
     /// In the order in which their time is over.
     ranks: [VecDeque<Entry>; RANKS],
+    /// How many of them may be shed.
+    sheddable: usize,
 }
 
 impl Lane {
     fn is_empty(&self) -> bool {
         self.ranks.iter().all(VecDeque::is_empty)
     }
+
+    fn add(&mut self, rank: Rank, entry: Entry) {
+        let queue = &mut self.ranks[rank as usize];
+        // Mostly at the end: whoever has little time is rare.
+        if queue.back().is_none_or(|last| last.until <= entry.until) {
+            queue.push_back(entry);
+        } else {
+            queue.insert(queue.partition_point(|e| e.until <= entry.until), entry);
+        }
+        self.sheddable += usize::from(rank >= Rank::Pay);
+    }
+
+    /// Takes out the oldest of what is shed first.
+    fn shed(&mut self) -> Option<Entry> {
+        let entry = self.ranks[Rank::Pay as usize..].iter_mut().rev().find_map(VecDeque::pop_front)?;
+        self.sheddable -= 1;
+        Some(entry)
+    }
 }
 
 /// A bundle, for as long as one of its records waits.
 #[derive(Debug)]
 struct Held {
-    thread: u16,
-    bundle: Inbound,
+    comers: Comers,
     left: usize,
+}
+
+impl Held {
+    fn record(&self, entry: &Entry) -> Taken<'_> {
+        let record = &self.comers.records[entry.at..];
+        Taken {
+            ticket: Ticket::new(self.comers.waiters[entry.index], self.comers.thread),
+            record: &record[..whole_record(record)],
+            looked: self.comers.looked,
+        }
+    }
 }
 
 /// Records that were taken, one after the other, and who waits for each.
 #[derive(Debug, Default)]
 pub(crate) struct Group {
     pub(crate) records: Vec<u8>,
-    pub(crate) who: Vec<(u16, Waiter)>,
+    pub(crate) who: Vec<(Ticket, bool)>,
 }
 
 impl Group {
+    fn push(&mut self, taken: Taken<'_>) {
+        self.records.extend_from_slice(taken.record);
+        self.who.push((taken.ticket, taken.looked));
+    }
+
     pub(crate) fn clear(&mut self) {
         self.records.clear();
         self.who.clear();
@@ -71,11 +134,17 @@ pub(crate) struct Crowd {
     free: Vec<usize>,
     /// The gateway whose turn was last.
     last: u32,
+    /// The gateway whose queue was the longest when somebody was pushed out.
+    longest: u32,
     len: usize,
+    /// Those of them who may be shed.
+    sheddable: usize,
     /// Bytes of the bundles that are held.
     bytes: usize,
-    /// Used again and again.
+    /// Who is turned away next.
     late: Vec<Entry>,
+    /// Empty bundles, used again and again.
+    spare: Vec<Comers>,
 }
 
 impl Crowd {
@@ -93,36 +162,78 @@ impl Crowd {
     }
 
     /// Adds the records of a bundle from `at` and `index` on. `until` says when a record of a rank is turned away, by its
-    /// receipt and its deadline.
+    /// receipt and its deadline. Of those who may be shed at most `most` stay: whoever has the longest queue loses its
+    /// oldest.
     pub(crate) fn add(
         &mut self,
-        thread: u16,
-        bundle: Inbound,
+        comers: Comers,
         mut at: usize,
         index: usize,
+        most: usize,
         until: impl Fn(Rank, Timestamp, Timestamp) -> Timestamp,
     ) {
-        let left = bundle.waiters.len().saturating_sub(index);
+        let left = comers.waiters.len().saturating_sub(index);
         if left == 0 {
-            return;
+            return self.keep_spare(comers);
         }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.held.push(None);
             self.held.len() - 1
         });
-        for index in index..bundle.waiters.len() {
-            let record = &bundle.records[at..];
-            let (rank, received, deadline, gateway) = facts(record);
-            let entry = Entry { slot, at, index, until: until(rank, received, deadline), received };
-            let queue = &mut self.lanes.entry(gateway).or_default().ranks[rank as usize];
-            // Mostly at the end: whoever has little time is rare.
-            let place = queue.partition_point(|e| e.until <= entry.until);
-            queue.insert(place, entry);
-            at += whole_record(record);
+        let mut index = index;
+        while index < comers.waiters.len() {
+            let (.., gateway) = facts(&comers.records[at..]);
+            let lane = self.lanes.entry(gateway).or_default();
+            // Those of one connection mostly come in a row.
+            while index < comers.waiters.len() {
+                let record = &comers.records[at..];
+                let (rank, received, deadline, of) = facts(record);
+                if of != gateway {
+                    break;
+                }
+                lane.add(rank, Entry { slot, at, index, until: until(rank, received, deadline), received });
+                self.sheddable += usize::from(rank >= Rank::Pay);
+                at += whole_record(record);
+                index += 1;
+            }
         }
-        self.bytes += bundle.records.len();
-        self.held[slot] = Some(Held { thread, bundle, left });
+        self.bytes += comers.records.len();
+        self.held[slot] = Some(Held { comers, left });
         self.len += left;
+        while self.sheddable > most && self.push_one_out(most) {}
+    }
+
+    /// Some queue is longer than its share while there are more than `most`; the longest is not looked for each time.
+    fn push_one_out(&mut self, most: usize) -> bool {
+        let (before, share) = (self.late.len(), most / self.lanes.len().max(1));
+        if self.lanes.get(&self.longest).is_none_or(|lane| lane.sheddable <= share) {
+            let longest = self.lanes.iter().max_by_key(|(_, lane)| lane.sheddable);
+            self.longest = longest.map_or(0, |(gateway, _)| *gateway);
+        }
+        let Some(lane) = self.lanes.get_mut(&self.longest) else { return false };
+        // The same lane until it has its share: more would be looked for only to lose one each.
+        while lane.sheddable > share && self.sheddable > most {
+            let Some(entry) = lane.shed() else { break };
+            self.sheddable -= 1;
+            self.late.push(entry);
+        }
+        if lane.is_empty() {
+            self.lanes.remove(&self.longest);
+        }
+        self.late.len() > before
+    }
+
+    /// An empty bundle, which may have had room before.
+    pub(crate) fn spare(&mut self) -> Comers {
+        self.spare.pop().unwrap_or_default()
+    }
+
+    fn keep_spare(&mut self, mut comers: Comers) {
+        if self.spare.len() < SPARE_MAX && comers.records.capacity() <= SPARE_BYTES_MAX {
+            comers.records.clear();
+            comers.waiters.clear();
+            self.spare.push(comers);
+        }
     }
 
     /// The receipt of the oldest that waits.
@@ -145,51 +256,77 @@ impl Crowd {
         // Of what is never shed, who has the least time.
         let newest_first = rank >= Rank::Pay as usize;
         let Some(entry) = (if newest_first { queue.back() } else { queue.front() }).copied() else { return false };
-        let record = self.held[entry.slot].as_ref().map_or(&[][..], |h| &h.bundle.records[entry.at..]);
-        if whole_record(record) > bytes {
+        let Some(held) = self.held[entry.slot].as_ref() else { return false };
+        let taken = held.record(&entry);
+        if taken.record.len() > bytes {
             return false;
         }
+        group.push(taken);
         if newest_first {
-            queue.pop_back()
+            queue.pop_back();
+            lane.sheddable -= 1;
+            self.sheddable -= 1;
         } else {
-            queue.pop_front()
-        };
+            queue.pop_front();
+        }
         if lane.is_empty() {
             self.lanes.remove(&gateway);
         }
         self.last = gateway;
-        self.take(entry, group);
+        self.let_go(entry);
         true
     }
 
-    /// Puts those whose time is over into `group`, the oldest of every rank first, at most `max`.
-    pub(crate) fn overdue(&mut self, now: Timestamp, max: usize, group: &mut Group) {
-        let mut late = std::mem::take(&mut self.late);
-        for queue in self.lanes.values_mut().flat_map(|lane| &mut lane.ranks) {
-            while late.len() < max
-                && let Some(entry) = queue.pop_front_if(|e| e.until <= now)
-            {
-                late.push(entry);
+    /// Whose time is over is turned away next, the oldest of every rank first. Nothing more is added to those who are, once
+    /// they are `most`.
+    pub(crate) fn overdue(&mut self, now: Timestamp, most: usize) {
+        let before = self.late.len();
+        for lane in self.lanes.values_mut() {
+            for (rank, queue) in lane.ranks.iter_mut().enumerate() {
+                while self.late.len() < most
+                    && let Some(entry) = queue.pop_front_if(|e| e.until <= now)
+                {
+                    if rank >= Rank::Pay as usize {
+                        lane.sheddable -= 1;
+                        self.sheddable -= 1;
+                    }
+                    self.late.push(entry);
+                }
             }
         }
-        if !late.is_empty() {
+        if self.late.len() > before {
             self.lanes.retain(|_, lane| !lane.is_empty());
         }
-        late.drain(..).for_each(|entry| self.take(entry, group));
+    }
+
+    /// Hands those who are turned away to `does`, at most `N` at once.
+    pub(crate) fn turn_away<const N: usize>(&mut self, mut does: impl FnMut(&[Taken<'_>])) {
+        let mut late = std::mem::take(&mut self.late);
+        for some in late.chunks(N) {
+            let mut taken = [Taken::NOTHING; N];
+            for (entry, taken) in some.iter().zip(&mut taken) {
+                if let Some(held) = &self.held[entry.slot] {
+                    *taken = held.record(entry);
+                }
+            }
+            does(&taken[..some.len()]);
+            some.iter().for_each(|entry| self.let_go(*entry));
+        }
+        late.clear();
         self.late = late;
     }
 
-    fn take(&mut self, entry: Entry, group: &mut Group) {
+    /// A record was taken out: its bundle is held no longer than the last.
+    fn let_go(&mut self, entry: Entry) {
         self.len -= 1;
         let Some(held) = self.held[entry.slot].as_mut() else { return };
-        let record = &held.bundle.records[entry.at..];
-        group.records.extend_from_slice(&record[..whole_record(record)]);
-        group.who.push((held.thread, held.bundle.waiters[entry.index]));
         held.left -= 1;
-        if held.left == 0 {
-            self.bytes -= held.bundle.records.len();
-            self.held[entry.slot] = None;
+        if held.left == 0
+            && let Some(held) = self.held[entry.slot].take()
+        {
+            self.bytes -= held.comers.records.len();
             self.free.push(entry.slot);
+            self.keep_spare(held.comers);
         }
     }
 }

@@ -31,6 +31,11 @@ impl Rank {
     pub const ALL: [Self; 8] =
         [Self::Settle, Self::Undo, Self::Finish, Self::Pay, Self::Add, Self::Issue, Self::Look, Self::Report];
 
+    /// Those that commands have, as bits.
+    pub const COMMANDS: u8 = (Self::Issue.bit() << 1) - 1;
+    /// Those of them that are shed for load, as bits.
+    pub const SHEDDABLE: u8 = Self::COMMANDS & !(Self::Pay.bit() - 1);
+
     /// Of a record of this kind.
     #[must_use]
     #[inline]

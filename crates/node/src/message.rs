@@ -185,7 +185,7 @@ pub struct Inbound {
     pub records: Vec<u8>,
     /// Who waits for each record, in the same order.
     pub waiters: Vec<Waiter>,
-    /// Records of ranks that are refused outright, of which only the header was looked at, one after the other.
+    /// Records of [`crate::Node::unlooked_ranks`], of which only the header was looked at, one after the other.
     pub unlooked: Vec<u8>,
     /// Who waits for each of them, in the same order.
     pub unlooked_waiters: Vec<Waiter>,
@@ -200,6 +200,12 @@ pub struct Inbound {
 }
 
 impl Inbound {
+    /// Bytes of its records.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.records.len() + self.unlooked.len()
+    }
+
     /// True when there is nothing in it.
     #[must_use]
     pub fn is_empty(&self) -> bool {

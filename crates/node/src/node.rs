@@ -17,7 +17,7 @@ mod watch;
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
 use crate::breaker::Policy;
 use crate::breakers::{Breakers, Policies};
-use crate::crowd::{Crowd, Group};
+use crate::crowd::{Comers, Crowd, Group};
 use crate::degrade::{Cause, Rank};
 use crate::flights::Flights;
 use crate::margin::Margin;
@@ -231,21 +231,21 @@ impl Node {
             self.ask(thread, waiter, question);
         }
         if !bundle.unlooked_waiters.is_empty() {
-            self.refuse_unlooked(thread as u16, &mut bundle);
+            self.take_unlooked(thread as u16, &mut bundle);
         }
         if bundle.waiters.is_empty() {
             bundle.records.clear();
+            self.serve_crowd();
             return bundle;
         }
         self.note_waiting(&bundle.records);
         if self.is_crowded() {
-            if self.crowd.bytes() + bundle.records.len() > self.limits.waiting_bytes_max {
-                self.turn_all_away(thread as u16, &bundle);
-            } else {
-                self.join_crowd(thread as u16, bundle, 0, 0);
-            }
+            let spare = self.crowd.spare();
+            let records = std::mem::replace(&mut bundle.records, spare.records);
+            let waiters = std::mem::replace(&mut bundle.waiters, spare.waiters);
+            self.crowd_or_refuse(Comers { thread: thread as u16, looked: true, records, waiters });
             self.serve_crowd();
-            return Inbound::default();
+            return bundle;
         }
         if self.waiting.is_empty() && self.open_room() >= bundle.records.len() {
             self.admit_all(thread as u16, &bundle, 0, 0);

@@ -6,7 +6,9 @@ use tegata_model::{
     AccountId, Advice, Allowance, Amount, Code, Command, Envelope, GatewayId, Key, NamespaceId, Operation, Position,
     Programme, ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
-use tegata_node::{BreakerState, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Reply, Room, Waiter};
+use tegata_node::{
+    BreakerState, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Rank, Reply, Room, Waiter,
+};
 
 const START: i64 = 1_700_000_000_000_000;
 
@@ -57,6 +59,24 @@ impl Rig {
     fn bundle(&mut self, records: Vec<u8>, numbers: Vec<u64>) {
         let waiters = numbers.into_iter().map(|request| Waiter { connection: 1, request }).collect();
         self.node.accept(0, Inbound { records, waiters, ..Inbound::default() }, ms(self.now.get()));
+    }
+
+    fn unlooked(&mut self, unlooked: Vec<u8>, numbers: &[u64]) {
+        let unlooked_waiters = numbers.iter().map(|request| Waiter { connection: 1, request: *request }).collect();
+        let bundle = Inbound { unlooked, unlooked_waiters, ..Inbound::default() };
+        let back = self.node.accept(0, bundle, ms(self.now.get()));
+        assert!(back.is_empty() && back.unlooked.is_empty());
+    }
+
+    /// The refusal that was given as a reply, last; the answers go on waiting.
+    fn reply(&mut self) -> Option<(u64, Code)> {
+        let mut out = self.node.take_outbound(0, Outbound::default())?;
+        let last = out.replies.drain(..).next_back();
+        self.node.put_back(0, out);
+        match last {
+            Some((waiter, Reply::Refused { decision, .. })) => Some((waiter.request, decision.code)),
+            _ => None,
+        }
     }
 
     fn record(&mut self, gateway: u32, n: u64, deadline_ms: i64, operation: Operation) -> (Vec<u8>, u64) {
@@ -480,6 +500,79 @@ fn a_crowd_takes_no_more_memory_than_the_limit() {
 }
 
 #[test]
+fn of_those_who_wait_the_header_is_enough_until_their_turn() {
+    let mut rig = crowded(200);
+    let decided = rig.debit(1, 8_000);
+    rig.flush();
+    assert_eq!(rig.codes(), [(decided, Code::AccountUnknown)]);
+    assert_eq!(rig.node.unlooked_ranks() & Rank::COMMANDS, Rank::SHEDDABLE);
+    let flying = rig.debit(2, 8_000);
+    let last = rig.seal();
+    let debit = |n: u64| (n, Operation::Debit(purchase(100 + n)));
+    // The newest first: the last needs no room, because its amount is damaged; the one before it takes what there is.
+    let asked = [debit(1), debit(2), debit(3), debit(4), debit(5)];
+    let (mut unlooked, mut numbers) = (Vec::new(), Vec::new());
+    for (n, operation) in asked {
+        let (mut record, number) = rig.record(0, n, 8_000, operation);
+        if n == 5 || n == 3 {
+            record[88..96].fill(0);
+        }
+        unlooked.extend(record);
+        numbers.push(number);
+    }
+    rig.unlooked(unlooked, &numbers);
+    let reply = rig.reply();
+    assert!(matches!(reply, Some((n, Code::AmountInvalid)) if n == numbers[4]), "{reply:?}");
+    rig.pass(20);
+    let told = [(numbers[0], Code::AccountUnknown), (numbers[2], Code::Overloaded)];
+    let codes = rig.codes();
+    assert!(told.iter().all(|t| codes.contains(t)), "a decided key has its decision: {codes:?}");
+    assert!(!codes.iter().any(|(n, _)| *n == numbers[1]), "one that is on its way is waited for: {codes:?}");
+    rig.durable(last);
+    rig.flush();
+    let codes = rig.codes();
+    for number in [flying, numbers[1], numbers[3]] {
+        assert!(codes.contains(&(number, Code::AccountUnknown)), "{number} of {codes:?}");
+    }
+}
+
+#[test]
+fn what_was_not_looked_at_is_looked_at_when_the_queue_no_longer_stands() {
+    let mut rig = Rig::new(Limits::default());
+    let (good, number) = rig.record(0, 1, 8_000, Operation::Debit(purchase(100)));
+    let (mut bad, damaged) = rig.record(0, 2, 8_000, Operation::Debit(purchase(100)));
+    bad[88..96].fill(0);
+    rig.unlooked([good, bad].concat(), &[number, damaged]);
+    assert_eq!(rig.reply(), Some((damaged, Code::AmountInvalid)));
+    rig.flush();
+    assert_eq!(rig.codes(), [(number, Code::AccountUnknown)]);
+}
+
+#[test]
+fn no_more_wait_than_can_be_served_and_the_longest_queue_loses_its_oldest() {
+    let mut rig = crowded(1);
+    let others: Vec<_> = (1..=4).map(|n| rig.send_over(2, n, 8_000, Operation::Debit(purchase(n)))).collect();
+    let fence = rig.send_over(1, 5_000, 8_000, Operation::Fence);
+    let charge = rig.send_over(
+        1,
+        5_001,
+        8_000,
+        Operation::Charge { wallet: AccountId::from_text("W1").expect("an account"), amount: 0 },
+    );
+    let flood: Vec<_> = (10..2_010).map(|n| rig.send_over(1, n, 8_000, Operation::Debit(purchase(n)))).collect();
+    // A thousand may wait: 50 a millisecond are counted on.
+    let codes = rig.codes();
+    assert!(codes.iter().all(|(_, code)| *code == Code::Overloaded));
+    let told: Vec<_> = codes.into_iter().map(|c| c.0).collect();
+    let expected: Vec<_> = [charge].into_iter().chain(flood[..2_000 - 996].iter().copied()).collect();
+    assert_eq!(told, expected, "the last rank first, then the oldest, of the flood alone");
+    assert_eq!(rig.node.in_flight(), 1_001);
+    rig.pass(20);
+    let told: Vec<_> = rig.codes().into_iter().map(|c| c.0).collect();
+    assert!(others.iter().all(|n| told.contains(n)) && !told.contains(&fence) && told.len() == 1_000);
+}
+
+#[test]
 fn everybody_is_answered_exactly_once_however_the_queue_changes() {
     for seed in 0..60u64 {
         let mut rig = Rig::new(Limits { batch_bytes_max: 600, ..Limits::default() });
@@ -511,7 +604,11 @@ fn everybody_is_answered_exactly_once_however_the_queue_changes() {
                         numbers.push(number);
                     }
                     sent.extend(&numbers);
-                    rig.bundle(records, numbers);
+                    if (roll >> 60).is_multiple_of(2) {
+                        rig.unlooked(records, &numbers)
+                    } else {
+                        rig.bundle(records, numbers)
+                    }
                 }
             }
             answered.extend(rig.codes().into_iter().map(|c| c.0));

@@ -200,7 +200,7 @@ impl Core {
         for transition in self.node.take_changes() {
             self.events.tell(&transition);
         }
-        self.shared.refused.store(self.node.refused_ranks(), Ordering::Relaxed);
+        self.shared.refused.store(self.node.unlooked_ranks(), Ordering::Relaxed);
         self.shared.events_lost.store(self.events.lost(), Ordering::Relaxed);
         self.publish();
     }

@@ -424,7 +424,7 @@ impl Hub {
                 Scan::Bad(_) => break Err(End::Told(CloseReason::ProtocolError)),
             }
         };
-        if bundled && (self.bundle.borrow().records.len() < SEND_BYTES || !self.send_bundle()) {
+        if bundled && (self.bundle.borrow().bytes() < SEND_BYTES || !self.send_bundle()) {
             self.dirty.notify_one();
         }
         if !c.out.borrow().is_empty() {

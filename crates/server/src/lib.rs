@@ -62,7 +62,7 @@ pub(crate) struct Shared {
     /// Histories that are being read.
     pub(crate) histories: AtomicUsize,
     pub(crate) failed: AtomicBool,
-    /// Ranks of requests that are refused outright, as bits; what need not ask the core looks here.
+    /// Ranks of which only the header is looked at, as bits; of questions: that are refused outright.
     pub(crate) refused: AtomicU8,
     /// Events that were left out.
     pub(crate) events_lost: AtomicU64,

@@ -4,17 +4,19 @@
 use super::Node;
 use crate::batch::{Ticket, whole_record};
 use crate::breaker::BreakerState;
-use crate::crowd::Group;
+use crate::crowd::{Comers, Group, Taken};
 use crate::degrade::{Cause, Rank};
 use crate::message::{Inbound, Question};
 use tegata_engine::{Hint, TOUCH_MAX, scope_hash};
-use tegata_model::{Code, Timestamp, decode, decode_envelope};
+use tegata_model::{Code, RecordError, Timestamp, decode, decode_envelope, decode_purchase};
 
 /// Records that may be admitted and not applied while the queue stands, as µs of the pace: what is admitted can no longer
 /// be refused, so the queue must stand before admission.
 const AHEAD_US: u64 = 10_000;
 /// And so many in any case: what little is known of the pace must not stop everything.
 const AHEAD_MIN: u64 = 512;
+/// The pace that is counted on in any case, in records a millisecond: after a start or a stall little is known of it.
+const PACE_MIN: u64 = 50;
 /// Turned away in one turn; applying goes on in between.
 const OVERDUE_MAX: usize = 1_024;
 
@@ -38,24 +40,27 @@ impl Node {
         self.breakers.state(Cause::QueueDelay) != BreakerState::Closed || !self.crowd.is_empty()
     }
 
-    /// Adds the rest of a bundle to the crowd.
-    pub(super) fn join_crowd(&mut self, thread: u16, bundle: Inbound, at: usize, index: usize) {
-        let most = self.limits.wait_us_max;
-        self.crowd.add(thread, bundle, at, index, |rank, received, deadline| {
+    /// Adds the rest of a bundle to the crowd. No more may wait than will be served in time at the pace that was seen.
+    pub(super) fn join_crowd(&mut self, comers: Comers, at: usize, index: usize) {
+        let wait_us_max = self.limits.wait_us_max;
+        let most = self.pace.max(PACE_MIN).saturating_mul(wait_us_max) / 1_000;
+        self.crowd.add(comers, at, index, most as usize, |rank, received, deadline| {
             let end = if deadline.is_zero() { Timestamp::MAX } else { deadline };
             if rank < Rank::Pay {
                 return end;
             }
-            let wait_us = most.min(end.since(received) / 4);
+            let wait_us = wait_us_max.min(end.since(received) / 4);
             Timestamp::from_micros(received.micros().saturating_add(i64::try_from(wait_us).unwrap_or(i64::MAX)))
         });
+        self.turn_away();
     }
 
     /// The queue has stood too long: those who wait in order join the crowd.
     pub(super) fn crowd_the_queue(&mut self) {
         while let Some((thread, bundle, at, index)) = self.waiting.pop_front() {
             self.waiting_bytes -= bundle.records.len() - at;
-            self.join_crowd(thread, bundle, at, index);
+            let Inbound { records, waiters, .. } = bundle;
+            self.join_crowd(Comers { thread, looked: true, records, waiters }, at, index);
         }
     }
 
@@ -75,7 +80,7 @@ impl Node {
                 room = self.open_room().saturating_sub(group.records.len());
             }
             let served = group.who.len();
-            self.each_of(&mut group, Self::admit);
+            self.admit_group(&mut group);
             self.group = group;
             if served == 0 {
                 return;
@@ -83,68 +88,118 @@ impl Node {
         }
     }
 
-    /// Of these only the header was looked at, because their rank is refused. A key that is decided or on its way gets what
-    /// it would get, once the whole record was looked at after all.
+    /// Of these only the header was looked at, because their rank is refused or because most of it will be. Where it is
+    /// refused they are told so; while the queue stands they wait with the others; else they are looked at after all.
     #[cold]
-    pub(super) fn refuse_unlooked(&mut self, thread: u16, bundle: &mut Inbound) {
-        let mut rest = &bundle.unlooked[..];
-        for waiter in bundle.unlooked_waiters.drain(..) {
-            let (record, tail) = rest.split_at(whole_record(rest));
-            rest = tail;
-            let ticket = Ticket::new(waiter, thread);
-            let why = self.breakers.refusal(Rank::of(u16::from(record[0]))).unwrap_or(Code::Overloaded);
-            let Ok(e) = decode_envelope(record) else {
-                self.refuse(ticket, record, Code::Malformed);
-                continue;
-            };
-            let scope = scope_hash(e.namespace, &e.account, &e.key);
-            let known = self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
-                || self.first_in_flight(scope, e.namespace, &e.account, &e.key).is_some();
-            if !known {
-                self.refuse(ticket, record, why);
-            } else if decode(record).is_ok() {
-                let hint = self.engine.hint(record);
-                self.admit_unless(Some(why), ticket, record, &hint);
+    pub(super) fn take_unlooked(&mut self, thread: u16, bundle: &mut Inbound) {
+        let spare = self.crowd.spare();
+        let records = std::mem::replace(&mut bundle.unlooked, spare.records);
+        let waiters = std::mem::replace(&mut bundle.unlooked_waiters, spare.waiters);
+        let outright = self.breakers.refused_outright() & Rank::COMMANDS;
+        if outright == 0 && self.is_crowded() {
+            self.note_waiting(&records);
+            return self.crowd_or_refuse(Comers { thread, looked: false, records, waiters });
+        }
+        // They came before the others of the bundle.
+        let mut looked = Comers { thread, looked: true, ..Comers::default() };
+        let mut rest = &records[..];
+        for some in waiters.chunks(TOUCH_MAX) {
+            let (mut taken, mut count) = ([Taken::NOTHING; TOUCH_MAX], 0);
+            for waiter in some {
+                let (record, tail) = rest.split_at(whole_record(rest));
+                rest = tail;
+                let ticket = Ticket::new(*waiter, thread);
+                if outright & Rank::of(u16::from(record[0])).bit() != 0 {
+                    taken[count] = Taken { ticket, record, looked: false };
+                    count += 1;
+                } else if let Err(error) = decode(record) {
+                    self.refuse_damaged(ticket, record, code_of(error));
+                } else {
+                    looked.records.extend_from_slice(record);
+                    looked.waiters.push(*waiter);
+                }
+            }
+            self.refuse_by_header(&taken[..count]);
+        }
+        if !looked.waiters.is_empty() {
+            looked.records.append(&mut bundle.records);
+            looked.waiters.append(&mut bundle.waiters);
+            (bundle.records, bundle.waiters) = (looked.records, looked.waiters);
+        }
+    }
+
+    /// Adds a bundle to the crowd; where there is no memory for more who wait, they are refused, or told what is decided
+    /// under their keys.
+    pub(super) fn crowd_or_refuse(&mut self, comers: Comers) {
+        if self.crowd.bytes() + comers.records.len() <= self.limits.waiting_bytes_max {
+            return self.join_crowd(comers, 0, 0);
+        }
+        let mut rest = &comers.records[..];
+        for some in comers.waiters.chunks(TOUCH_MAX) {
+            let mut taken = [Taken::NOTHING; TOUCH_MAX];
+            for (waiter, taken) in some.iter().zip(&mut taken) {
+                let (record, tail) = rest.split_at(whole_record(rest));
+                rest = tail;
+                *taken = Taken { ticket: Ticket::new(*waiter, comers.thread), record, looked: comers.looked };
+            }
+            self.refuse_by_header(&taken[..some.len()]);
+        }
+    }
+
+    /// Refuses what is neither decided nor on its way, by the header alone; what may be is looked at as a whole. The tables
+    /// are waited for once, not once for each.
+    fn refuse_by_header(&mut self, some: &[Taken<'_>]) {
+        let mut hints = [Hint::default(); TOUCH_MAX];
+        for (taken, hint) in some.iter().zip(&mut hints) {
+            *hint = self.engine.key_hint(taken.record);
+        }
+        self.engine.touch_keys(&hints[..some.len()]);
+        let applied = self.engine.applied().get();
+        for (taken, hint) in some.iter().zip(&hints) {
+            let rank = Rank::of(u16::from(taken.record[0]));
+            let why = self.breakers.refusal(rank).unwrap_or(Code::Overloaded);
+            if self.flights.newest(hint.scope(), applied).is_none() && !self.engine.may_know(hint) {
+                self.refuse(taken.ticket, taken.record, why);
             } else {
-                let kind = record[0];
-                let question = Question::Refused {
-                    kind,
-                    namespace: e.namespace,
-                    account: e.account,
-                    key: e.key,
-                    code: Code::Malformed,
-                };
-                self.ask(usize::from(thread), waiter, question);
+                self.refuse_unless_known(*taken, why);
             }
         }
-        bundle.unlooked.clear();
     }
 
-    /// There is no memory for more who wait: they are refused, or told what is decided under their keys.
+    /// Something shares the hash of its key: the whole record is looked at.
     #[cold]
-    pub(super) fn turn_all_away(&mut self, thread: u16, bundle: &Inbound) {
-        let mut group = std::mem::take(&mut self.group);
-        group.records.extend_from_slice(&bundle.records);
-        group.who.extend(bundle.waiters.iter().map(|waiter| (thread, *waiter)));
-        self.refuse_group(&mut group);
-        self.group = group;
+    fn refuse_unless_known(&mut self, taken: Taken<'_>, why: Code) {
+        let Taken { ticket, record, looked } = taken;
+        if !looked && decode(record).is_err() {
+            let is_known = decode_envelope(record).is_ok_and(|e| {
+                let scope = scope_hash(e.namespace, &e.account, &e.key);
+                self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
+                    || self.first_in_flight(scope, e.namespace, &e.account, &e.key).is_some()
+            });
+            return self.refuse_damaged(ticket, record, if is_known { Code::Malformed } else { why });
+        }
+        let hint = self.engine.hint(record);
+        self.admit_unless(Some(why), ticket, record, &hint);
     }
 
-    fn refuse_group(&mut self, group: &mut Group) {
-        self.each_of(group, |node, ticket, record, hint| {
-            node.admit_unless(Some(Code::Overloaded), ticket, record, hint);
-        });
+    /// Refuses a record that does not decode, or says what is decided under its key.
+    #[cold]
+    fn refuse_damaged(&mut self, ticket: Ticket, record: &[u8], code: Code) {
+        let Ok(e) = decode_envelope(record) else { return self.refuse(ticket, record, Code::Malformed) };
+        let question =
+            Question::Refused { kind: record[0], namespace: e.namespace, account: e.account, key: e.key, code };
+        self.ask(usize::from(ticket.thread), ticket.waiter, question);
     }
 
-    /// Whoever waited too long is told so, or what is decided under its key.
+    /// Whoever waited too long, or is one too many, is told so, or what is decided under its key.
     fn turn_away(&mut self) {
-        let mut group = std::mem::take(&mut self.group);
-        self.crowd.overdue(self.now, OVERDUE_MAX, &mut group);
-        self.refuse_group(&mut group);
-        self.group = group;
+        let mut crowd = std::mem::take(&mut self.crowd);
+        crowd.turn_away::<TOUCH_MAX>(|some| self.refuse_by_header(some));
+        self.crowd = crowd;
     }
 
-    fn each_of(&mut self, group: &mut Group, does: impl Fn(&mut Self, Ticket, &[u8], &Hint)) {
+    /// Admits records of the crowd; those of which only the header was looked at are looked at now.
+    fn admit_group(&mut self, group: &mut Group) {
         let mut rest = &group.records[..];
         for who in group.who.chunks(TOUCH_MAX) {
             let mut hints = [Hint::default(); TOUCH_MAX];
@@ -155,9 +210,12 @@ impl Node {
                 ahead = tail;
             }
             self.engine.touch_keys(&hints[..who.len()]);
-            for ((thread, waiter), hint) in who.iter().zip(&hints) {
+            for ((ticket, looked), hint) in who.iter().zip(&hints) {
                 let (record, tail) = rest.split_at(whole_record(rest));
-                does(self, Ticket::new(*waiter, *thread), record, hint);
+                match if *looked { Ok(()) } else { check(record) } {
+                    Ok(()) => self.admit(*ticket, record, hint),
+                    Err(error) => self.refuse_damaged(*ticket, record, code_of(error)),
+                }
                 rest = tail;
             }
         }
@@ -179,6 +237,7 @@ impl Node {
             self.refuse(repeat.ticket, &repeat.record, repeat.late);
         }
         if !self.crowd.is_empty() {
+            self.crowd.overdue(self.now, OVERDUE_MAX);
             self.turn_away();
             self.serve_crowd();
         }
@@ -198,5 +257,21 @@ impl Node {
         decode_envelope(record).is_ok_and(|e| {
             self.has_passed(e.deadline) || self.engine.status(e.namespace, &e.account, &e.key, self.now).is_some()
         })
+    }
+}
+
+/// What a whole record is checked for before it is admitted.
+fn check(record: &[u8]) -> Result<(), RecordError> {
+    match decode_purchase(record)? {
+        Some(_) => Ok(()),
+        None => decode(record).map(|_| ()),
+    }
+}
+
+/// What whoever sent a record is told that does not decode.
+fn code_of(error: RecordError) -> Code {
+    match error {
+        RecordError::Field { name: "amount" } => Code::AmountInvalid,
+        _ => Code::Malformed,
     }
 }

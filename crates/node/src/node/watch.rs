@@ -235,6 +235,14 @@ impl Node {
         self.breakers.refused_outright()
     }
 
+    /// The ranks of which only the header need be looked at before the node has seen them, as bits: most of it will be
+    /// refused.
+    #[must_use]
+    pub fn unlooked_ranks(&self) -> u8 {
+        let stands = self.breakers.state(Cause::QueueDelay) != BreakerState::Closed;
+        self.refused_ranks() | if stands { Rank::SHEDDABLE } else { 0 }
+    }
+
     /// True when nobody has to be told anything soon: all breakers are closed.
     #[must_use]
     pub fn is_normal(&self) -> bool {

@@ -9,8 +9,10 @@ use crate::scenario::{Arrivals, Phase, Scenario};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Steps after the closed loop: the rate is found to a 64th of the most.
-const STEPS: usize = 6;
+/// Steps after the closed loop: the rate is found to a 32nd of what it did.
+const STEPS: usize = 7;
+/// What an open loop may do more than the closed one, whose few requests in flight wait for each other.
+const HEADROOM: f64 = 4.0;
 /// Most requests in flight on each connection in the closed loop: enough to keep the server busy, too few to flood it.
 const CLOSED_DEPTH: usize = 16;
 /// How often a rate is tried before it counts as too high: a moment of the machine's own is not the server's limit.
@@ -66,7 +68,7 @@ pub fn search(
     let closed = step("0", Phase { seconds, rate: 0.0, to: None, arrivals: Arrivals::Closed })?;
     let most = closed.summary.goodput_per_second;
     tell(&Step { rate: most, run: closed });
-    let (mut can, mut cannot) = (None, most);
+    let (mut can, mut cannot) = (None, most * HEADROOM);
     for number in 1..=STEPS {
         if stop.load(Ordering::Relaxed) {
             break;

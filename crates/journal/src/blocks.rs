@@ -22,8 +22,8 @@ const TRAILER_BYTES: usize = 256;
 const TRAILER_MAGIC: [u8; 8] = *b"TGTTRAIL";
 /// No block is longer; a length beyond is damage, and nothing is allocated for it.
 pub(crate) const PAYLOAD_BYTES_MAX: usize = 8 << 20;
-/// Bytes after which what was written is flushed, so that the log's next write never waits behind more than this.
-const FLUSH_EVERY: u64 = 256 << 10;
+/// Bytes after which the kernel is made to write, so that the log's next write never waits behind more than this.
+const WRITE_BACK_EVERY: u64 = 256 << 10;
 /// Writing rests so many times as long as it writes.
 const REST: u32 = 5;
 
@@ -118,16 +118,16 @@ pub(crate) struct BlocksWriter {
     draft: PathBuf,
     path: PathBuf,
     blocks: u64,
-    unflushed: u64,
+    unwritten: u64,
     whole: bool,
 }
 
 impl BlocksWriter {
     pub(crate) fn create(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> io::Result<Self> {
         let draft = path.with_extension("tmp");
-        let mut out = BufWriter::with_capacity(FLUSH_EVERY as usize, File::create(&draft)?);
+        let mut out = BufWriter::with_capacity(WRITE_BACK_EVERY as usize, File::create(&draft)?);
         out.write_all(&header(magic, store))?;
-        Ok(Self { out, draft, path: path.to_owned(), blocks: 0, unflushed: 0, whole: false })
+        Ok(Self { out, draft, path: path.to_owned(), blocks: 0, unwritten: 0, whole: false })
     }
 
     pub(crate) fn block(&mut self, payload: &[u8]) -> io::Result<()> {
@@ -139,9 +139,9 @@ impl BlocksWriter {
         self.out.write_all(&head)?;
         self.out.write_all(payload)?;
         self.blocks += 1;
-        self.unflushed += payload.len() as u64;
-        if self.unflushed >= FLUSH_EVERY {
-            self.unflushed = 0;
+        self.unwritten += payload.len() as u64;
+        if self.unwritten >= WRITE_BACK_EVERY {
+            self.unwritten = 0;
             let began = Instant::now();
             self.out.flush()?;
             write_back(self.out.get_ref())?;

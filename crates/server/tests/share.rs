@@ -3,7 +3,7 @@
 
 use std::cell::Cell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tegata_client::{Ask, Call, Client, Connection, Credential, Options, Role, new_key};
 use tegata_model::{
     AccountId, Amount, Code, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId, Purchase, ShopId,
@@ -105,9 +105,11 @@ fn the_flood_of_one_gateway_is_its_own() {
                 })
             })
             .collect();
+        let patience = Instant::now() + Duration::from_secs(60);
         let waiting = async |count: u64| {
             let ask = Call::question(KIND_SERVER_STATUS, AccountId::NONE);
             while !matches!(c.ask(ask).await.expect("an answer").body, AnswerBody::Server(s) if s.in_flight >= count) {
+                assert!(Instant::now() < patience, "{count} are in flight");
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
         };

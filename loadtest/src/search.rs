@@ -15,6 +15,8 @@ const STEPS: usize = 7;
 const HEADROOM: f64 = 4.0;
 /// Most requests in flight on each connection in the closed loop: enough to keep the server busy, too few to flood it.
 const CLOSED_DEPTH: usize = 16;
+/// Share of what is offered that must be decided in time: a refusal in time is an answer, and no capacity.
+const DECIDED: f64 = 0.99;
 /// How often a rate is tried before it counts as too high: a moment of the machine's own is not the server's limit.
 const TRIES: usize = 2;
 
@@ -78,7 +80,8 @@ pub fn search(
         for attempt in 0..TRIES {
             let phase = Phase { seconds, rate, to: None, arrivals: Arrivals::Poisson };
             let run = step(&format!("{number}{}", ["", "-again"][attempt]), phase)?;
-            met = run.summary.exit_code == 0;
+            let m = &run.summary;
+            met = m.exit_code == 0 && m.goodput_per_second >= m.offered_per_second * DECIDED;
             tell(&Step { rate, run });
             if met || stop.load(Ordering::Relaxed) {
                 break;

@@ -1,14 +1,10 @@
-//! Limits of the server's processor and disk, by a control group (version 1) that the harness makes for it.
+//! Limits of the server's disk, by a control group (version 1) that the harness makes for it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
 /// Where the controllers are.
 const ROOT: &str = "/sys/fs/cgroup";
-/// The period of a processor quota, in µs: whoever has used his share up stands still for the rest of it, so it is short.
-const PERIOD_US: u64 = 10_000;
-/// The kernel gives no less, in µs.
-const QUOTA_US_MIN: u64 = 1_000;
 
 /// A group of one controller. It is removed when it is dropped; processes in it must have ended, or left.
 #[derive(Debug)]
@@ -39,12 +35,6 @@ impl Cgroup {
     /// Takes a process in, with all its threads.
     pub(crate) fn take_in(&self, process: u32) -> Result<(), String> {
         self.set("cgroup.procs", &process.to_string())
-    }
-
-    /// Lets it have so many processors' time, a tenth of one or more.
-    pub(crate) fn limit_processors(&self, processors: f64) -> Result<(), String> {
-        self.set("cpu.cfs_period_us", &PERIOD_US.to_string())?;
-        self.set("cpu.cfs_quota_us", &((PERIOD_US as f64 * processors) as u64).max(QUOTA_US_MIN).to_string())
     }
 
     /// Lets it write so often a second to the disk that `folder` is on; 0: as often as it can.

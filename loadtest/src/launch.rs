@@ -1,6 +1,7 @@
 //! A server as a separate process: this very program, started again under a hidden sub-command that calls the same
 //! entry as `tegata serve`.
 
+use crate::share::{self, CHILD_TAKE};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{self, BufRead, BufReader, Lines, Write};
 use std::net::SocketAddr;
@@ -179,6 +180,13 @@ pub fn child_main() -> Option<u8> {
         CHILD_SERVE => Some(serve(Path::new(data), &args[3..])),
         CHILD_ECHO => Some(code(crate::serve_echo(Path::new(data)))),
         CHILD_BARE_ECHO => Some(code(crate::echo::serve_bare_echo())),
+        CHILD_TAKE => match (data.parse(), args.get(3).map(|n| n.parse())) {
+            (Ok(processors), Some(Ok(processor))) => {
+                share::take(processors, processor);
+                Some(0)
+            }
+            _ => Some(64),
+        },
         _ => None,
     }
 }

@@ -36,6 +36,7 @@ mod scenario;
 pub mod screen;
 pub mod search;
 mod seed;
+mod share;
 mod socket;
 mod stage;
 mod summary;

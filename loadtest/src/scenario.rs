@@ -252,7 +252,7 @@ pub struct Server {
     pub snapshot_bytes: u64,
     /// Bytes of a segment of its log.
     pub segment_bytes: u64,
-    /// Processors that it may use; 0: all. Needs the right to make a control group.
+    /// The share of one processor that it may use; 0: all processors. Needs the right to real-time priority.
     pub processors: f64,
     /// Size of a disk of its own, in MiB; 0: it uses the one that temporary files are on. Needs the right to mount.
     pub disk_mib: u64,
@@ -546,12 +546,11 @@ impl Scenario {
         }
     }
 
-    /// The scenario whose peak the rates are multiples of: the same server and data, and nothing that goes wrong.
+    /// The scenario whose peak the rates are multiples of: the same server, data and tills, and nothing that goes wrong.
     #[must_use]
     pub fn at_its_peak(&self) -> Self {
         let slo = Slo { p99_ms: Some(PEAK_P99_MS), answered_in_deadline: Some(PEAK_ANSWERED), ..Slo::default() };
-        let till = Till { gateway_waits_ms: 0, ..self.till };
-        Self { peak_step_seconds: 0.0, fault: Vec::new(), persona: Vec::new(), extend: None, slo, till, ..self.clone() }
+        Self { peak_step_seconds: 0.0, fault: Vec::new(), persona: Vec::new(), extend: None, slo, ..self.clone() }
     }
 
     /// Multiples of a peak become rates.
@@ -655,8 +654,8 @@ impl Scenario {
         if self.fault.iter().any(|f| f.kind == FaultKind::FullDisk) && self.server.disk_mib == 0 {
             return Err("full-disk needs a disk of the server's own: set server.disk_mib".to_owned());
         }
-        if !(0.0..=1_024.0).contains(&self.server.processors) {
-            return Err(format!("server.processors is from 0 to 1024, not {}", self.server.processors));
+        if !(0.0..1.0).contains(&self.server.processors) {
+            return Err(format!("server.processors is from 0 to less than 1, not {}", self.server.processors));
         }
         for p in &self.persona {
             between("persona.connections", p.connections, 10_000)?;

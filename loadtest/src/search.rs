@@ -19,6 +19,10 @@ const CLOSED_DEPTH: usize = 16;
 const DECIDED: f64 = 0.99;
 /// How often a rate is tried before it counts as too high: a moment of the machine's own is not the server's limit.
 const TRIES: usize = 2;
+/// A peak that is not held for as long as the load lasts is lowered by this part of it.
+const LOWER_BY: f64 = 1.0 / 16.0;
+/// How often, at most.
+const LOWER_MAX: usize = 6;
 
 /// A step of a search.
 #[derive(Debug)]
@@ -29,7 +33,7 @@ pub struct Step {
     pub run: Run,
 }
 
-/// The peak of a scenario whose rates are multiples of it.
+/// The peak of a scenario whose rates are multiples of it: found in short steps, then held for as long as its load lasts.
 pub fn peak_of(
     name: &str,
     scenario: &Scenario,
@@ -38,7 +42,48 @@ pub fn peak_of(
     tell: &mut dyn FnMut(&Step),
 ) -> Result<f64, RunError> {
     let (at_peak, seconds) = (scenario.at_its_peak(), scenario.peak_step_seconds);
-    search(name, &at_peak, seconds, folder, stop, &|_| {}, tell)?.ok_or(RunError::NoPeak)
+    let mut rate = search(name, &at_peak, seconds, folder, stop, &|_| {}, tell)?.ok_or(RunError::NoPeak)?;
+    let whole = scenario.phase.iter().map(|p| p.seconds).sum();
+    for number in 0..=LOWER_MAX {
+        let phase = Phase { seconds: whole, rate, to: None, arrivals: Arrivals::Poisson };
+        let run = step(name, &at_peak, &format!("hold-{number}"), phase, folder, stop, &|_| {})?;
+        let holds = is_met(&run);
+        tell(&Step { rate, run });
+        if holds || stop.load(Ordering::Relaxed) {
+            return Ok(rate);
+        }
+        rate *= 1.0 - LOWER_BY;
+    }
+    Err(RunError::NoPeak)
+}
+
+/// A run of one phase, which is reconciled like any other, in a folder of its own.
+fn step(
+    name: &str,
+    scenario: &Scenario,
+    number: &str,
+    phase: Phase,
+    folder: &Path,
+    stop: &AtomicBool,
+    show: &Watcher<'_>,
+) -> Result<Run, RunError> {
+    let mut s = scenario.clone();
+    s.persona.clear();
+    if phase.arrivals == Arrivals::Closed {
+        s.depth = s.depth.min(CLOSED_DEPTH);
+    }
+    s.phase = vec![phase];
+    let folder = folder.join(format!("step-{number}"));
+    results::prepare(&folder)?;
+    let run = run_scenario(name, &s, None, None, Liars::default(), &folder, stop, show)?;
+    results::write(&folder, &s, &run)?;
+    Ok(run)
+}
+
+/// The goals are met, and what was offered was decided.
+fn is_met(run: &Run) -> bool {
+    let m = &run.summary;
+    m.exit_code == 0 && m.goodput_per_second >= m.offered_per_second * DECIDED
 }
 
 /// Searches with `seconds` for each step. Results go into folders below `folder`; `tell` sees each step.
@@ -54,19 +99,7 @@ pub fn search(
     if !scenario.fault.is_empty() || scenario.extend.is_some() {
         return Err(RunError::Usage("a search takes a scenario without faults and extension".to_owned()));
     }
-    let step = |number: &str, phase: Phase| -> Result<Run, RunError> {
-        let mut s = scenario.clone();
-        s.persona.clear();
-        if phase.arrivals == Arrivals::Closed {
-            s.depth = s.depth.min(CLOSED_DEPTH);
-        }
-        s.phase = vec![phase];
-        let folder = folder.join(format!("step-{number}"));
-        results::prepare(&folder)?;
-        let run = run_scenario(name, &s, None, None, Liars::default(), &folder, stop, show)?;
-        results::write(&folder, &s, &run)?;
-        Ok(run)
-    };
+    let step = |number: &str, phase: Phase| step(name, scenario, number, phase, folder, stop, show);
     let closed = step("0", Phase { seconds, rate: 0.0, to: None, arrivals: Arrivals::Closed })?;
     let most = closed.summary.goodput_per_second;
     tell(&Step { rate: most, run: closed });
@@ -80,8 +113,7 @@ pub fn search(
         for attempt in 0..TRIES {
             let phase = Phase { seconds, rate, to: None, arrivals: Arrivals::Poisson };
             let run = step(&format!("{number}{}", ["", "-again"][attempt]), phase)?;
-            let m = &run.summary;
-            met = m.exit_code == 0 && m.goodput_per_second >= m.offered_per_second * DECIDED;
+            met = is_met(&run);
             tell(&Step { rate, run });
             if met || stop.load(Ordering::Relaxed) {
                 break;

@@ -1,12 +1,12 @@
 //! The server under test with everything around it: its proxy, its disk, its limits. It is started again on the same
 //! data and the same ports.
 
-use crate::cgroup::Cgroup;
 use crate::disk::Disk;
 use crate::error::RunError;
 use crate::launch::{CHILD_SERVE, ServerProcess};
 use crate::proxy::{Lie, Proxy};
 use crate::scenario::{Scenario, Server};
+use crate::share::Share;
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -20,7 +20,7 @@ pub struct Stage {
     /// Its own disk, where the scenario gives it one; behind the process, which must end first.
     pub(crate) disk: Option<Disk>,
     /// What limits its processors.
-    limits: Option<Cgroup>,
+    limits: Option<Share>,
     pub(crate) data: PathBuf,
     settings: Vec<String>,
     /// Where gateways connect.
@@ -39,9 +39,7 @@ impl Stage {
             mib => Some(Disk::make(folder, mib << 20).map_err(RunError::Privilege)?),
         };
         let limits = if s.server.processors > 0.0 {
-            let group = Cgroup::new("cpu").map_err(RunError::Privilege)?;
-            group.limit_processors(s.server.processors).map_err(RunError::Privilege)?;
-            Some(group)
+            Some(Share::new(s.server.processors).map_err(RunError::Privilege)?)
         } else {
             None
         };

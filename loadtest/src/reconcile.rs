@@ -7,6 +7,7 @@
 use crate::attempts::{Attempt, Attempts, Keys, Said, What};
 use crate::seed::DataSet;
 use crate::summary::Reconciliation;
+use tegata_model::Operation;
 use tegata_wire::{FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry};
 
 /// The kind of the record that an attempt becomes.
@@ -22,6 +23,11 @@ fn kind(what: What) -> u16 {
         What::Refund => 11,
     }
 }
+
+/// The kind of the record that decides a key as "never".
+const FENCE: u16 = Operation::Fence.kind();
+/// In place of a count of executions: the key was fenced before any.
+const IS_FENCED: u8 = 0x80;
 
 /// Kinds of records that move money of an account at somebody's wish.
 fn moves(kind: u16) -> bool {
@@ -150,7 +156,13 @@ impl<'a> Join<'a> {
     pub fn decision(&mut self, e: &HistoryEntry) {
         // A request that met its own decision is in the log twice and decided once.
         let again = e.flags & (FLAG_REPLAYED | FLAG_REFUSED) != 0;
-        if again || e.namespace != self.data.namespace || !moves(e.kind) {
+        if again || e.namespace != self.data.namespace {
+            return;
+        }
+        if e.kind == FENCE && e.code == FENCED {
+            return self.fence(e);
+        }
+        if !moves(e.kind) {
             return;
         }
         let number = self.keys.number(&e.key);
@@ -164,6 +176,16 @@ impl<'a> Join<'a> {
             return;
         }
         let (answer, at) = (self.answers[place], e.position);
+        if self.executed[place] & IS_FENCED != 0 {
+            self.executed[place] = 0;
+            self.found.risen += 1;
+            self.finding(|| format!("RISEN: {} was fenced before position {at} took it", name(number)));
+        }
+        if e.deadline != 0 && e.at > e.deadline {
+            self.found.late += 1;
+            let by = e.at - e.deadline;
+            self.finding(|| format!("LATE: {} was taken at position {at}, {by} µs after its deadline", name(number)));
+        }
         self.executed[place] = self.executed[place].saturating_add(1);
         if self.executed[place] > 1 {
             self.found.double += u64::from(self.executed[place] == 2);
@@ -201,6 +223,19 @@ impl<'a> Join<'a> {
             });
         }
         self.apply(e, a, original.map_or(0, |o| o.amount));
+    }
+
+    /// A key is decided as "never".
+    fn fence(&mut self, e: &HistoryEntry) {
+        let number = self.keys.number(&e.key);
+        let Some(place) =
+            self.attempts.get(number).filter(|a| a.key == e.key).and_then(|_| self.attempts.place(number))
+        else {
+            return;
+        };
+        if self.executed[place] == 0 {
+            self.executed[place] = IS_FENCED;
+        }
     }
 
     /// Moves what a decision moved; `held` is what the hold before it reserved.
@@ -255,7 +290,7 @@ impl<'a> Join<'a> {
             let answer = self.answers[place];
             match answer.told {
                 Told::Nothing => self.found.unresolved += 1,
-                Told::Approved if self.executed[place] == 0 => {
+                Told::Approved if matches!(self.executed[place], 0 | IS_FENCED) => {
                     self.found.lost += 1;
                     self.finding(|| format!("LOST: {} was approved and is not in the ledger", name(number)));
                 }

@@ -105,6 +105,8 @@ fn reconciliation(out: &mut String, s: &Summary) {
         ("LOST", r.lost, "approved to the client, not in the ledger"),
         ("DOUBLE", r.double, "taken more than once under one key"),
         ("GHOST", r.ghost, "declined, refused, fenced or suspected, and taken"),
+        ("LATE", r.late, "taken at a logged time after its deadline"),
+        ("RISEN", r.risen, "taken at a position after its key's fence"),
         ("ORPHAN", r.orphan, "in the ledger under a key that nobody sent"),
         ("WRONG", r.wrong, "another amount, coupon or shop than asked"),
         ("NEGATIVE", r.negative, "a coupon was below zero"),

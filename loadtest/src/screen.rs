@@ -110,10 +110,11 @@ pub fn verdict(run: &Run, folder: &Path) -> String {
     let sums = if m.conserved { "conserved" } else { "NOT CONSERVED" };
     let memory = m.memory_peak_bytes >> 20;
     say(format_args!("ledger     sums {sums}, digest {digest}, joined in {:.1} s, {memory} MiB", m.reconciled_in_s));
+    let r = &m.reconciliation;
+    say(format_args!("effects    LATE {} after their deadline, RISEN {} after a fence", r.late, r.risen));
     run.findings.iter().for_each(|finding| say(format_args!("           {finding}")));
     m.why.iter().for_each(|why| say(format_args!("why        {why}")));
     say(format_args!("results    {}", folder.display()));
-    let r = &m.reconciliation;
     say(format_args!(
         "reconciliation LOST {} DOUBLE {} GHOST {} ORPHAN {} WRONG {} NEGATIVE {} DIFFERS {} of {} attempts",
         r.lost, r.double, r.ghost, r.orphan, r.wrong, r.negative, r.differs, r.attempts

@@ -43,6 +43,10 @@ pub struct Reconciliation {
     pub double: u64,
     /// Declined, refused, fenced or suspected to the client, and taken all the same.
     pub ghost: u64,
+    /// Taken at a logged time after its deadline.
+    pub late: u64,
+    /// Taken at a position after its key's fence.
+    pub risen: u64,
     /// In the ledger under a key that nobody sent.
     pub orphan: u64,
     /// Taken with another amount, at another coupon or at another shop than was asked and answered.
@@ -59,8 +63,8 @@ impl Reconciliation {
     /// True when exactly-once holds for every attempt.
     #[must_use]
     pub fn holds(&self) -> bool {
-        let Self { lost, double, ghost, orphan, wrong, negative, differs, unresolved, .. } = *self;
-        [lost, double, ghost, orphan, wrong, negative, differs, unresolved].iter().all(|n| *n == 0)
+        let Self { lost, double, ghost, late, risen, orphan, wrong, negative, differs, unresolved, .. } = *self;
+        [lost, double, ghost, late, risen, orphan, wrong, negative, differs, unresolved].iter().all(|n| *n == 0)
     }
 }
 

@@ -230,6 +230,8 @@ mod tests {
             |m: &mut Summary| m.reconciliation.lost = 1,
             |m: &mut Summary| m.reconciliation.negative = 1,
             |m: &mut Summary| m.reconciliation.unresolved = 1,
+            |m: &mut Summary| m.reconciliation.late = 1,
+            |m: &mut Summary| m.reconciliation.risen = 1,
             |m: &mut Summary| m.digest_equal = Some(false),
             |m: &mut Summary| m.conserved = false,
             |m: &mut Summary| {

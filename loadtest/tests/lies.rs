@@ -5,9 +5,10 @@ use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use tegata_load::{Liars, Lie, Reconciliation, Scenario, Summary, Way, child_main, load_scenario, run_scenario};
+use tegata_model::Operation;
 use tegata_wire::{
-    self as wire, AnswerBody, Body, DecisionBody, DigestBody, HistoryBody, KIND_DIGEST, KIND_HISTORY, answer_header,
-    decode_answer, encode_answer, encode_decision_answer, request_header,
+    self as wire, AnswerBody, Body, DecisionBody, DigestBody, HistoryBody, HistoryEntry, KIND_DIGEST, KIND_HISTORY,
+    answer_header, decode_answer, encode_answer, encode_decision_answer, request_header,
 };
 
 const KIND_DEBIT: u8 = 4;
@@ -34,6 +35,8 @@ fn main() {
     caught("a repeat is told something else", "", gateways(changes()), |r| r.differs);
     caught("another amount is taken than was answered", "", gateways(shrinks()), |r| r.wrong);
     caught("more is taken than there was", "", books(takes_too_much()), |r| r.negative);
+    caught("a debit is taken after its deadline", "", books(takes_late()), |r| r.late);
+    caught("a debit is taken after its fence", "", books(raises()), |r| r.risen);
     let forged = run("the digest is another than a replay's", "", books(forges_the_digest()));
     assert_eq!((forged.exit_code, forged.digest_equal, forged.conserved), (2, Some(false), true), "{:?}", forged.why);
     let invented = run("value comes from nowhere", "", books(invents_value()));
@@ -88,7 +91,7 @@ fn chosen(frame: &[u8], count: &AtomicU64) -> bool {
 }
 
 fn approval(frame: &[u8], back: &mut Vec<u8>) {
-    let (Ok(h), Ok(wire::Request::Command(_, tegata_model::Operation::Debit(p)))) =
+    let (Ok(h), Ok(wire::Request::Command(_, Operation::Debit(p)))) =
         (request_header(frame), wire::decode_request(frame))
     else {
         panic!("a debit");
@@ -155,16 +158,34 @@ fn booked<B: Body>(
     true
 }
 
-fn takes_too_much() -> Box<Lie> {
+fn in_history(change: fn(&mut HistoryBody)) -> Box<Lie> {
     Box::new(move |way, frame, on, _| {
-        let change = |body: &mut HistoryBody| {
-            // More than any coupon has.
-            body.entries.iter_mut().filter(|e| e.position.is_multiple_of(EVERY)).for_each(|e| e.amount += 1 << 40);
-        };
         let of = |body| if let AnswerBody::History(h) = body { Some(h) } else { None };
         if way == Way::ToServer || !booked(KIND_HISTORY, frame, on, change, of) {
             on.extend_from_slice(frame);
         }
+    })
+}
+
+/// More than any coupon has.
+fn takes_too_much() -> Box<Lie> {
+    in_history(|body| some_debits(body).for_each(|e| e.amount += 1 << 40))
+}
+
+fn takes_late() -> Box<Lie> {
+    in_history(|body| some_debits(body).for_each(|e| e.at = e.deadline + 1))
+}
+
+fn some_debits(body: &mut HistoryBody) -> impl Iterator<Item = &mut HistoryEntry> {
+    body.entries.iter_mut().filter(|e| e.kind == u16::from(KIND_DEBIT) && e.position.is_multiple_of(EVERY))
+}
+
+/// A fence stands before the debit in the log.
+fn raises() -> Box<Lie> {
+    in_history(|body| {
+        let fence = |e: &HistoryEntry| HistoryEntry { kind: Operation::Fence.kind(), code: 153, ..e.clone() };
+        let fences: Vec<HistoryEntry> = some_debits(body).map(|e| fence(e)).collect();
+        body.entries.splice(0..0, fences);
     })
 }
 

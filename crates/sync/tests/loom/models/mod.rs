@@ -1,5 +1,6 @@
 //! The table of models, and how one is run.
 
+mod breaker;
 mod doorbell;
 #[allow(unsafe_code, reason = "cells whose accesses loom checks")]
 mod drain;
@@ -34,7 +35,8 @@ struct Model {
     twin: fn(&Seen),
 }
 
-const MODELS: &[Model] = &[ring::MODEL, doorbell::MODEL, parking::MODEL, positions::MODEL, drain::MODEL];
+const MODELS: &[Model] =
+    &[ring::MODEL, doorbell::MODEL, parking::MODEL, positions::MODEL, drain::MODEL, breaker::MODEL];
 
 /// Runs a body over all its interleavings; returns how many there were.
 fn explore(body: fn(&Seen), seen: &Seen) -> u64 {

@@ -4,6 +4,7 @@
 //! What a disk promises is here; how it keeps the promise, and how it breaks it in a crash, is the disk's.
 
 use crate::real::Real;
+use std::any::Any;
 use std::fmt::Debug;
 use std::io;
 use std::os::fd::BorrowedFd;
@@ -60,7 +61,7 @@ pub trait Disk: Debug + Send + Sync {
 }
 
 /// An open file.
-pub trait DiskFile: Debug + Send {
+pub trait DiskFile: Any + Debug + Send {
     /// Reads from `offset`; fewer bytes than were asked for only at the end.
     fn read_at(&self, bytes: &mut [u8], offset: u64) -> io::Result<usize>;
     /// Writes all of it; durable by [`DiskFile::sync`] only.

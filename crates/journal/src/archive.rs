@@ -240,10 +240,7 @@ fn archive(dir: &Folder, store: &[u8; 16], number: u32, before: Start) -> Result
     let bytes = read_segment_slowly(dir, store, number, &mut || pace.rest())?;
     let target = path(dir, number);
     let write = |e| OpenError::io("archiving to", &target)(e);
-    let disk = &dir.disk;
-    if !disk.exists(&folder(dir)) {
-        disk.create_folder(&folder(dir)).and_then(|()| disk.sync_folder(dir.path())).map_err(write)?;
-    }
+    dir.create_folder(&folder(dir)).map_err(write)?;
     let mut out = BlocksWriter::create(dir, &target, MAGIC, store).map_err(write)?;
     let mut expected = before.expected(store);
     let (mut offset, mut raw) = (BLOCK, Vec::with_capacity(2 * CHUNK_BYTES));

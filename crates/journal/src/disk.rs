@@ -44,7 +44,7 @@ pub trait Disk: Debug + Send + Sync {
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Files and folders of a folder, in any order.
     fn list(&self, folder: &Path) -> io::Result<Vec<PathBuf>>;
-    /// Creates a folder, and those above it.
+    /// Creates a folder in one that is there.
     fn create_folder(&self, folder: &Path) -> io::Result<()>;
     /// True when there is something of this name.
     fn exists(&self, path: &Path) -> bool;
@@ -133,6 +133,21 @@ impl Folder {
         file.sync()?;
         self.disk.rename(&draft, path)?;
         path.parent().map_or(Ok(()), |folder| self.disk.sync_folder(folder))
+    }
+
+    /// Creates a folder, and those above it, so that they survive. Also when it is there: whoever made it may have been
+    /// killed before it was durable.
+    pub(crate) fn create_folder(&self, folder: &Path) -> io::Result<()> {
+        let Some(parent) = folder.parent() else { return Ok(()) };
+        if !parent.as_os_str().is_empty() && !self.disk.exists(parent) {
+            self.create_folder(parent)?;
+        }
+        self.disk.create_folder(folder)?;
+        match self.disk.sync_folder(parent) {
+            // Whoever gives us a folder in one that we may not read has made it durable.
+            Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+            other => other,
+        }
     }
 
     /// What a folder holds; nothing when it is not there.

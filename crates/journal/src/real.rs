@@ -54,7 +54,10 @@ impl Disk for Real {
     }
 
     fn create_folder(&self, folder: &Path) -> io::Result<()> {
-        std::fs::create_dir_all(folder)
+        match std::fs::create_dir(folder) {
+            Err(_) if folder.is_dir() => Ok(()),
+            other => other,
+        }
     }
 
     fn exists(&self, path: &Path) -> bool {
@@ -62,6 +65,7 @@ impl Disk for Real {
     }
 
     fn sync_folder(&self, folder: &Path) -> io::Result<()> {
+        let folder = if folder.as_os_str().is_empty() { Path::new(".") } else { folder };
         File::open(folder)?.sync_all()
     }
 

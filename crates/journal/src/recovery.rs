@@ -109,7 +109,7 @@ fn witness(store: &Store) -> Result<u64, OpenError> {
 fn cut(store: &Store, found: &Found, damage: Damage) -> Result<TornTail, OpenError> {
     let dir = store.dir.join("torn");
     let disk = &store.dir.disk;
-    disk.create_folder(&dir).map_err(OpenError::io("creating", &dir))?;
+    store.dir.create_folder(&dir).map_err(OpenError::io("creating", &dir))?;
     let kept_at = dir.join(format!("after-{}-epoch-{}.bytes", found.last_position, found.boot_epoch));
     let mut kept = Vec::new();
     for (number, from) in behind(store, found) {

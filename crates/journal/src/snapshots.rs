@@ -29,11 +29,7 @@ impl SnapshotWriter {
     /// Begins the snapshot as of `position` in a data folder.
     pub fn create(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> io::Result<Self> {
         let dir = dir.into();
-        let folder = folder(dir.path());
-        if !dir.disk.exists(&folder) {
-            dir.disk.create_folder(&folder)?;
-            dir.disk.sync_folder(dir.path())?;
-        }
+        dir.create_folder(&folder(dir.path()))?;
         let path = snapshot_path(dir.path(), position);
         Ok(Self { blocks: BlocksWriter::create(&dir, &path, MAGIC, store)? })
     }

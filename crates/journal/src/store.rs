@@ -63,7 +63,7 @@ impl Store {
         if dir.disk.exists(dir.path()) && !dir.disk.exists(&path) {
             Self::check_empty(dir).or_else(|e| if dir.disk.exists(&path) { Ok(()) } else { Err(e) })?;
         }
-        dir.disk.create_folder(dir.path()).map_err(OpenError::io("creating the data folder", dir.path()))?;
+        dir.create_folder(dir.path()).map_err(OpenError::io("creating the data folder", dir.path()))?;
         let lock_path = dir.join("LOCK");
         let lock = dir.disk.lock(&lock_path).map_err(|error| match error.kind() {
             io::ErrorKind::WouldBlock => OpenError::InUse { file: lock_path.clone() },
@@ -102,7 +102,7 @@ impl Store {
         let dir = &options.dir;
         Self::check_empty(dir)?;
         let segments = segments_dir(dir);
-        dir.disk.create_folder(&segments).map_err(OpenError::io("creating", &segments))?;
+        dir.create_folder(&segments).map_err(OpenError::io("creating", &segments))?;
         let beacon = beacon_path(dir);
         dir.write(&beacon, &[0; 2 * BLOCK]).map_err(OpenError::io("creating", &beacon))?;
         let store = store_path(dir);

@@ -102,3 +102,35 @@ fn the_same_seed_is_the_same_disk() {
     assert_eq!(run(3), run(3));
     assert_ne!(run(3).0, run(4).0);
 }
+
+#[test]
+fn crashes_at_random_lose_nothing_that_was_flushed() {
+    let mut fired = [0; Fault::ALL.len()];
+    for seed in 0..200 {
+        let disk = disk(seed, Odds { crash: 15_000, ..Odds::default() });
+        let mut flushed = 0;
+        for _ in 0..12 {
+            match open(options(&disk)) {
+                Ok(mut journal) => {
+                    let found = log(&mut journal);
+                    let last = found.len() as u64;
+                    assert!(last >= flushed && found == expected(last), "seed {seed}: {last} of {flushed}");
+                    if let Ok(mut writer) = journal.into_writer() {
+                        flushed = append(&mut writer, last + 1, last + 9).0.max(last);
+                    }
+                }
+                Err(e) => assert!(disk.is_dead(), "seed {seed}: refused after a crash: {e}"),
+            }
+            if disk.is_dead() {
+                disk.restart();
+            } else {
+                disk.crash();
+                disk.restart();
+            }
+        }
+        fired.iter_mut().zip(Fault::ALL).for_each(|(n, f)| *n += disk.fired().count(f));
+    }
+    for fault in [Fault::Crash, Fault::Torn, Fault::Unflushed, Fault::NameLost] {
+        assert!(fired[fault as usize] > 0, "{fault:?} never happened");
+    }
+}

@@ -198,7 +198,9 @@ impl State {
             Some(Entry::File(_)) => return Err(io::ErrorKind::AlreadyExists.into()),
             None => {}
         }
-        path.parent().map_or(Ok(()), |parent| self.create_folder(parent))?;
+        if !self.names.folder_is_there(path) {
+            return Err(io::ErrorKind::NotFound.into());
+        }
         let crashes = self.step();
         self.names.change(vec![(path.to_owned(), Some(Entry::Folder))]);
         self.end(crashes)

@@ -1,9 +1,8 @@
 //! From the files to the state: the newest snapshot that can be used, and the log behind it.
 
 use crate::snapshot::{SnapshotError, load};
-use std::path::Path;
 use tegata_engine::Engine;
-use tegata_journal::{Batch, Journal, OpenError, ReadError, Recovery, snapshots};
+use tegata_journal::{Batch, Folder, Journal, OpenError, ReadError, Recovery, snapshots};
 use tegata_node::{Replay, ReplayError};
 
 /// Why there is no state.
@@ -44,7 +43,11 @@ pub struct Restored {
 /// read are of another log, nothing tells which of the two belongs here.
 ///
 /// `each` is told of every batch that is replayed.
-pub fn restore(dir: &Path, journal: &mut Journal, each: &mut dyn FnMut(&Batch<'_>)) -> Result<Restored, RestoreFailed> {
+pub fn restore(
+    dir: &Folder,
+    journal: &mut Journal,
+    each: &mut dyn FnMut(&Batch<'_>),
+) -> Result<Restored, RestoreFailed> {
     let Recovery { store_id, last_position, shards, .. } = *journal.recovery();
     let (mut skipped, mut foreign) = (Vec::new(), None);
     let mut since_snapshot = 0;

@@ -8,10 +8,9 @@
 use crate::retention::{Taken, decide};
 use rkyv::rancor;
 use std::cmp::Ordering;
-use std::path::{Path, PathBuf};
 use tegata_engine::{Engine, Page, RestoreError, Restorer};
 use tegata_journal::{
-    MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, drop_archived, dropped_to,
+    Folder, MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, drop_archived, dropped_to,
     read_snapshot, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
 };
 use tegata_node::Replay;
@@ -73,7 +72,8 @@ pub struct Loaded {
 }
 
 /// Reads the snapshot as of `position`, and checks everything that it says of itself.
-pub fn load(dir: &Path, store: &[u8; 16], position: u64) -> Result<Loaded, SnapshotError> {
+pub fn load(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> Result<Loaded, SnapshotError> {
+    let dir = &dir.into();
     let mut restorer: Option<Restorer> = None;
     let mut head = Vec::new();
     let trailer = read_snapshot(dir, store, position, &mut |block| {
@@ -99,7 +99,7 @@ pub fn load(dir: &Path, store: &[u8; 16], position: u64) -> Result<Loaded, Snaps
     })
     .map_err(|e| match e {
         ReadError::Consumer(RestoreError::Version { got }) => {
-            OpenError::NewerVersion { file: snapshot_path(dir, position), got }.into()
+            OpenError::NewerVersion { file: snapshot_path(dir.path(), position), got }.into()
         }
         e => e,
     })
@@ -117,7 +117,7 @@ pub fn load(dir: &Path, store: &[u8; 16], position: u64) -> Result<Loaded, Snaps
 #[derive(Debug)]
 pub struct Beginning {
     /// The data folder.
-    pub dir: PathBuf,
+    pub dir: Folder,
     /// The store's id.
     pub store: [u8; 16],
     /// What the engine says before its pages.
@@ -190,7 +190,7 @@ impl Draft {
 }
 
 /// Archives and removes what a new snapshot made superfluous.
-fn tidy(dir: &Path, store: &[u8; 16], keep_days: u32) -> Result<(), Box<dyn std::error::Error>> {
+fn tidy(dir: &Folder, store: &[u8; 16], keep_days: u32) -> Result<(), Box<dyn std::error::Error>> {
     let mut taken: Vec<Taken> = Vec::new();
     for position in snapshots(dir)? {
         // One that cannot be read is nothing to rely on, and evidence.
@@ -214,12 +214,13 @@ fn tidy(dir: &Path, store: &[u8; 16], keep_days: u32) -> Result<(), Box<dyn std:
 
 /// A replay of what is left of the log, and the position behind which it begins: an empty state, or the oldest
 /// snapshot that can be used where the oldest segments were dropped.
-pub fn oldest_state(dir: &Path, store: &[u8; 16], shards: u32) -> Result<(Replay, u64), OpenError> {
+pub fn oldest_state(dir: impl Into<Folder>, store: &[u8; 16], shards: u32) -> Result<(Replay, u64), OpenError> {
+    let dir = &dir.into();
     let dropped = dropped_to(dir, store)?;
     if dropped == 0 {
         return Ok((Replay::new(Engine::new(shards), 0), 0));
     }
-    let all = snapshots(dir).map_err(|error| OpenError::Io { doing: "listing", file: dir.to_owned(), error })?;
+    let all = snapshots(dir).map_err(|error| OpenError::Io { doing: "listing", file: dir.path().to_owned(), error })?;
     for position in all.into_iter().rev().filter(|p| *p >= dropped) {
         match load(dir, store, position) {
             Ok(loaded) => return Ok((Replay::new(loaded.engine, loaded.delivered_to), position)),

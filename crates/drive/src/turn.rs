@@ -3,9 +3,8 @@
 
 use crate::around::{Around, Copying};
 use crate::snapshot::Beginning;
-use std::path::PathBuf;
 use std::time::Duration;
-use tegata_journal::{self as journal, BatchMeta, WriteError, Writer};
+use tegata_journal::{self as journal, BatchMeta, Folder, WriteError, Writer};
 use tegata_node::{Cause, Node, Room, SnapshotWish};
 
 /// How long the log is quiet before the beacon repeats the flushed position.
@@ -34,7 +33,7 @@ const FACTS_EVERY: u64 = 256;
 #[derive(Debug, Clone)]
 pub struct Keeping {
     /// The data folder.
-    pub dir: PathBuf,
+    pub dir: Folder,
     /// The store's id.
     pub store: [u8; 16],
     /// Bytes of the log between two snapshots; 0: none is taken unasked.
@@ -282,6 +281,12 @@ impl<A: Around> Core<A> {
         // Without room all that is left is the node's own, which a start makes anew.
         let answered = self.node.in_flight() == 0 || self.node.room() == Room::None;
         self.journal.in_flight() == 0 && answered && self.around.is_silent()
+    }
+
+    /// True while a snapshot is being taken.
+    #[must_use]
+    pub fn is_taking(&self) -> bool {
+        self.taking.is_some()
     }
 
     /// How long it may rest when a turn found nothing to do and nothing comes.

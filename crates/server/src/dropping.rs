@@ -103,7 +103,7 @@ impl Rig {
         let delivered_to = self.node.delivered_to();
         let engine = self.node.engine_to_copy();
         let mut taking = Taking::start(Beginning {
-            dir: dir.to_owned(),
+            dir: dir.into(),
             store: STORE,
             digest: engine.digest(),
             head: engine.start_snapshot(),

@@ -126,7 +126,7 @@ fn path(dir: &Path, position: u64) -> PathBuf {
 fn written(dir: &Path) -> Vec<u8> {
     let mut log = state();
     let beginning = Beginning {
-        dir: dir.to_owned(),
+        dir: dir.into(),
         store: STORE,
         digest: log.engine.digest(),
         head: log.engine.start_snapshot(),

@@ -166,7 +166,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let Restored { replay, snapshot, skipped, since_snapshot } = restore(&config.data, &mut journal, &mut |_| {})?;
+    let Restored { replay, snapshot, skipped, since_snapshot } = restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
     let replayed = replay.records();
     let (engine, delivered_to) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
@@ -201,7 +201,7 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
             let Ok(Parts { mut sides, shared, bell, here }) = parts.recv() else { return journal.close() };
             let events = Events::start(&shared.config.data, clock::now());
             let keeping = Keeping {
-                dir: shared.config.data.clone(),
+                dir: shared.config.data.clone().into(),
                 store: shared.store_id,
                 snapshot_bytes: shared.config.snapshot_bytes,
                 keep_days: shared.config.archive_keep_days,

@@ -4,6 +4,7 @@
 
 mod caller;
 mod clocks;
+pub mod disk;
 mod goals;
 pub mod history;
 pub mod invariants;

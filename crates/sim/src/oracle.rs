@@ -6,7 +6,7 @@ use crate::invariants::{self, Invariant};
 use crate::process::Batch;
 use std::collections::BTreeMap;
 use tegata_engine::{Applied, Effect, Engine};
-use tegata_model::{Code, Command, Operation, Position, ProgrammeId, Timestamp, decode, hash_bytes};
+use tegata_model::{Code, Command, Operation, Position, Timestamp, decode, hash_bytes};
 use tegata_node::Replay;
 use tegata_reference::Reference;
 
@@ -147,9 +147,6 @@ fn note(command: &Command, applied: &Applied, goals: &mut Goals) {
     };
     goals.reach(goal);
 }
-
-/// Programmes of every world.
-pub(crate) const PROGRAMMES: [ProgrammeId; 2] = [ProgrammeId::new(1), ProgrammeId::new(2)];
 
 #[cfg(test)]
 mod tests {

@@ -5,7 +5,7 @@ use crate::random::Random;
 use std::time::Duration;
 use tegata_client::{Ask, Attempt, Call, Decided, Outcome};
 use tegata_model::{
-    AccountId, Amount, Approval, Class, Code, ExpiredRefund, Extension, GuardMode, Key, Life, LotKind, NamespaceId,
+    AccountId, Amount, Approval, Class, ExpiredRefund, Extension, GuardMode, Key, Life, LotKind, NamespaceId,
     Operation, Position, Programme, ProgrammeId, Purchase, ShopId, TerminalId, Timestamp,
 };
 use tegata_wire::{BreakerOrder, KIND_BALANCE, KIND_DIGEST, KIND_SERVER_STATUS, KIND_SNAPSHOT_TAKE, KIND_STATUS};
@@ -393,10 +393,5 @@ impl Workload {
         let a = self.original(&[2, 3, 4, 5, 6], false)?;
         let question = Call::of(Ask::Question(KIND_STATUS));
         Some(Call { account: a.account, key: a.key, namespace: a.namespace, ..question })
-    }
-
-    /// True for a code that a goal asks for.
-    pub(crate) fn is_conflict(code: Code) -> bool {
-        code == Code::Conflict
     }
 }

@@ -50,6 +50,8 @@ enum Event {
     Later(usize, u64),
     /// Something goes wrong.
     Fault,
+    /// The disk is well again.
+    Calm,
     /// The process starts.
     Start,
     /// A look at whether everything is settled.
@@ -106,6 +108,8 @@ pub struct World {
     arrived: u64,
     paused_until: u64,
     ticking: bool,
+    /// When each caller is looked at next.
+    due: Vec<u64>,
     healing: Option<u64>,
     healed: bool,
     starts: u64,
@@ -154,6 +158,7 @@ impl World {
             arrived: 0,
             paused_until: 0,
             ticking: false,
+            due: vec![u64::MAX; plan.gateways as usize + 1],
             healing: None,
             healed: false,
             starts: 0,
@@ -220,6 +225,7 @@ impl World {
             Event::Fault => (11, 0, &[]),
             Event::Start => (12, 0, &[]),
             Event::Settle => (13, 0, &[]),
+            Event::Calm => (14, 0, &[]),
         };
         self.trace = mix(self.trace ^ self.now, hash_bytes(kind ^ which << 4, bytes));
         if self.tell && kind > 2 && kind != 8 {
@@ -252,6 +258,10 @@ impl World {
             },
             Event::Fault => self.fault(),
             Event::Start => self.start(),
+            Event::Calm => {
+                self.storage.calm();
+                Ok(())
+            }
             Event::Settle => self.settle(),
         }
     }

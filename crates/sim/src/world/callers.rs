@@ -81,6 +81,9 @@ impl World {
 
     /// Lets a caller do whatever is to be done now.
     pub(super) fn poll(&mut self, i: usize) -> Result<(), String> {
+        if self.due[i] <= self.now {
+            self.due[i] = u64::MAX;
+        }
         let wishes = self.callers[i].poll(self.now, &mut self.next_connection);
         for wish in wishes {
             match wish {
@@ -111,7 +114,10 @@ impl World {
                 }
             }
         }
-        if let Some(at) = self.callers[i].due(self.now) {
+        if let Some(at) = self.callers[i].due(self.now)
+            && at < self.due[i]
+        {
+            self.due[i] = at;
             self.at(at, Event::Caller(i));
         }
         Ok(())

@@ -2,6 +2,7 @@
 
 use super::{Event, World};
 use crate::plan::Feature;
+use std::time::Duration;
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {
@@ -17,6 +18,10 @@ impl World {
             Feature::Partition,
             Feature::CallerRestart,
             Feature::Stop,
+            Feature::CrashInIo,
+            Feature::FailedWrite,
+            Feature::FullDisk,
+            Feature::Stall,
         ]
         .into_iter()
         .filter(|f| self.may(*f))
@@ -28,8 +33,31 @@ impl World {
         self.say(|| format!("fault {}", kind.name()));
         match kind {
             Feature::Crash => {
-                let silently = self.random.chance(400);
-                self.end_process(silently)
+                let power = self.random.chance(600);
+                if power && self.process.is_some() {
+                    self.storage.disk.crash();
+                }
+                self.end_process(power)
+            }
+            Feature::CrashInIo => {
+                self.storage.crash_soon(400);
+                Ok(())
+            }
+            Feature::FailedWrite => {
+                self.storage.fail_soon();
+                Ok(())
+            }
+            Feature::FullDisk => {
+                self.storage.fill();
+                let until = self.now + self.random.spread(1_000_000, 60_000_000);
+                self.at(until, Event::Calm);
+                Ok(())
+            }
+            Feature::Stall => {
+                let until = self.now + self.random.spread(1_000, 10_000_000);
+                self.storage.set_now(self.now);
+                self.storage.disk.stall(Duration::from_micros(until));
+                Ok(())
             }
             Feature::Pause => {
                 self.paused_until = self.now + self.random.spread(1_000, 20_000_000);

@@ -17,6 +17,7 @@ impl World {
         self.say(|| "heal".into());
         self.healing = Some(self.now);
         self.net.heal();
+        self.storage.calm();
         self.paused_until = 0;
         self.clock.set_right(self.now);
         for caller in &mut self.callers {
@@ -69,8 +70,15 @@ impl World {
         if let Some(p) = &self.process {
             self.oracle.compare(p.core.node.engine(), false, true)?;
         }
-        self.process = None;
+        let archived = self.storage.has_file(".arc");
+        if let Some(p) = self.process.take() {
+            p.core.journal.close().map_err(|e| format!("everything-settles: no stop in order: {e}"))?;
+        }
+        self.storage.disk.kill();
         self.start()?;
+        if archived {
+            self.goals.reach(Goal::ArchiveWritten);
+        }
         if self.net.cut > 0 {
             self.goals.reach(Goal::ConnectionCut);
         }

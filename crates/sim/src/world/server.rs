@@ -8,7 +8,6 @@ use crate::plan::Feature;
 use crate::process::{Batch, Process, Surroundings};
 use crate::session::{Effect, Hub};
 use tegata_drive::{Core, Keeping, restore};
-use tegata_engine::Effect as Became;
 use tegata_model::{Code, Settings, Timestamp};
 use tegata_node::{BreakerState, Cause, Limits, Node, Outbound, Room};
 
@@ -23,10 +22,17 @@ impl World {
         if self.process.is_some() {
             return Ok(());
         }
-        let durable = self.oracle.durable;
+        self.storage.set_now(self.now);
+        if self.storage.disk.is_dead() {
+            self.storage.disk.restart();
+        }
+        if self.may(Feature::CrashInRecovery) && self.random.chance(200) {
+            self.storage.crash_soon(60);
+        }
+        let (durable, failures) = (self.oracle.durable, self.storage.failures());
         let mut journal = match tegata_journal::open(self.storage.options(&self.plan)) {
             Ok(journal) => journal,
-            Err(e) => return self.start_failed(&e.to_string()),
+            Err(e) => return self.start_failed(failures, &e.to_string()),
         };
         let recovery = journal.recovery().clone();
         self.say(|| format!("start {recovery:?}"));
@@ -34,11 +40,12 @@ impl World {
             self.goals.reach(Goal::TornTail);
         }
         self.oracle.see(&Seen::Recovered { last: recovery.last_position, durable })?;
-        if let Err(e) = tegata_journal::remove_drafts(self.storage.dir()) {
-            return self.start_failed(&e.to_string());
+        if let Err(e) = tegata_journal::remove_drafts(self.storage.folder()) {
+            return self.start_failed(failures, &e.to_string());
         }
-        let mut found = Vec::new();
-        let restored = restore(self.storage.dir(), &mut journal, &mut |b| {
+        let (mut found, mut segments) = (Vec::new(), 0);
+        let restored = restore(&self.storage.folder(), &mut journal, &mut |b| {
+            segments = segments.max(b.segment);
             found.push(Batch {
                 first: b.first_position,
                 count: b.count,
@@ -49,7 +56,7 @@ impl World {
         });
         let restored = match restored {
             Ok(restored) => restored,
-            Err(e) => return self.start_failed(&e.to_string()),
+            Err(e) => return self.start_failed(failures, &e.to_string()),
         };
         for batch in &found {
             if batch.first > durable {
@@ -66,6 +73,9 @@ impl World {
                 recovery.last_position, self.oracle.durable
             ));
         }
+        if segments > 1 {
+            self.goals.reach(Goal::SegmentRolled);
+        }
         if restored.snapshot > 0 {
             self.goals.reach(Goal::SnapshotLoaded);
         }
@@ -78,10 +88,10 @@ impl World {
         let node = Node::new(engine, self.limits(), settings, delivered_to, at);
         let journal = match journal.into_writer() {
             Ok(journal) => journal,
-            Err(e) => return self.start_failed(&e.to_string()),
+            Err(e) => return self.start_failed(failures, &e.to_string()),
         };
         let keeping = Keeping {
-            dir: self.storage.dir().to_owned(),
+            dir: self.storage.folder(),
             store: recovery.store_id,
             snapshot_bytes: self.plan.snapshot_bytes,
             keep_days: 0,
@@ -89,10 +99,11 @@ impl World {
         let core = Core::new(node, journal, around, keeping, restored.since_snapshot);
         let hub = || Hub::new(self.plan.credits, u64::from(ACK_S) * 1_000_000, position);
         let hubs = (0..self.plan.threads).map(|_| hub()).collect();
-        self.process = Some(Process { core, hubs, turn_at: self.now, began_at: position });
+        let ready = self.now.max(self.storage.now()) + 1;
+        self.process = Some(Process { core, hubs, turn_at: ready, began_at: position });
         self.starts += 1;
         self.roomy = true;
-        self.at(self.now + 1, Event::Turn);
+        self.at(ready, Event::Turn);
         Ok(())
     }
 
@@ -114,8 +125,22 @@ impl World {
         small
     }
 
-    fn start_failed(&mut self, why: &str) -> Result<(), String> {
-        Err(format!("acknowledged-survives: a start was refused: {why}"))
+    /// A start may fail because power went, or because the disk did not do what was asked of it just then. Whatever was
+    /// before, it is no reason.
+    fn start_failed(&mut self, failures: u64, why: &str) -> Result<(), String> {
+        self.say(|| format!("not started: {why}"));
+        if self.storage.disk.is_dead() {
+            self.goals.reach(Goal::CrashInRecovery);
+        } else if self.storage.failures() == failures {
+            return Err(format!("acknowledged-survives: a start was refused: {why}"));
+        }
+        self.start_later();
+        Ok(())
+    }
+
+    fn start_later(&mut self) {
+        let down = if self.healing.is_some() { 1_000_000 } else { self.random.spread(10_000, 30_000_000) };
+        self.at(self.now.max(self.storage.now()) + down, Event::Start);
     }
 
     /// The core takes a turn, if it is time for one.
@@ -131,11 +156,27 @@ impl World {
             return Ok(());
         }
         (p.core.around.now, p.core.around.wall_us) = (now, wall);
+        self.storage.set_now(now);
+        let flushed = p.core.journal.flushed();
+        let began = p.core.around.snapshots_begun;
         let result = p.core.wake_up().and_then(|()| p.core.turn());
         if result.is_err() {
             p.core.fail();
         }
         let rest = p.core.rest_time();
+        if self.storage.disk.is_dead() {
+            // Whatever it was about to say is not said.
+            let taking = p.core.is_taking() || p.core.around.snapshots_begun > began;
+            if taking {
+                self.goals.reach(Goal::CrashInSnapshot);
+            }
+            if p.core.around.durable > flushed {
+                self.goals.reach(Goal::CrashBeforeAnswer);
+            }
+            p.core.around.outbox.iter_mut().for_each(|o| o.clear());
+            self.after_turn()?;
+            return self.end_process(true);
+        }
         self.after_turn()?;
         match result {
             Err(e) => {
@@ -145,7 +186,9 @@ impl World {
             }
             Ok(busy) => {
                 let wait = if busy { self.plan.turn_us } else { u64::try_from(rest.as_micros()).unwrap_or(u64::MAX) };
-                self.next_turn(now + wait.max(1), true);
+                let wake = self.storage.next_completion().map_or(now + wait, |at| at.min(now + wait));
+                // Whoever waits for a flush of its own does nothing else meanwhile.
+                self.next_turn(wake.max(now + 1).max(self.storage.now()), true);
             }
         }
         self.drained()
@@ -291,7 +334,6 @@ impl World {
             Code::DeadlinePassed => self.goals.reach(Goal::DeadlineInQueue),
             _ => {}
         }
-        let _: Option<Became> = None;
     }
 
     /// What sessions brought about.
@@ -413,10 +455,13 @@ impl World {
                 }
             }
         }
+        drop(p);
+        if !self.storage.disk.is_dead() {
+            self.storage.disk.kill();
+        }
         self.asked.clear();
         (self.opened, self.probed) = Default::default();
-        let down = if self.healing.is_some() { 1_000_000 } else { self.random.spread(10_000, 30_000_000) };
-        self.at(self.now + down, Event::Start);
+        self.start_later();
         Ok(())
     }
 
@@ -437,12 +482,11 @@ impl World {
             }
         }
         self.asked.clear();
-        let closed = p.core.journal.close();
-        if closed.is_ok() {
+        if p.core.journal.close().is_ok() {
             self.goals.reach(Goal::Drained);
         }
-        let down = self.random.spread(10_000, 5_000_000);
-        self.at(self.now + down, Event::Start);
+        self.storage.disk.kill();
+        self.start_later();
         Ok(())
     }
 

@@ -10,13 +10,14 @@
 
 use crate::background::Pace;
 use crate::blocks::{BlocksReader, BlocksWriter, PAYLOAD_BYTES_MAX, Trailer};
+use crate::disk::{Folder, Open, read_exact_at};
 use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
 use crate::reader::After;
 use crate::scan::{Expected, Place, Start, read_segment_slowly, segment_numbers};
 use crate::segments::set_aside;
 use crate::snapshots::read_snapshot;
-use crate::store::{segment_path, sync_dir};
+use crate::store::segment_path;
 use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"TGTARCHV";
@@ -27,25 +28,25 @@ type EachBatch<'a, E> = &'a mut dyn FnMut(&BatchHeader, &[u8]) -> Result<(), E>;
 /// Bytes of batches that are compressed together; at least one batch.
 const CHUNK_BYTES: usize = 1 << 20;
 
-pub(crate) fn folder(dir: &Path) -> PathBuf {
+pub(crate) fn folder(dir: &Folder) -> PathBuf {
     dir.join("archive")
 }
 
-fn path(dir: &Path, segment: u32) -> PathBuf {
+fn path(dir: &Folder, segment: u32) -> PathBuf {
     folder(dir).join(format!("{segment:010}.arc"))
 }
 
-fn dropped_path(dir: &Path) -> PathBuf {
+fn dropped_path(dir: &Folder) -> PathBuf {
     folder(dir).join("dropped")
 }
 
 /// Where the archive begins: at the very start, or behind what was dropped.
-fn beginning(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
+fn beginning(dir: &Folder, store: &[u8; 16]) -> Result<Start, OpenError> {
     let path = dropped_path(dir);
-    if !path.exists() {
+    if !dir.disk.exists(&path) {
         return Ok(Start::default());
     }
-    Ok(end_of(&BlocksReader::mark(&path, DROPPED_MAGIC, store)?))
+    Ok(end_of(&BlocksReader::mark(dir, &path, DROPPED_MAGIC, store)?))
 }
 
 /// Where the log goes on behind a segment.
@@ -54,21 +55,15 @@ fn end_of(t: &Trailer) -> Start {
 }
 
 /// The last position that was dropped; 0: the log is there from its first record on.
-pub fn dropped_to(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
-    Ok(beginning(dir, store)?.position)
+pub fn dropped_to(dir: impl Into<Folder>, store: &[u8; 16]) -> Result<u64, OpenError> {
+    Ok(beginning(&dir.into(), store)?.position)
 }
 
 /// Numbers of the archive's files, ascending.
-fn files(dir: &Path) -> Result<Vec<u32>, OpenError> {
+fn files(dir: &Folder) -> Result<Vec<u32>, OpenError> {
     let folder = folder(dir);
     let mut numbers = Vec::new();
-    let entries = match std::fs::read_dir(&folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(numbers),
-        Err(e) => return Err(OpenError::io("reading", &folder)(e)),
-    };
-    for entry in entries {
-        let path = entry.map_err(OpenError::io("reading", &folder))?.path();
+    for path in dir.list(&folder).map_err(OpenError::io("reading", &folder))? {
         if path.extension().is_some_and(|x| x == "arc") {
             numbers.extend(path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u32>().ok()));
         }
@@ -78,7 +73,7 @@ fn files(dir: &Path) -> Result<Vec<u32>, OpenError> {
 }
 
 /// Numbers of the archived segments behind `dropped`, ascending. One that is missing is damage.
-fn archived(dir: &Path, dropped: u32) -> Result<Vec<u32>, OpenError> {
+fn archived(dir: &Folder, dropped: u32) -> Result<Vec<u32>, OpenError> {
     let mut numbers = files(dir)?;
     // After a crash, files of what was dropped may still be there.
     numbers.retain(|n| *n > dropped);
@@ -89,10 +84,10 @@ fn archived(dir: &Path, dropped: u32) -> Result<Vec<u32>, OpenError> {
 }
 
 /// Where the log goes on behind the archive.
-pub(crate) fn start(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
+pub(crate) fn start(dir: &Folder, store: &[u8; 16]) -> Result<Start, OpenError> {
     let beginning = beginning(dir, store)?;
     let Some(last) = archived(dir, beginning.segment)?.last().copied() else { return Ok(beginning) };
-    let reader = BlocksReader::open(&path(dir, last), MAGIC, store)?;
+    let reader = BlocksReader::open(dir, &path(dir, last), MAGIC, store)?;
     let end = end_of(reader.trailer());
     if end.segment != last {
         return Err(reader.damaged(Damage::Misplaced));
@@ -103,7 +98,7 @@ pub(crate) fn start(dir: &Path, store: &[u8; 16]) -> Result<Start, OpenError> {
 /// Hands the batches of the archived segments with positions above that of `from` to `each`, and checks that they follow
 /// each other. What is archived completely below it is not read; what was dropped above it is an error.
 pub(crate) fn walk<E: From<OpenError>>(
-    dir: &Path,
+    dir: &Folder,
     store: &[u8; 16],
     from: After<'_>,
     each: EachBatch<'_, E>,
@@ -113,7 +108,7 @@ pub(crate) fn walk<E: From<OpenError>>(
         return Err(OpenError::Dropped { first: before.position + 1 }.into());
     }
     for segment in archived(dir, before.segment)? {
-        let mut reader = BlocksReader::open(&path(dir, segment), MAGIC, store)?;
+        let mut reader = BlocksReader::open(dir, &path(dir, segment), MAGIC, store)?;
         let t = *reader.trailer();
         from.agrees(dir, before.position, &before.chain)?;
         if t.position > from.position {
@@ -179,7 +174,8 @@ fn split(b: &[u8]) -> Result<(BatchHeader, &[u8]), Damage> {
 /// Archives every segment whose positions are all at or below `position`; returns how many. What an earlier call has
 /// archived is set aside for new segments: a reader of the log that began before this call still finds its files. To be
 /// called by one thread at a time, beside a running writer.
-pub fn archive_retired(dir: &Path, store: &[u8; 16], position: u64) -> Result<u32, OpenError> {
+pub fn archive_retired(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> Result<u32, OpenError> {
+    let dir = &dir.into();
     let mut before = start(dir, store)?;
     let mut done = 0;
     for number in segment_numbers(dir)?.into_iter().filter(|n| *n <= before.segment) {
@@ -189,7 +185,7 @@ pub fn archive_retired(dir: &Path, store: &[u8; 16], position: u64) -> Result<u3
         let number = before.segment + 1;
         let next = segment_path(dir, number + 1);
         // The next segment's first batch tells where this one ended.
-        match first_position(&next) {
+        match first_position(dir, &next) {
             Ok(Some(first)) if first <= position + 1 => {}
             Ok(_) => return Ok(done),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(done),
@@ -202,11 +198,12 @@ pub fn archive_retired(dir: &Path, store: &[u8; 16], position: u64) -> Result<u3
 
 /// Drops the archived segments whose positions are all in the snapshot as of `position`; returns how many. To be called
 /// by one thread at a time. A reader that began before finds a file missing, and says so.
-pub fn drop_archived(dir: &Path, store: &[u8; 16], position: u64) -> Result<u32, OpenError> {
+pub fn drop_archived(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> Result<u32, OpenError> {
+    let dir = &dir.into();
     let dropped = beginning(dir, store)?;
     let mut last = None;
     for segment in archived(dir, dropped.segment)? {
-        let t = *BlocksReader::open(&path(dir, segment), MAGIC, store)?.trailer();
+        let t = *BlocksReader::open(dir, &path(dir, segment), MAGIC, store)?.trailer();
         if t.position > position {
             break;
         }
@@ -218,7 +215,7 @@ pub fn drop_archived(dir: &Path, store: &[u8; 16], position: u64) -> Result<u32,
             ReadError::Journal(e) | ReadError::Consumer(e) => e,
         })?;
         let mark = dropped_path(dir);
-        BlocksWriter::create(&mark, DROPPED_MAGIC, store)
+        BlocksWriter::create(dir, &mark, DROPPED_MAGIC, store)
             .and_then(|out| out.finish(&trailer))
             .map_err(OpenError::io("writing", mark))?;
     }
@@ -226,28 +223,25 @@ pub fn drop_archived(dir: &Path, store: &[u8; 16], position: u64) -> Result<u32,
     let end = last.map_or(dropped.segment, |t| t.segment);
     for segment in files(dir)?.into_iter().filter(|n| *n <= end) {
         let file = path(dir, segment);
-        std::fs::remove_file(&file).map_err(OpenError::io("removing", file))?;
+        dir.disk.remove(&file).map_err(OpenError::io("removing", file))?;
     }
     Ok(end - dropped.segment)
 }
 
-fn first_position(segment: &Path) -> std::io::Result<Option<u64>> {
-    use std::os::unix::fs::FileExt;
+fn first_position(dir: &Folder, segment: &Path) -> std::io::Result<Option<u64>> {
     let mut b = [0; BATCH_HEADER_BYTES];
-    std::fs::File::open(segment)?.read_exact_at(&mut b, BLOCK as u64)?;
+    read_exact_at(&*dir.file(segment, Open::Read)?, &mut b, BLOCK as u64)?;
     Ok(BatchHeader::decode(&b).ok().map(|h| h.first_position))
 }
 
-fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<Start, OpenError> {
+fn archive(dir: &Folder, store: &[u8; 16], number: u32, before: Start) -> Result<Start, OpenError> {
     let file = segment_path(dir, number);
-    let mut pace = Pace::start();
+    let mut pace = Pace::start(&dir.disk);
     let bytes = read_segment_slowly(dir, store, number, &mut || pace.rest())?;
     let target = path(dir, number);
     let write = |e| OpenError::io("archiving to", &target)(e);
-    if !folder(dir).exists() {
-        std::fs::create_dir_all(folder(dir)).and_then(|()| sync_dir(dir)).map_err(write)?;
-    }
-    let mut out = BlocksWriter::create(&target, MAGIC, store).map_err(write)?;
+    dir.create_folder(&folder(dir)).map_err(write)?;
+    let mut out = BlocksWriter::create(dir, &target, MAGIC, store).map_err(write)?;
     let mut expected = before.expected(store);
     let (mut offset, mut raw) = (BLOCK, Vec::with_capacity(2 * CHUNK_BYTES));
     while let Some(rest) = bytes.get(offset..).filter(|r| r.len() >= BLOCK && r[..8] != [0; 8]) {
@@ -278,7 +272,7 @@ fn archive(dir: &Path, store: &[u8; 16], number: u32, before: Start) -> Result<S
     };
     out.finish(&trailer).map_err(write)?;
     // What was written is what will be read: only then may the segment go.
-    let mut reader = BlocksReader::open(&target, MAGIC, store)?;
+    let mut reader = BlocksReader::open(dir, &target, MAGIC, store)?;
     let again = read::<OpenError>(&mut reader, store, before, &mut |_, _| {
         pace.rest();
         Ok(())

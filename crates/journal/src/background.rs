@@ -1,6 +1,8 @@
 //! Work beside payments: whoever does it gives way to the log's own thread, and to whoever answers.
 
-use std::time::{Duration, Instant};
+use crate::disk::Disk;
+use std::sync::Arc;
+use std::time::Duration;
 
 /// How long the kernel lets a modest thread go on, once it runs, before whoever is woken for a payment has its turn.
 const MODEST_SLICE: Duration = Duration::from_micros(100);
@@ -42,7 +44,8 @@ pub fn be_idle() {
 /// the log, and the rest is left to payments.
 #[derive(Debug)]
 pub(crate) struct Pace {
-    since: Instant,
+    disk: Arc<dyn Disk>,
+    since: Duration,
 }
 
 impl Pace {
@@ -50,16 +53,16 @@ impl Pace {
     const SPELL: Duration = Duration::from_micros(500);
     const REST: u32 = 3;
 
-    pub(crate) fn start() -> Self {
-        Self { since: Instant::now() }
+    pub(crate) fn start(disk: &Arc<dyn Disk>) -> Self {
+        Self { disk: Arc::clone(disk), since: disk.elapsed() }
     }
 
     /// Rests for what was worked since the last rest.
     pub(crate) fn rest(&mut self) {
-        let worked = self.since.elapsed();
+        let worked = self.disk.elapsed() - self.since;
         if worked >= Self::SPELL {
-            std::thread::sleep(worked * Self::REST);
-            self.since = Instant::now();
+            self.disk.rest(worked * Self::REST);
+            self.since = self.disk.elapsed();
         }
     }
 }

@@ -8,13 +8,12 @@
 //!
 //! A file has its name only when it is whole and flushed; a reader trusts nothing but checksums all the same.
 
+use crate::disk::{Disk, Folder, Open, Stream, read_exact_at};
 use crate::error::OpenError;
 use crate::layout::{Damage, MARGIN_BYTES, VERSION};
-use crate::store::sync_dir;
-use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write};
+use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::sync::Arc;
 
 const HEADER_BYTES: usize = 64;
 const BLOCK_HEADER_BYTES: usize = 16;
@@ -114,7 +113,8 @@ fn checksum(number: u64, payload: &[u8]) -> u32 {
 /// A file that is being written, under another name until it is whole.
 #[derive(Debug)]
 pub(crate) struct BlocksWriter {
-    out: BufWriter<File>,
+    out: BufWriter<Stream>,
+    disk: Arc<dyn Disk>,
     draft: PathBuf,
     path: PathBuf,
     blocks: u64,
@@ -123,11 +123,13 @@ pub(crate) struct BlocksWriter {
 }
 
 impl BlocksWriter {
-    pub(crate) fn create(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> io::Result<Self> {
+    pub(crate) fn create(dir: &Folder, path: &Path, magic: [u8; 8], store: &[u8; 16]) -> io::Result<Self> {
         let draft = path.with_extension("tmp");
-        let mut out = BufWriter::with_capacity(WRITE_BACK_EVERY as usize, File::create(&draft)?);
+        let mut out =
+            BufWriter::with_capacity(WRITE_BACK_EVERY as usize, Stream::new(dir.file(&draft, Open::Create)?, 0));
         out.write_all(&header(magic, store))?;
-        Ok(Self { out, draft, path: path.to_owned(), blocks: 0, unwritten: 0, whole: false })
+        let disk = Arc::clone(&dir.disk);
+        Ok(Self { out, disk, draft, path: path.to_owned(), blocks: 0, unwritten: 0, whole: false })
     }
 
     pub(crate) fn block(&mut self, payload: &[u8]) -> io::Result<()> {
@@ -142,11 +144,13 @@ impl BlocksWriter {
         self.unwritten += payload.len() as u64;
         if self.unwritten >= WRITE_BACK_EVERY {
             self.unwritten = 0;
-            let began = Instant::now();
+            let began = self.disk.elapsed();
             self.out.flush()?;
-            write_back(self.out.get_ref())?;
+            // A flush would be one of the whole device, and a commit of the file system, that the log's writes had to wait
+            // for. The end is flushed.
+            self.out.get_ref().file.write_back()?;
             // Five sixths of the disk's time are left to the log.
-            std::thread::sleep(began.elapsed() * REST);
+            self.disk.rest((self.disk.elapsed() - began) * REST);
         }
         Ok(())
     }
@@ -155,38 +159,18 @@ impl BlocksWriter {
     pub(crate) fn finish(mut self, trailer: &Trailer) -> io::Result<()> {
         self.out.write_all(&trailer.encode(self.blocks))?;
         self.out.flush()?;
-        self.out.get_ref().sync_all()?;
-        std::fs::rename(&self.draft, &self.path)?;
+        self.out.get_ref().file.sync()?;
+        self.disk.rename(&self.draft, &self.path)?;
         self.whole = true;
-        self.path.parent().map_or(Ok(()), sync_dir)
-    }
-}
-
-/// Has the kernel write what it holds of a file, and waits for that. Nothing is durable by it: a flush would be one of the
-/// whole device, and a commit of the file system, that the log's writes had to wait for. The end is flushed.
-#[allow(unsafe_code, reason = "sync_file_range has no safe wrapper among the dependencies")]
-fn write_back(file: &File) -> io::Result<()> {
-    use std::os::fd::AsRawFd;
-    const ALL: u32 = libc::SYNC_FILE_RANGE_WAIT_BEFORE | libc::SYNC_FILE_RANGE_WRITE | libc::SYNC_FILE_RANGE_WAIT_AFTER;
-    // SAFETY: sync_file_range takes numbers only; a length of 0 means up to the end.
-    match unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, ALL) } {
-        0 => Ok(()),
-        // A file system that cannot, flushes.
-        _ => file.sync_data(),
+        self.path.parent().map_or(Ok(()), |folder| self.disk.sync_folder(folder))
     }
 }
 
 /// Removes the drafts that a killed writer left in a folder; nobody writes there now.
-pub(crate) fn remove_drafts(folder: &Path) -> io::Result<()> {
-    let entries = match std::fs::read_dir(folder) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(e) => return Err(e),
-    };
-    for entry in entries {
-        let path = entry?.path();
+pub(crate) fn remove_drafts(dir: &Folder, folder: &Path) -> io::Result<()> {
+    for path in dir.list(folder)? {
         if path.extension().is_some_and(|x| x == "tmp") {
-            std::fs::remove_file(path)?;
+            dir.disk.remove(&path)?;
         }
     }
     Ok(())
@@ -195,7 +179,7 @@ pub(crate) fn remove_drafts(folder: &Path) -> io::Result<()> {
 impl Drop for BlocksWriter {
     fn drop(&mut self) {
         if !self.whole {
-            let _ = std::fs::remove_file(&self.draft);
+            let _ = self.disk.remove(&self.draft);
         }
     }
 }
@@ -203,7 +187,7 @@ impl Drop for BlocksWriter {
 /// A whole file.
 #[derive(Debug)]
 pub(crate) struct BlocksReader {
-    file: BufReader<File>,
+    file: BufReader<Stream>,
     path: PathBuf,
     trailer: Trailer,
     blocks: u64,
@@ -216,40 +200,38 @@ pub(crate) struct BlocksReader {
 
 impl BlocksReader {
     /// A file of blocks.
-    pub(crate) fn open(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
-        let reader = Self::read(path, magic, store)?;
+    pub(crate) fn open(dir: &Folder, path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
+        let reader = Self::read(dir, path, magic, store)?;
         if reader.blocks == 0 { Err(reader.damaged(Damage::Length)) } else { Ok(reader) }
     }
 
     /// The trailer of a file without blocks.
-    pub(crate) fn mark(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Trailer, OpenError> {
-        let reader = Self::read(path, magic, store)?;
+    pub(crate) fn mark(dir: &Folder, path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Trailer, OpenError> {
+        let reader = Self::read(dir, path, magic, store)?;
         let empty = reader.blocks == 0 && reader.end == reader.offset;
         if empty { Ok(reader.trailer) } else { Err(reader.damaged(Damage::Length)) }
     }
 
-    fn read(path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
+    fn read(dir: &Folder, path: &Path, magic: [u8; 8], store: &[u8; 16]) -> Result<Self, OpenError> {
         let io = |e| OpenError::io("reading", path)(e);
         let corrupt = |offset, damage| OpenError::damaged(path, offset, 0, damage, 0);
-        let mut file = File::open(path).map_err(io)?;
-        let bytes = file.metadata().map_err(io)?.len();
+        let file = dir.file(path, Open::Read).map_err(io)?;
+        let bytes = file.bytes().map_err(io)?;
         let Some(end) = bytes.checked_sub(TRAILER_BYTES as u64).filter(|n| *n >= HEADER_BYTES as u64) else {
             return Err(corrupt(0, Damage::Length));
         };
         let mut head = [0; HEADER_BYTES];
-        file.read_exact(&mut head).map_err(io)?;
+        read_exact_at(&*file, &mut head, 0).map_err(io)?;
         if head != header(magic, store) {
             let version = word(&head, 12);
             let newer = head[..8] == magic && word(&head, 8) == crc32c::crc32c(&head[12..]) && version != VERSION;
             return Err(corrupt(0, if newer { Damage::Version { got: version } } else { Damage::Misplaced }));
         }
         let mut tail = [0; TRAILER_BYTES];
-        file.seek(SeekFrom::Start(end)).map_err(io)?;
-        file.read_exact(&mut tail).map_err(io)?;
+        read_exact_at(&*file, &mut tail, end).map_err(io)?;
         let (trailer, blocks) = Trailer::decode(&tail).map_err(|d| corrupt(end, d))?;
         let offset = HEADER_BYTES as u64;
-        file.seek(SeekFrom::Start(offset)).map_err(io)?;
-        let file = BufReader::with_capacity(1 << 20, file);
+        let file = BufReader::with_capacity(1 << 20, Stream::new(file, offset));
         Ok(Self { file, path: path.to_owned(), trailer, blocks, next: 0, offset, end, buffer: Vec::new() })
     }
 

@@ -1,14 +1,14 @@
-//! Durable writes: several in flight by io_uring, or one after the other by pwritev2 on a thread. Both give the same promise:
-//! a completed write is on stable storage. A failed or short one is an error, for good. Neither waits for a disk here.
+//! Durable writes: several in flight by io_uring, one after the other by pwritev2 on a thread, or as a given disk does them.
+//! All give the same promise: a completed write is on stable storage. A failed or short one is an error, for good. None waits for a disk here.
 #![allow(unsafe_code, reason = "io_uring's submission is unsafe by nature")]
 
 use crate::buffers::Buffers;
+use crate::disk::{DiskFile, Queue};
 use crate::error::WriteError;
 use crate::options::IoChoice;
 use crate::plain::Plain;
 use io_uring::{IoUring, opcode, types};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
-use rustix::io::ReadWriteFlags;
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
 use std::sync::Arc;
@@ -43,6 +43,14 @@ pub(crate) enum Device {
     Uring(Box<Uring>),
     /// pwritev2.
     Plain(Plain),
+    /// A disk that was given.
+    Given(Given),
+}
+
+pub(crate) struct Given {
+    queue: Box<dyn Queue>,
+    buffers: Buffers,
+    bell: Doorbell,
 }
 
 pub(crate) struct Uring {
@@ -54,6 +62,11 @@ pub(crate) struct Uring {
 }
 
 impl Device {
+    /// A given disk's own way.
+    pub(crate) fn given(queue: Box<dyn Queue>, count: usize, bytes_each: usize) -> io::Result<Self> {
+        Ok(Self::Given(Given { queue, buffers: Buffers::new(count, bytes_each), bell: Doorbell::new()? }))
+    }
+
     /// Opens the way that was asked for, or the best that works. `direct` tells whether files are open with O_DIRECT.
     pub(crate) fn open(io: IoChoice, count: usize, bytes_each: usize, direct: bool) -> io::Result<Self> {
         let bell = Doorbell::new()?;
@@ -75,6 +88,7 @@ impl Device {
             Self::Uring(_) => "io_uring O_DIRECT RWF_DSYNC",
             Self::Plain(p) if p.direct => "pwritev2 O_DIRECT RWF_DSYNC",
             Self::Plain(_) => "pwritev2 RWF_DSYNC",
+            Self::Given(_) => "a given disk",
         }
     }
 
@@ -84,6 +98,7 @@ impl Device {
             // SAFETY: the ring keeps its descriptor open for as long as `self` lives.
             Self::Uring(u) => unsafe { BorrowedFd::borrow_raw(u.ring.as_raw_fd()) },
             Self::Plain(p) => p.bell.0.as_fd(),
+            Self::Given(g) => g.bell.0.as_fd(),
         }
     }
 
@@ -91,6 +106,7 @@ impl Device {
         match self {
             Self::Uring(u) => u.bell.clone(),
             Self::Plain(p) => p.bell.clone(),
+            Self::Given(g) => g.bell.clone(),
         }
     }
 
@@ -99,14 +115,17 @@ impl Device {
         match self {
             Self::Uring(u) => u.buffers.get_mut(i),
             Self::Plain(p) => p.buffer(i),
+            Self::Given(g) => g.buffers.get_mut(i),
         }
     }
 
     /// Starts the write of the first `len` bytes of buffer `i`.
-    pub(crate) fn submit(&mut self, i: usize, len: usize, fd: BorrowedFd<'_>, offset: u64) -> Result<(), WriteError> {
+    pub(crate) fn submit(&mut self, i: usize, len: usize, file: &dyn DiskFile, offset: u64) -> Result<(), WriteError> {
+        let fd = || file.descriptor().expect("a file of this machine has one").as_raw_fd();
         match self {
-            Self::Uring(u) => u.submit(i, len, fd.as_raw_fd(), offset),
-            Self::Plain(p) => p.submit(i, len, fd.as_raw_fd(), offset),
+            Self::Uring(u) => u.submit(i, len, fd(), offset),
+            Self::Plain(p) => p.submit(i, len, fd(), offset),
+            Self::Given(g) => g.queue.submit(i, file, &g.buffers.get_mut(i)[..len], offset).map_err(failed_write),
         }
     }
 
@@ -115,6 +134,7 @@ impl Device {
         match self {
             Self::Uring(u) => u.completed(done),
             Self::Plain(p) => p.completed(done),
+            Self::Given(g) => g.queue.completed(done).map_err(failed_write),
         }
     }
 
@@ -132,6 +152,7 @@ impl Device {
                 p.bell.clear();
                 Ok(())
             }
+            Self::Given(g) => g.queue.wait(timeout).map_err(failed_write),
         }
     }
 }
@@ -178,7 +199,7 @@ impl Uring {
     }
 
     fn completed(&mut self, done: &mut Vec<usize>) -> Result<(), WriteError> {
-        let failed = |error| Err(WriteError::Failed { doing: "writing a batch", error });
+        let failed = |error| Err(failed_write(error));
         for entry in self.ring.completion() {
             if entry.user_data() == BELL {
                 self.bell_armed = false;
@@ -211,8 +232,6 @@ impl Uring {
     }
 }
 
-/// Writes all of `bytes` and returns when they are on stable storage.
-pub(crate) fn write_durably(fd: impl AsFd, bytes: &[u8], offset: u64) -> io::Result<()> {
-    let n = rustix::io::pwritev2(fd, &[io::IoSlice::new(bytes)], offset, ReadWriteFlags::DSYNC)?;
-    if n == bytes.len() { Ok(()) } else { Err(io::Error::new(io::ErrorKind::WriteZero, "a short write")) }
+fn failed_write(error: io::Error) -> WriteError {
+    WriteError::Failed { doing: "writing a batch", error }
 }

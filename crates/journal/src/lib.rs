@@ -16,13 +16,16 @@ mod background;
 mod blocks;
 mod buffers;
 mod device;
+mod disk;
 mod error;
 #[cfg(feature = "faults")]
 mod faults;
 mod layout;
 mod options;
 mod plain;
+mod preparer;
 mod reader;
+mod real;
 mod recovery;
 mod scan;
 mod segments;
@@ -34,6 +37,7 @@ pub use archive::{archive_retired, drop_archived, dropped_to};
 pub use background::{be_idle, be_modest};
 pub use blocks::Trailer;
 pub use device::Doorbell;
+pub use disk::{Disk, DiskFile, Folder, Open, Queue};
 pub use error::{OpenError, ReadError, WriteError};
 #[cfg(feature = "faults")]
 pub use faults::Faults;

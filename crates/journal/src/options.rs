@@ -1,8 +1,8 @@
 //! What a journal needs to be told.
 
+use crate::disk::Folder;
 use crate::error::OpenError;
 use crate::layout::BLOCK;
-use std::path::PathBuf;
 
 /// How to write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,7 +21,7 @@ pub enum IoChoice {
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The data folder; created when it is not there.
-    pub dir: PathBuf,
+    pub dir: Folder,
     /// Bytes of a segment; fixed when the folder is created. Default 64 MiB.
     pub segment_bytes: u64,
     /// W: most bytes in flight, and so the farthest that a torn tail can reach. Default 8 MiB.
@@ -45,7 +45,7 @@ pub struct Options {
 
 impl Options {
     /// The defaults for a folder.
-    pub fn new(dir: impl Into<PathBuf>) -> Self {
+    pub fn new(dir: impl Into<Folder>) -> Self {
         Self {
             dir: dir.into(),
             segment_bytes: 64 << 20,

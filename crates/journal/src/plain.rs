@@ -7,8 +7,9 @@
 #![allow(unsafe_code, reason = "a buffer is shared with the thread that writes it, and a descriptor is borrowed by it")]
 
 use crate::buffers::Buffers;
-use crate::device::{Doorbell, write_durably};
+use crate::device::Doorbell;
 use crate::error::WriteError;
+use crate::real::write_durably;
 use std::io;
 use std::os::fd::{BorrowedFd, RawFd};
 use std::sync::mpsc::{Receiver, Sender, channel};

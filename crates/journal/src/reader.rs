@@ -1,12 +1,12 @@
 //! Reading the log in order, also beside a running writer: only what is vouched for as flushed is handed out.
 
 use crate::archive;
+use crate::disk::Folder;
 use crate::error::{OpenError, ReadError};
 use crate::layout::{self, BLOCK, BatchHeader, Damage, MARGIN_BYTES};
 use crate::scan::{Place, live_segments, read_beacon, read_segment};
 use crate::snapshots::snapshot_path;
 use crate::store::{segment_path, store_path};
-use std::path::Path;
 
 /// One batch of the log.
 #[derive(Debug, Clone, Copy)]
@@ -54,11 +54,12 @@ impl<'a> Batch<'a> {
 /// `up_to` is not given, everything up to the highest position that the folder itself vouches for, and what is whole
 /// behind it, as a recovery would find it.
 pub fn read_log<E>(
-    dir: &Path,
+    dir: impl Into<Folder>,
     after: u64,
     up_to: Option<u64>,
     each: &mut dyn FnMut(&Batch<'_>) -> Result<(), E>,
 ) -> Result<u64, ReadError<E>> {
+    let dir = &dir.into();
     let store = read_store(dir).map_err(ReadError::Journal)?.0;
     match up_to {
         Some(up_to) => walk(dir, &store, After { position: after, chain: None }, up_to, up_to, each),
@@ -70,13 +71,14 @@ pub fn read_log<E>(
 }
 
 /// Store id, shards and segment size of a folder.
-pub fn read_store(dir: &Path) -> Result<([u8; 16], u32, u64), OpenError> {
-    let path = store_path(dir);
-    let block = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
+pub fn read_store(dir: impl Into<Folder>) -> Result<([u8; 16], u32, u64), OpenError> {
+    let dir = dir.into();
+    let path = store_path(&dir);
+    let block = dir.read(&path).map_err(OpenError::io("reading", &path))?;
     layout::decode_store_block(&block).map_err(|damage| OpenError::damaged(&path, 0, 0, damage, 0))
 }
 
-fn vouched(dir: &Path, store: &[u8; 16]) -> Result<u64, OpenError> {
+fn vouched(dir: &Folder, store: &[u8; 16]) -> Result<u64, OpenError> {
     let start = archive::start(dir, store)?;
     let mut highest = read_beacon(dir, store)?.map_or(0, |b| b.flushed).max(start.position);
     for number in live_segments(dir, &start)? {
@@ -99,12 +101,12 @@ pub(crate) struct After<'a> {
 
 impl After<'_> {
     /// Refuses a log that has another chain hash at this position: it is not the one that the caller speaks of.
-    pub(crate) fn agrees(&self, dir: &Path, position: u64, chain: &[u8; 32]) -> Result<(), OpenError> {
+    pub(crate) fn agrees(&self, dir: &Folder, position: u64, chain: &[u8; 32]) -> Result<(), OpenError> {
         if position != self.position || self.chain.is_none_or(|c| c == chain) { Ok(()) } else { Err(self.foreign(dir)) }
     }
 
     /// The same for a batch, inside of which no snapshot ends.
-    fn agrees_with(&self, dir: &Path, h: &BatchHeader) -> Result<(), OpenError> {
+    fn agrees_with(&self, dir: &Folder, h: &BatchHeader) -> Result<(), OpenError> {
         let last = h.last_position();
         match (h.first_position..last).contains(&self.position) && self.chain.is_some() {
             true => Err(self.foreign(dir)),
@@ -113,15 +115,15 @@ impl After<'_> {
         }
     }
 
-    fn foreign(&self, dir: &Path) -> OpenError {
-        OpenError::Foreign { file: snapshot_path(dir, self.position), position: self.position }
+    fn foreign(&self, dir: &Folder) -> OpenError {
+        OpenError::Foreign { file: snapshot_path(dir.path(), self.position), position: self.position }
     }
 }
 
 /// Hands out batches up to `up_to`, and returns the last position. Damage at or below `vouched` is an error; behind it
 /// the first batch that is not whole ends the log.
 pub(crate) fn walk<E>(
-    dir: &Path,
+    dir: &Folder,
     store: &[u8; 16],
     from: After<'_>,
     up_to: u64,

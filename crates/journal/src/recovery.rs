@@ -1,6 +1,7 @@
 //! Opening: lock, scan, decide, cut what a crash tore, and hand out the log for replay.
 
 use crate::archive;
+use crate::disk::Open;
 use crate::error::{OpenError, ReadError};
 use crate::layout::{BLOCK, Damage};
 use crate::options::Options;
@@ -8,7 +9,7 @@ use crate::reader::{After, Batch, walk};
 use crate::scan::{Found, scan};
 use crate::segments::{Segment, create, reopen, zero};
 use crate::snapshots::{snapshot_trailer, snapshots};
-use crate::store::{Store, segment_path, sync_dir};
+use crate::store::{Store, segment_path};
 use crate::writer::{Writer, WriterParts};
 use std::path::PathBuf;
 
@@ -107,18 +108,19 @@ fn witness(store: &Store) -> Result<u64, OpenError> {
 /// Keeps a copy of everything behind the end and writes zeros over it.
 fn cut(store: &Store, found: &Found, damage: Damage) -> Result<TornTail, OpenError> {
     let dir = store.dir.join("torn");
-    std::fs::create_dir_all(&dir).map_err(OpenError::io("creating", &dir))?;
+    let disk = &store.dir.disk;
+    store.dir.create_folder(&dir).map_err(OpenError::io("creating", &dir))?;
     let kept_at = dir.join(format!("after-{}-epoch-{}.bytes", found.last_position, found.boot_epoch));
     let mut kept = Vec::new();
     for (number, from) in behind(store, found) {
         let path = segment_path(&store.dir, number);
-        let bytes = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
+        let bytes = store.dir.read(&path).map_err(OpenError::io("reading", &path))?;
         let used = bytes.iter().rposition(|b| *b != 0).map_or(0, |i| (i + 1).next_multiple_of(BLOCK));
         kept.extend_from_slice(bytes.get(from as usize..used).unwrap_or_default());
     }
-    std::fs::write(&kept_at, &kept).map_err(OpenError::io("writing", &kept_at))?;
-    let file = std::fs::File::open(&kept_at).map_err(OpenError::io("opening", &kept_at))?;
-    file.sync_all().and_then(|()| sync_dir(&dir)).map_err(OpenError::io("flushing", &kept_at))?;
+    let file = disk.open(&kept_at, Open::Create).map_err(OpenError::io("opening", &kept_at))?;
+    file.write_at(&kept, 0).map_err(OpenError::io("writing", &kept_at))?;
+    file.sync().and_then(|()| disk.sync_folder(&dir)).map_err(OpenError::io("flushing", &kept_at))?;
     for (number, from) in behind(store, found) {
         let segment = reopen(&store.dir, number, store.direct)?;
         zero(&segment, from, store.segment_bytes)
@@ -144,8 +146,8 @@ fn behind(store: &Store, found: &Found) -> Vec<(u32, u64)> {
 fn settle(store: &Store, found: &Found, window_bytes: u64) -> Result<(), OpenError> {
     for number in &found.segments {
         let path = segment_path(&store.dir, *number);
-        let file = std::fs::File::open(&path).map_err(OpenError::io("opening", &path))?;
-        file.sync_all().map_err(OpenError::io("flushing", &path))?;
+        let file = store.dir.file(&path, Open::Read).map_err(OpenError::io("opening", &path))?;
+        file.sync().map_err(OpenError::io("flushing", &path))?;
     }
     let mut left = window_bytes;
     for (number, from) in behind(store, found) {

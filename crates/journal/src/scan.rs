@@ -7,12 +7,12 @@
 //! damage above S, farther out         → not what a crash leaves: refuse
 //! ```
 
+use crate::disk::{Folder, Open, Stream};
 use crate::error::OpenError;
 use crate::layout::{self, BLOCK, BatchHeader, Beacon, Damage};
 use crate::store::{beacon_path, segment_path, segments_dir};
-use std::fs::File;
 use std::io::{self, Read};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where a batch lies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -42,12 +42,10 @@ pub(crate) struct Found {
 }
 
 /// The segments of a folder, ascending.
-pub(crate) fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
+pub(crate) fn segment_numbers(dir: &Folder) -> Result<Vec<u32>, OpenError> {
     let segments = segments_dir(dir);
     let mut numbers = Vec::new();
-    let read = |e| OpenError::io("reading", &segments)(e);
-    for entry in std::fs::read_dir(&segments).map_err(read)? {
-        let path = entry.map_err(read)?.path();
+    for path in dir.disk.list(&segments).map_err(OpenError::io("reading", &segments))? {
         let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u32>().ok());
         match (path.extension().and_then(|x| x.to_str()), number) {
             (Some("seg"), Some(n)) => numbers.push(n),
@@ -63,7 +61,7 @@ pub(crate) fn segment_numbers(dir: &Path) -> Result<Vec<u32>, OpenError> {
 }
 
 /// The segments behind the archive. What is archived may still be there after a crash, and is not looked at.
-pub(crate) fn live_segments(dir: &Path, start: &Start) -> Result<Vec<u32>, OpenError> {
+pub(crate) fn live_segments(dir: &Folder, start: &Start) -> Result<Vec<u32>, OpenError> {
     let mut numbers = segment_numbers(dir)?;
     numbers.retain(|n| *n > start.segment);
     let first = numbers.first().copied();
@@ -77,21 +75,22 @@ pub(crate) fn live_segments(dir: &Path, start: &Start) -> Result<Vec<u32>, OpenE
 const READ_BYTES: u64 = 1 << 20;
 
 /// All of a segment, its first block checked.
-pub(crate) fn read_segment(dir: &Path, store: &[u8; 16], number: u32) -> Result<Vec<u8>, OpenError> {
+pub(crate) fn read_segment(dir: &Folder, store: &[u8; 16], number: u32) -> Result<Vec<u8>, OpenError> {
     read_segment_slowly(dir, store, number, &mut || {})
 }
 
 /// The same in pieces; `rest` is called after each.
 pub(crate) fn read_segment_slowly(
-    dir: &Path,
+    dir: &Folder,
     store: &[u8; 16],
     number: u32,
     rest: &mut dyn FnMut(),
 ) -> Result<Vec<u8>, OpenError> {
     let path = segment_path(dir, number);
     let mut read = || -> io::Result<Vec<u8>> {
-        let mut file = File::open(&path)?;
-        let length = usize::try_from(file.metadata()?.len()).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let file = dir.file(&path, Open::Read)?;
+        let length = usize::try_from(file.bytes()?).map_err(|_| io::ErrorKind::FileTooLarge)?;
+        let mut file = Stream::new(file, 0);
         let mut bytes = Vec::with_capacity(length);
         while Read::by_ref(&mut file).take(READ_BYTES).read_to_end(&mut bytes)? > 0 {
             rest();
@@ -108,9 +107,9 @@ pub(crate) fn read_segment_slowly(
 }
 
 /// The newest valid beacon. A damaged slot is the other one's reason to exist.
-pub(crate) fn read_beacon(dir: &Path, store: &[u8; 16]) -> Result<Option<Beacon>, OpenError> {
+pub(crate) fn read_beacon(dir: &Folder, store: &[u8; 16]) -> Result<Option<Beacon>, OpenError> {
     let path = beacon_path(dir);
-    let bytes = match std::fs::read(&path) {
+    let bytes = match dir.read(&path) {
         Ok(bytes) => bytes,
         Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(OpenError::io("reading", &path)(e)),
@@ -161,7 +160,7 @@ impl Expected {
 
 /// Reads all segments and says where the log ends, or why it must not be opened.
 pub(crate) fn scan(
-    dir: &Path,
+    dir: &Folder,
     store: &[u8; 16],
     window_bytes: u64,
     start: Start,

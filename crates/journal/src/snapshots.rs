@@ -2,8 +2,8 @@
 
 use crate::archive;
 use crate::blocks::{self, BlocksReader, BlocksWriter, Trailer};
+use crate::disk::Folder;
 use crate::error::{OpenError, ReadError};
-use crate::store::sync_dir;
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -27,13 +27,11 @@ pub struct SnapshotWriter {
 
 impl SnapshotWriter {
     /// Begins the snapshot as of `position` in a data folder.
-    pub fn create(dir: &Path, store: &[u8; 16], position: u64) -> io::Result<Self> {
-        let folder = folder(dir);
-        if !folder.exists() {
-            std::fs::create_dir_all(&folder)?;
-            sync_dir(dir)?;
-        }
-        Ok(Self { blocks: BlocksWriter::create(&snapshot_path(dir, position), MAGIC, store)? })
+    pub fn create(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> io::Result<Self> {
+        let dir = dir.into();
+        dir.create_folder(&folder(dir.path()))?;
+        let path = snapshot_path(dir.path(), position);
+        Ok(Self { blocks: BlocksWriter::create(&dir, &path, MAGIC, store)? })
     }
 
     /// Appends a block of 1 byte to 8 MiB.
@@ -49,21 +47,17 @@ impl SnapshotWriter {
 
 /// Removes what a killed process left of a snapshot or an archived segment that it was writing. To be called by the owner
 /// of the data folder, before it writes any.
-pub fn remove_drafts(dir: &Path) -> io::Result<()> {
-    blocks::remove_drafts(&folder(dir))?;
-    blocks::remove_drafts(&archive::folder(dir))
+pub fn remove_drafts(dir: impl Into<Folder>) -> io::Result<()> {
+    let dir = dir.into();
+    blocks::remove_drafts(&dir, &folder(dir.path()))?;
+    blocks::remove_drafts(&dir, &archive::folder(&dir))
 }
 
 /// Positions of the snapshots in a data folder, newest first.
-pub fn snapshots(dir: &Path) -> io::Result<Vec<u64>> {
-    let entries = match std::fs::read_dir(folder(dir)) {
-        Ok(entries) => entries,
-        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
-        Err(e) => return Err(e),
-    };
+pub fn snapshots(dir: impl Into<Folder>) -> io::Result<Vec<u64>> {
+    let dir = dir.into();
     let mut positions = Vec::new();
-    for entry in entries {
-        let path = entry?.path();
+    for path in dir.list(&folder(dir.path()))? {
         if path.extension().is_some_and(|x| x == "snap") {
             positions.extend(path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u64>().ok()));
         }
@@ -73,18 +67,21 @@ pub fn snapshots(dir: &Path) -> io::Result<Vec<u64>> {
 }
 
 /// What the end of a snapshot says, without reading the rest.
-pub fn snapshot_trailer(dir: &Path, store: &[u8; 16], position: u64) -> Result<Trailer, OpenError> {
-    Ok(*BlocksReader::open(&snapshot_path(dir, position), MAGIC, store)?.trailer())
+pub fn snapshot_trailer(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> Result<Trailer, OpenError> {
+    let dir = dir.into();
+    Ok(*BlocksReader::open(&dir, &snapshot_path(dir.path(), position), MAGIC, store)?.trailer())
 }
 
 /// Reads a snapshot: every block goes to `each`.
 pub fn read_snapshot<E>(
-    dir: &Path,
+    dir: impl Into<Folder>,
     store: &[u8; 16],
     position: u64,
     each: &mut dyn FnMut(&[u8]) -> Result<(), E>,
 ) -> Result<Trailer, ReadError<E>> {
-    let mut reader = BlocksReader::open(&snapshot_path(dir, position), MAGIC, store).map_err(ReadError::Journal)?;
+    let dir = dir.into();
+    let path = snapshot_path(dir.path(), position);
+    let mut reader = BlocksReader::open(&dir, &path, MAGIC, store).map_err(ReadError::Journal)?;
     while let Some(block) = reader.next().map_err(ReadError::Journal)? {
         each(block).map_err(ReadError::Consumer)?;
     }
@@ -92,6 +89,7 @@ pub fn read_snapshot<E>(
 }
 
 /// Removes a snapshot.
-pub fn remove_snapshot(dir: &Path, position: u64) -> io::Result<()> {
-    std::fs::remove_file(snapshot_path(dir, position))
+pub fn remove_snapshot(dir: impl Into<Folder>, position: u64) -> io::Result<()> {
+    let dir = dir.into();
+    dir.disk.remove(&snapshot_path(dir.path(), position))
 }

@@ -4,19 +4,17 @@
 //! LOCK  STORE  BEACON  journal/00000001.seg …  snapshots/  archive/  torn/
 //! ```
 
+use crate::disk::{DiskFile, Folder, Open};
 use crate::error::OpenError;
 use crate::layout::{self, BLOCK};
 use crate::options::Options;
-use rustix::fs::{FlockOperation, flock};
-use std::fs::{File, OpenOptions};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// A folder that this process has for itself.
 #[derive(Debug)]
 pub(crate) struct Store {
-    pub(crate) dir: PathBuf,
+    pub(crate) dir: Folder,
     pub(crate) id: [u8; 16],
     pub(crate) shards: u32,
     pub(crate) segment_bytes: u64,
@@ -26,55 +24,29 @@ pub(crate) struct Store {
     /// It lies in a file system in memory: nothing survives the machine.
     pub(crate) volatile: bool,
     /// Held for as long as the store is open.
-    _lock: File,
+    _lock: Box<dyn DiskFile>,
 }
 
-pub(crate) fn segments_dir(dir: &Path) -> PathBuf {
+pub(crate) fn segments_dir(dir: &Folder) -> PathBuf {
     dir.join("journal")
 }
 
-pub(crate) fn segment_path(dir: &Path, number: u32) -> PathBuf {
+pub(crate) fn segment_path(dir: &Folder, number: u32) -> PathBuf {
     segments_dir(dir).join(format!("{number:08}.seg"))
 }
 
-pub(crate) fn beacon_path(dir: &Path) -> PathBuf {
+pub(crate) fn beacon_path(dir: &Folder) -> PathBuf {
     dir.join("BEACON")
 }
 
-pub(crate) fn store_path(dir: &Path) -> PathBuf {
+pub(crate) fn store_path(dir: &Folder) -> PathBuf {
     dir.join("STORE")
 }
 
-/// Makes renames and creations in a folder durable.
-pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
-    File::open(dir)?.sync_all()
-}
-
-/// Writes a file under another name, makes it durable, and gives it its own name.
-pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let draft = path.with_extension("tmp");
-    let file = File::create(&draft)?;
-    file.write_all_at(bytes, 0)?;
-    file.sync_all()?;
-    std::fs::rename(&draft, path)?;
-    path.parent().map_or(Ok(()), sync_dir)
-}
-
-/// Opens a file to write whole blocks past the page cache, where that is possible.
-pub(crate) fn open_direct(path: &Path, direct: bool) -> io::Result<File> {
-    let flags = if direct { libc::O_DIRECT } else { 0 };
-    OpenOptions::new().read(true).write(true).custom_flags(flags).open(path)
-}
-
-/// `statfs` magic numbers of file systems that live in memory.
-const TMPFS: i64 = 0x0102_1994;
-const RAMFS: i64 = 0x8584_58F6;
-
 /// True where a folder lies in memory, or would: nothing survives the machine.
-pub fn is_volatile(dir: &Path) -> io::Result<bool> {
-    let dir = std::path::absolute(dir)?;
-    let there = dir.ancestors().find(|d| d.exists()).unwrap_or(&dir);
-    Ok([TMPFS, RAMFS].contains(&rustix::fs::statfs(there)?.f_type))
+pub fn is_volatile(dir: impl Into<Folder>) -> io::Result<bool> {
+    let dir = dir.into();
+    dir.disk.is_volatile(dir.path())
 }
 
 impl Store {
@@ -82,48 +54,46 @@ impl Store {
     pub(crate) fn open(options: &Options) -> Result<Self, OpenError> {
         options.check()?;
         let dir = &options.dir;
-        let volatile = is_volatile(dir).map_err(OpenError::io("looking at", dir))?;
+        let volatile = is_volatile(dir).map_err(OpenError::io("looking at", dir.path()))?;
         if volatile && !options.allow_volatile {
-            return Err(OpenError::Volatile { dir: dir.clone() });
+            return Err(OpenError::Volatile { dir: dir.path().to_owned() });
         }
-        // Another process may be creating it just now: the lock tells.
-        if dir.exists() && !store_path(dir).exists() {
-            Self::check_empty(dir).or_else(|e| if store_path(dir).exists() { Ok(()) } else { Err(e) })?;
-        }
-        std::fs::create_dir_all(dir).map_err(OpenError::io("creating the data folder", dir))?;
-        let lock_path = dir.join("LOCK");
-        let lock = File::create(&lock_path).map_err(OpenError::io("opening", &lock_path))?;
-        flock(&lock, FlockOperation::NonBlockingLockExclusive)
-            .map_err(|_| OpenError::InUse { file: lock_path.clone() })?;
         let path = store_path(dir);
-        let created = !path.exists();
+        // Another process may be creating it just now: the lock tells.
+        if dir.disk.exists(dir.path()) && !dir.disk.exists(&path) {
+            Self::check_empty(dir).or_else(|e| if dir.disk.exists(&path) { Ok(()) } else { Err(e) })?;
+        }
+        dir.create_folder(dir.path()).map_err(OpenError::io("creating the data folder", dir.path()))?;
+        let lock_path = dir.join("LOCK");
+        let lock = dir.disk.lock(&lock_path).map_err(|error| match error.kind() {
+            io::ErrorKind::WouldBlock => OpenError::InUse { file: lock_path.clone() },
+            _ => OpenError::io("opening", &lock_path)(error),
+        })?;
+        let created = !dir.disk.exists(&path);
         if created {
             Self::create(options)?;
         }
-        let block = std::fs::read(&path).map_err(OpenError::io("reading", &path))?;
+        let block = dir.read(&path).map_err(OpenError::io("reading", &path))?;
         let (id, shards, segment_bytes) =
             layout::decode_store_block(&block).map_err(|d| OpenError::damaged(&path, 0, 0, d, 0))?;
-        let direct = open_direct(&beacon_path(dir), true).is_ok();
+        let direct = dir.file(&beacon_path(dir), Open::Write { direct: true }).is_ok();
         Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, volatile, _lock: lock })
     }
 
     /// Nothing is there but what an interrupted creation leaves.
-    fn check_empty(dir: &Path) -> Result<(), OpenError> {
-        let strangers = std::fs::read_dir(dir).map_err(OpenError::io("reading", dir))?.flatten().any(|e| {
-            let name = e.file_name();
-            !(name == "LOCK" || name == "BEACON" || name == "journal" || name.to_string_lossy().ends_with(".tmp"))
-        });
-        if strangers {
-            return Err(OpenError::NotAStore { dir: dir.to_owned(), what: "it is not empty and has no file STORE" });
+    fn check_empty(dir: &Folder) -> Result<(), OpenError> {
+        let refused = |what| Err(OpenError::NotAStore { dir: dir.path().to_owned(), what });
+        let ours = |path: &PathBuf| {
+            let name = path.file_name().unwrap_or_default();
+            name == "LOCK" || name == "BEACON" || name == "journal" || name.to_string_lossy().ends_with(".tmp")
+        };
+        if !dir.list(dir.path()).map_err(OpenError::io("reading", dir.path()))?.iter().all(ours) {
+            return refused("it is not empty and has no file STORE");
         }
         let segments = segments_dir(dir);
-        let old = segments.exists()
-            && std::fs::read_dir(&segments)
-                .map_err(OpenError::io("reading", &segments))?
-                .flatten()
-                .any(|e| e.path().extension().is_some_and(|x| x == "seg"));
-        if old {
-            return Err(OpenError::NotAStore { dir: dir.to_owned(), what: "it has segments but no file STORE" });
+        let is_segment = |path: &PathBuf| path.extension().is_some_and(|x| x == "seg");
+        if dir.list(&segments).map_err(OpenError::io("reading", &segments))?.iter().any(is_segment) {
+            return refused("it has segments but no file STORE");
         }
         Ok(())
     }
@@ -132,11 +102,11 @@ impl Store {
         let dir = &options.dir;
         Self::check_empty(dir)?;
         let segments = segments_dir(dir);
-        std::fs::create_dir_all(&segments).map_err(OpenError::io("creating", &segments))?;
+        dir.create_folder(&segments).map_err(OpenError::io("creating", &segments))?;
         let beacon = beacon_path(dir);
-        write_file(&beacon, &[0; 2 * BLOCK]).map_err(OpenError::io("creating", &beacon))?;
+        dir.write(&beacon, &[0; 2 * BLOCK]).map_err(OpenError::io("creating", &beacon))?;
         let store = store_path(dir);
         let block = layout::store_block(&options.store_id, options.shards, options.segment_bytes);
-        write_file(&store, &block).map_err(OpenError::io("creating", &store))
+        dir.write(&store, &block).map_err(OpenError::io("creating", &store))
     }
 }

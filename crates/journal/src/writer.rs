@@ -6,16 +6,17 @@
 //! ```
 
 use crate::buffers::Buffers;
-use crate::device::{Device, Doorbell, write_durably};
+use crate::device::{Device, Doorbell};
+use crate::disk::{DiskFile, Open};
 use crate::error::{OpenError, WriteError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Beacon, MARGIN_BYTES};
 use crate::options::{IoChoice, Options};
-use crate::segments::{Preparer, Segment};
-use crate::store::{Store, beacon_path, open_direct};
+use crate::preparer::{Plan, Preparer};
+use crate::segments::Segment;
+use crate::store::{Store, beacon_path};
 use std::collections::VecDeque;
-use std::fs::File;
-use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 /// Writes that measure the latency of the disk at the start.
 const PROBES: usize = 16;
@@ -91,7 +92,7 @@ pub struct Writer {
     recent: VecDeque<(u64, i64, [u8; 32])>,
     appended_bytes: u64,
     boot_epoch: u32,
-    beacon: File,
+    beacon: Box<dyn DiskFile>,
     beacon_buffer: Buffers,
     beacon_sequence: u64,
     beacon_says: u64,
@@ -118,20 +119,29 @@ impl Writer {
     pub(crate) fn start(p: WriterParts) -> Result<Self, OpenError> {
         let direct = p.store.direct && p.options.io != IoChoice::Buffered;
         let count = p.options.writes_in_flight_max;
-        let device = Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct)
-            .map_err(|error| OpenError::NoWriter { error })?;
-        let beacon = beacon_path(&p.store.dir);
-        let beacon = open_direct(&beacon, p.store.direct).map_err(OpenError::io("opening", &beacon))?;
-        let preparer = Preparer::start(
-            p.store.dir.clone(),
-            p.store.id,
-            p.spare,
-            p.next_number,
-            p.store.segment_bytes,
-            p.store.direct,
-            device.bell(),
-        )
-        .map_err(OpenError::io("starting a thread for", &p.store.dir))?;
+        let dir = p.store.dir.clone();
+        let beacon = beacon_path(&dir);
+        let beacon =
+            dir.file(&beacon, Open::Write { direct: p.store.direct }).map_err(OpenError::io("opening", &beacon))?;
+        let plan = Plan {
+            dir: dir.clone(),
+            store: p.store.id,
+            next_number: p.next_number,
+            bytes: p.store.segment_bytes,
+            direct: p.store.direct,
+        };
+        let queue = dir.disk.queue();
+        let by_owner = queue.is_some();
+        let device = match queue {
+            Some(queue) => Device::given(queue, count + 1, p.options.batch_bytes_max),
+            None => Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct),
+        }
+        .map_err(|error| OpenError::NoWriter { error })?;
+        let preparer = match by_owner {
+            true => Preparer::by_owner(plan, p.spare),
+            false => Preparer::start(plan, p.spare, device.bell())
+                .map_err(OpenError::io("starting a thread for", dir.path()))?,
+        };
         let mut writer = Self {
             store: p.store,
             device,
@@ -174,9 +184,9 @@ impl Writer {
     fn probe(&mut self) -> Result<(), WriteError> {
         let mut times = [0u64; PROBES];
         for t in &mut times {
-            let start = Instant::now();
+            let start = self.store.dir.disk.elapsed();
             self.write_beacon(false)?;
-            *t = u64::try_from(start.elapsed().as_micros()).unwrap_or(u64::MAX);
+            *t = u64::try_from((self.store.dir.disk.elapsed() - start).as_micros()).unwrap_or(u64::MAX);
         }
         times.sort_unstable();
         self.probe_us = times[PROBES / 2];
@@ -238,9 +248,7 @@ impl Writer {
         }
         let buffer = self.free.pop().expect("the caller asked whether there is room");
         let header = self.fill(buffer, meta, parts, body_bytes);
-        self.device
-            .submit(buffer, bytes, self.current.file.as_fd(), self.offset)
-            .inspect_err(|_| self.failed = true)?;
+        self.device.submit(buffer, bytes, &*self.current.file, self.offset).inspect_err(|_| self.failed = true)?;
         self.chain = header.chain();
         self.last_position = header.last_position();
         self.last_at_us = meta.at_us;
@@ -330,6 +338,7 @@ impl Writer {
             self.bytes_in_flight -= batch.bytes;
             self.free.push(batch.buffer);
         }
+        self.preparer.work();
         while self.retired.front().is_some_and(|(last, _)| *last <= self.flushed) {
             self.retired.pop_front();
         }
@@ -346,7 +355,7 @@ impl Writer {
 
     /// A descriptor that becomes readable when a write has completed, for an owner that has other things to wait for.
     #[must_use]
-    pub fn completions(&self) -> Option<std::os::fd::BorrowedFd<'_>> {
+    pub fn completions(&self) -> Option<BorrowedFd<'_>> {
         Some(self.device.completions())
     }
 
@@ -377,7 +386,7 @@ impl Writer {
         let (beacon, offset) = self.next_beacon(false);
         let block = &mut self.device.buffer(self.beacon_slot)[..BLOCK];
         block.copy_from_slice(&beacon.encode());
-        self.device.submit(self.beacon_slot, BLOCK, self.beacon.as_fd(), offset).inspect_err(|_| self.failed = true)?;
+        self.device.submit(self.beacon_slot, BLOCK, &*self.beacon, offset).inspect_err(|_| self.failed = true)?;
         self.beacon_flies = Some(self.flushed);
         Ok(())
     }
@@ -400,7 +409,7 @@ impl Writer {
         let (beacon, offset) = self.next_beacon(clean);
         let block = self.beacon_buffer.get_mut(0);
         block.copy_from_slice(&beacon.encode());
-        write_durably(&self.beacon, block, offset).map_err(|error| {
+        self.beacon.write_durably(block, offset).map_err(|error| {
             self.failed = true;
             WriteError::Failed { doing: "writing the beacon", error }
         })?;

@@ -1,0 +1,136 @@
+//! The journal's own writer and recovery over the simulated disk: what they do there, and that each fault that can be asked
+//! for happens.
+
+use std::time::Duration;
+use tegata_journal::{BatchMeta, Journal, OpenError, Options, WriteError, Writer, open, read_log};
+use tegata_sim::disk::{Chance, Config, Fault, Odds, Promise, Seeded, SimDisk};
+
+const STORE: [u8; 16] = [9; 16];
+
+fn disk(seed: u64, odds: Odds) -> SimDisk {
+    SimDisk::new(Config { odds, ..Config::default() }, Chance::Seeded(Seeded::new(seed)))
+}
+
+fn options(disk: &SimDisk) -> Options {
+    let mut o = Options::new(disk.folder("/data"));
+    (o.segment_bytes, o.batch_bytes_max, o.window_bytes) = (32 << 10, 8 << 10, 16 << 10);
+    o.store_id = STORE;
+    o
+}
+
+fn body(position: u64) -> Vec<u8> {
+    (0..500 + position as usize * 997 % 5_000).map(|i| (position as usize * 31 + i) as u8 | 1).collect()
+}
+
+/// Appends until `last` is flushed; returns what was flushed, and why not more.
+fn append(writer: &mut Writer, from: u64, last: u64) -> (u64, Result<(), WriteError>) {
+    let mut flushed = from - 1;
+    let mut run = || {
+        for position in from..=last {
+            while !writer.has_room() {
+                writer.wait(Some(Duration::from_secs(5)))?;
+                flushed = writer.reap()?;
+            }
+            let meta = BatchMeta { first_position: position, count: 1, at_us: position as i64, margin: [5; 64] };
+            writer.append(&meta, &[&body(position)])?;
+        }
+        while flushed < last {
+            writer.wait(Some(Duration::from_secs(5)))?;
+            flushed = writer.reap()?;
+        }
+        writer.idle()
+    };
+    let result = run();
+    (flushed, result)
+}
+
+fn log(journal: &mut Journal) -> Vec<(u64, Vec<u8>)> {
+    let mut log = Vec::new();
+    let each = &mut |b: &tegata_journal::Batch<'_>| {
+        log.push((b.first_position, b.body.to_vec()));
+        Ok::<_, std::convert::Infallible>(())
+    };
+    journal.replay(0, None, each).expect("what was opened is read");
+    log
+}
+
+fn expected(last: u64) -> Vec<(u64, Vec<u8>)> {
+    (1..=last).map(|p| (p, body(p))).collect()
+}
+
+#[test]
+fn what_was_flushed_is_there_after_a_clean_stop_and_after_a_kill() {
+    let disk = disk(1, Odds::default());
+    let mut writer = open(options(&disk)).expect("a new folder").into_writer().expect("a writer");
+    assert!(matches!(open(options(&disk)), Err(OpenError::InUse { .. })), "one owner at a time");
+    append(&mut writer, 1, 40).1.expect("the disk works");
+    writer.close().expect("an orderly stop");
+    let mut journal = open(options(&disk)).expect("a sound log");
+    assert!(journal.recovery().clean_stop && log(&mut journal) == expected(40));
+    assert!(disk.files().iter().filter(|(path, _)| path.extension().is_some_and(|x| x == "seg")).count() > 3);
+    let mut writer = journal.into_writer().expect("a writer");
+    append(&mut writer, 41, 50).1.expect("the disk works");
+    disk.kill();
+    drop(writer);
+    let mut journal = open(options(&disk)).expect("a sound log");
+    assert!(!journal.recovery().clean_stop && log(&mut journal) == expected(50));
+    drop(journal);
+    let last = read_log::<std::convert::Infallible>(disk.folder("/data"), 0, None, &mut |_| Ok(()));
+    assert_eq!(last.expect("it is read beside"), 50);
+    assert_eq!(disk.fired().promise(), Some(Promise::Survive));
+}
+
+#[test]
+fn the_same_seed_is_the_same_disk() {
+    let run = |seed| {
+        let disk = disk(seed, Odds { crash: 10_000, stall: 10_000, ..Odds::default() });
+        let mut trace = Vec::new();
+        for _ in 0..20 {
+            if let Ok(journal) = open(options(&disk)) {
+                let last = journal.recovery().last_position;
+                if let Ok(mut writer) = journal.into_writer() {
+                    trace.push(append(&mut writer, last + 1, last + 5).0);
+                }
+            }
+            if disk.is_dead() {
+                disk.restart();
+            }
+            trace.push(disk.fingerprint());
+        }
+        (trace, disk.now(), disk.steps())
+    };
+    assert_eq!(run(3), run(3));
+    assert_ne!(run(3).0, run(4).0);
+}
+
+#[test]
+fn crashes_at_random_lose_nothing_that_was_flushed() {
+    let mut fired = [0; Fault::ALL.len()];
+    for seed in 0..200 {
+        let disk = disk(seed, Odds { crash: 15_000, ..Odds::default() });
+        let mut flushed = 0;
+        for _ in 0..12 {
+            match open(options(&disk)) {
+                Ok(mut journal) => {
+                    let found = log(&mut journal);
+                    let last = found.len() as u64;
+                    assert!(last >= flushed && found == expected(last), "seed {seed}: {last} of {flushed}");
+                    if let Ok(mut writer) = journal.into_writer() {
+                        flushed = append(&mut writer, last + 1, last + 9).0.max(last);
+                    }
+                }
+                Err(e) => assert!(disk.is_dead(), "seed {seed}: refused after a crash: {e}"),
+            }
+            if disk.is_dead() {
+                disk.restart();
+            } else {
+                disk.crash();
+                disk.restart();
+            }
+        }
+        fired.iter_mut().zip(Fault::ALL).for_each(|(n, f)| *n += disk.fired().count(f));
+    }
+    for fault in [Fault::Crash, Fault::Torn, Fault::Unflushed, Fault::NameLost] {
+        assert!(fired[fault as usize] > 0, "{fault:?} never happened");
+    }
+}

@@ -13,6 +13,7 @@ mod command;
 mod decision;
 mod frame;
 mod history;
+mod proof;
 mod report;
 mod request;
 mod session;
@@ -23,6 +24,7 @@ pub use command::{deadline, decode_operation, encode_operation, record_from_fram
 pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;
 pub use history::{HistoryBody, HistoryEntry, HistoryQuery, ONLY_ADVICES, ONLY_FOR_OFFICE};
+pub use proof::{AUTH_NONE, AUTH_SECRET, Challenge, Challenged, Exchange, Secret, encode_challenged};
 pub use report::{
     BalanceBody, Body, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody, ShopsBody,
     SnapshotBody, SumsBody, encode_answer,

@@ -1,7 +1,7 @@
 //! What the server is told: flags over environment over file over defaults. Every value is checked before anything
 //! starts, and `tegata config show` prints what came out.
 
-pub mod file;
+pub use tegata_access::file;
 
 use file::FileError;
 use serde::{Deserialize, Serialize};

@@ -45,8 +45,16 @@ impl Bucket {
         };
         match self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, take) {
             Ok(_) => Ok(()),
-            Err(used_up) => Err(used_up.saturating_add(interval).saturating_sub(now).saturating_sub(most)),
+            Err(_) => Err(self.room_after(rate, now)),
         }
+    }
+
+    /// After how many ns from `now` on there is room for one request.
+    #[must_use]
+    pub fn room_after(&self, rate: Rate, now: u64) -> u64 {
+        let interval = rate.interval_ns();
+        let most = interval.saturating_mul(u64::from(rate.burst.max(1)));
+        self.0.load(Ordering::Relaxed).saturating_add(interval).saturating_sub(now).saturating_sub(most)
     }
 }
 

@@ -132,6 +132,12 @@ pub struct Caller {
 }
 
 impl Caller {
+    /// Somebody who is known and may do nothing: the file of rights does not name it.
+    #[must_use]
+    pub fn nobody(class: Class, number: GatewayId) -> Self {
+        Self { class, number, namespaces: Named::Only(Vec::new()), rate: None, grants: Vec::new() }
+    }
+
     /// Its rate, where it has one.
     #[must_use]
     pub fn rate(&self) -> Option<Rate> {

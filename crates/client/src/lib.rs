@@ -23,10 +23,10 @@ mod stand_in;
 
 pub use call::{Ask, Call};
 pub use client::{Attempt, Client, Options};
-pub use connection::{Connection, Credential, Lost, OpenError, Role};
+pub use connection::{Access, Connection, Credential, Lost, OpenError, Role};
 pub use keys::new_key;
 pub use link::{Link, LinkError};
 pub use outcome::{Decided, InDoubt, Outcome};
 pub use spool::SpoolError;
 pub use stand_in::{StandIn, StandInOptions, Step, Tended};
-pub use tegata_wire::Answer;
+pub use tegata_wire::{Answer, Dial, Secret};

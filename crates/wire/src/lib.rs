@@ -17,6 +17,7 @@ mod proof;
 mod report;
 mod request;
 mod session;
+mod tunnel;
 
 pub use answer::{Answer, AnswerBody, decode_answer};
 pub use breakers::{BreakerBody, BreakerOrder, BreakersBody, encode_breaker_order};
@@ -33,3 +34,4 @@ pub use request::{Request, decode_request, encode_history, encode_list_shops, en
 pub use session::{
     CloseReason, Goodbye, Hello, HelloAnswer, NAMESPACES_MAX, encode_goodbye, encode_hello_answer, encode_pong,
 };
+pub use tunnel::{Dial, Tunnel, TunnelError, Tunnels};

@@ -1033,8 +1033,8 @@ class BadLine:
     """A relay on this machine that loses answers: what comes after the answer to a hello is cut off, on the first
     `cuts` connections. The requests get through."""
 
-    def __init__(self, target: tuple[str, int], cuts: int):
-        self.target, self.cuts, self.taken = target, cuts, 0
+    def __init__(self, target: tuple[str, int], cuts: int, pieces: int = 1):
+        self.target, self.cuts, self.pieces, self.taken = target, cuts, pieces, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -1051,7 +1051,7 @@ class BadLine:
                 return
             self.taken += 1
             threading.Thread(target=self._carry, args=(near, far, None), daemon=True).start()
-            limit = 1 if self.taken <= self.cuts else None
+            limit = self.pieces if self.taken <= self.cuts else None
             threading.Thread(target=self._carry, args=(far, near, limit), daemon=True).start()
 
     @staticmethod
@@ -1110,6 +1110,10 @@ class Exercise:
         """What a client says of itself."""
         credential = Credential.load(self.credentials, role, gateway) if self.credentials else None
         return dict(gateway=gateway, namespace=self.NAMESPACE, credential=credential)
+
+    def greetings(self) -> int:
+        """Answers before the first one to a request."""
+        return 2 if self.credentials else 1
 
     def connect(self, **how) -> Connection:
         usual = self.who(self.GATEWAY) | dict(namespaces=(self.NAMESPACE,))
@@ -1299,7 +1303,7 @@ class Exercise:
         return f"an unsent key is fenced, a lost answer is {r.name}"
 
     def lost_once(self):
-        line, key = BadLine(self.address, cuts=1), new_key()
+        line, key = BadLine(self.address, cuts=1, pieces=self.greetings()), new_key()
         till = Client(*line.address, **self.who(self.GATEWAY))
         r = till.debit(self.wallet, self.shop, 120, key)
         self.approved("debit over a bad line", r, 120)
@@ -1310,7 +1314,7 @@ class Exercise:
         return "the first answer is lost, the same key gets it again"
 
     def lost_always(self):
-        line, key = BadLine(self.address, cuts=1_000_000), new_key()
+        line, key = BadLine(self.address, cuts=1_000_000, pieces=self.greetings()), new_key()
         till = Client(*line.address, **self.who(self.GATEWAY))
         r = till.debit(self.wallet, self.shop, 130, key, deadline_ms=300)
         expect("no answer is no decline", (r.outcome, r.position, r.fence_first), (Outcome.UNKNOWN, 0, True))

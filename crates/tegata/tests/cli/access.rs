@@ -14,7 +14,7 @@ use tegata_wire::{
     self as wire, AnswerBody, Challenge, CloseReason, Exchange, Hello, KIND_BALANCE, RequestHeader, Scan,
 };
 
-const RIGHTS: &str = r#"
+pub(crate) const RIGHTS: &str = r#"
 [[gateway]]
 number = 501
 namespaces = [21]
@@ -60,7 +60,7 @@ pub(crate) struct Guarded {
     pub(crate) stage: Stage,
 }
 
-fn text(path: &Path) -> &str {
+pub(crate) fn text(path: &Path) -> &str {
     path.to_str().expect("UTF-8")
 }
 

@@ -14,4 +14,5 @@ mod snapshots;
 mod stage;
 mod stand_in;
 mod till;
+mod tls;
 mod watching;

@@ -5,7 +5,7 @@ use crate::tunnel::Tls;
 use rustls::server::{NoServerSessionStorage, WebPkiClientVerifier};
 use rustls::version::TLS13;
 use rustls::{ServerConfig, ServerConnection};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, PoisonError, RwLock};
 use tegata_wire::{Tunnel, TunnelError, Tunnels};
 
@@ -23,18 +23,13 @@ pub struct ServerTls {
 impl ServerTls {
     /// From its files. With `ca` callers show certificates, and where `or_secret` says so only those who have one.
     pub fn load(cert: PathBuf, key: PathBuf, ca: Option<PathBuf>, or_secret: bool) -> Result<Self, TlsError> {
-        let current = RwLock::new(read(&cert, &key, ca.as_ref(), or_secret)?);
+        let current = RwLock::new(read(&cert, &key, ca.as_deref(), or_secret)?);
         Ok(Self { cert, key, ca, or_secret, current })
     }
 }
 
-fn read(
-    cert: &PathBuf,
-    key_file: &PathBuf,
-    ca: Option<&PathBuf>,
-    or_secret: bool,
-) -> Result<Arc<ServerConfig>, TlsError> {
-    let unusable = |e: &dyn core::fmt::Display| TlsError::Unusable { file: cert.clone(), error: e.to_string() };
+fn read(cert: &Path, key_file: &Path, ca: Option<&Path>, or_secret: bool) -> Result<Arc<ServerConfig>, TlsError> {
+    let unusable = |e: &dyn core::fmt::Display| TlsError::Unusable { file: cert.to_owned(), error: e.to_string() };
     let builder = ServerConfig::builder_with_provider(provider()).with_protocol_versions(&[&TLS13]);
     let builder = builder.map_err(|e| unusable(&e))?;
     let builder = match ca {
@@ -62,7 +57,7 @@ impl Tunnels for ServerTls {
     }
 
     fn reload(&self) -> Result<(), TunnelError> {
-        let fresh = read(&self.cert, &self.key, self.ca.as_ref(), self.or_secret)?;
+        let fresh = read(&self.cert, &self.key, self.ca.as_deref(), self.or_secret)?;
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = fresh;
         Ok(())
     }

@@ -16,6 +16,7 @@ What was decided about money is a value, a Result, never an exception. Exception
 that the two sides do not understand each other.
 
     python3 tegata.py --gateway 127.0.0.1:7411 --operate 127.0.0.1:7412     runs an exercise against a server
+    ... --credentials FILE                                                  the same where callers prove a secret
     python3 tegata.py --vectors crates/wire/tests/vectors                   checks the golden frames
 """
 
@@ -23,13 +24,17 @@ from __future__ import annotations
 
 import argparse
 import enum
+import hashlib
+import hmac
 import os
 import random
 import socket
+import stat
 import struct
 import sys
 import threading
 import time
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -85,6 +90,7 @@ class Kind(enum.IntEnum):
     DIGEST = 77
     BREAKERS = 78
     BREAKER_ORDER = 79
+    CHALLENGE = 80
 
 
 COMMANDS = (*range(1, 20), Kind.LEASE, Kind.ADVICE)
@@ -125,16 +131,18 @@ CODES = {
     40: "hold-limit", 41: "stand-in-off", 42: "lease-held",
     100: "suspected-duplicate",
     110: "overloaded", 111: "draining", 112: "memory-limit", 113: "disk-full", 114: "deadline-passed", 115: "halted",
-    116: "wrong-shard", 117: "journal-slow",
+    116: "wrong-shard", 117: "journal-slow", 118: "rate-exceeded",
     140: "unknown", 141: "in-progress", 142: "not-seen",
     150: "malformed", 151: "unauthenticated", 152: "conflict", 153: "fenced", 154: "key-too-old",
     155: "original-too-old", 156: "key-clock", 157: "operation-unknown", 158: "version-unknown",
     159: "frame-too-large", 160: "namespace-not-allowed", 161: "log-dropped", 162: "not-from-here",
+    163: "operation-not-permitted", 164: "shop-not-permitted", 165: "programme-not-permitted",
+    166: "amount-not-permitted",
 }  # fmt: skip
 
 CLOSE_REASONS = {
     1: "draining", 2: "idle", 3: "protocol error", 4: "frame too large", 5: "bad checksum", 6: "version",
-    7: "overload", 8: "failed",
+    7: "overload", 8: "failed", 9: "unauthenticated",
 }  # fmt: skip
 
 
@@ -332,6 +340,7 @@ REQUESTS = {
     Kind.DIGEST: _NOTHING,
     Kind.BREAKERS: _NOTHING,
     Kind.BREAKER_ORDER: _layout("cause:B order:B _:2s ms:I"),
+    Kind.CHALLENGE: _layout("credential:16s nonce:32s"),
 }
 
 DECISION = _layout("code:H state:B _:1s retry_after_ms:I amount:Q balance:Q position:Q decided_at:q related:Q")
@@ -355,6 +364,7 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
         None,
         None,
     ),
+    Kind.CHALLENGE: (_layout("nonce:32s store_id:16s"), None, None),
     Kind.PING: (_layout("server_time:q"), None, None),
     Kind.GOODBYE: (_layout("reason:H _:2s retry_after_ms:I"), None, None),
     Kind.BALANCE: (
@@ -523,6 +533,33 @@ def encode_answer(a: Answer) -> bytes:
 # --- a connection ----------------------------------------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Credential:
+    """What a caller shares with the server: a name, and a secret that is never sent."""
+
+    name: str
+    secret: bytes = field(repr=False)
+
+    @staticmethod
+    def load(path: str, role: int, number: int) -> "Credential":
+        """That of a gateway or an operator in a file of `[[credential]]`s that nobody else can read."""
+        with open(path, "rb") as file:
+            if stat.S_IMODE(os.fstat(file.fileno()).st_mode) & 0o077:
+                raise ValueError(f"{path} can be read by others: chmod 600")
+            listed = tomllib.load(file)["credential"]
+        wanted = "operator" if role == 2 else "gateway"
+        found = next((c for c in listed if (c["class"], c["number"]) == (wanted, number)), None)
+        if found is None:
+            raise ValueError(f"{path} has no credential of {wanted} {number}")
+        return Credential(found["id"], bytes.fromhex(found["secret"]))
+
+    def prove(self, nonce: bytes, challenged: dict, hello: dict) -> bytes:
+        """The `auth` of a hello: everything that was said is in it."""
+        frame = encode_request(Kind.HELLO, hello | dict(auth=b""))
+        said = b"tegata hello v1\0" + text_id(self.name) + nonce + challenged["nonce"] + challenged["store_id"]
+        return hmac.digest(self.secret, said + frame[REQUEST_HEADER_BYTES:], hashlib.sha256)
+
+
 class Connection:
     """One TCP connection after its hello."""
 
@@ -534,6 +571,7 @@ class Connection:
         gateway: int,
         namespaces: tuple[int, ...] = (),
         role: int = 1,
+        credential: Credential | None = None,
         versions: tuple[int, int] = (VERSION, VERSION),
         timeout_s: float = 5.0,
     ):
@@ -549,6 +587,14 @@ class Connection:
         hello = dict(version_min=versions[0], version_max=versions[1], gateway=gateway, role=role, auth_method=0)
         hello |= dict(count=len(namespaces), credits=1, auth=b"", namespaces=namespaces)
         try:
+            if credential is not None:
+                nonce = os.urandom(32)
+                asked = dict(credential=text_id(credential.name), nonce=nonce)
+                challenged = self.ask(Kind.CHALLENGE, asked, timeout_s=timeout_s)
+                if is_decision(challenged.kind, challenged.flags):
+                    raise Refused(challenged.body["code"])
+                hello["auth_method"] = 1
+                hello["auth"] = credential.prove(nonce, challenged.body, hello)
             answer = self.ask(Kind.HELLO, hello, timeout_s=timeout_s)
             if is_decision(answer.kind, answer.flags) or answer.body["code"]:
                 raise Refused(answer.body["code"])
@@ -655,15 +701,30 @@ class Client:
 
     ATTEMPT_S = 2.0
 
-    def __init__(self, host: str, port: int, *, gateway: int, namespace: int, role: int = 1):
+    def __init__(
+        self,
+        host: str,
+        port: int,
+        *,
+        gateway: int,
+        namespace: int,
+        role: int = 1,
+        credential: Credential | None = None,
+    ):
         self.host, self.port, self.gateway, self.namespace, self.role = host, port, gateway, namespace, role
+        self.credential = credential
         self.connection: Connection | None = None
 
     def connect(self) -> Connection:
         """The connection, made now when there is none."""
         if self.connection is None:
             self.connection = Connection(
-                self.host, self.port, gateway=self.gateway, namespaces=(self.namespace,), role=self.role
+                self.host,
+                self.port,
+                gateway=self.gateway,
+                namespaces=(self.namespace,),
+                role=self.role,
+                credential=self.credential,
             )
         return self.connection
 
@@ -936,6 +997,15 @@ def check_vector(name: str, frame: bytes) -> None:
     raise Deviation(f"{name}: a flipped bit is not seen")
 
 
+def check_proof(frames: dict[str, bytes]) -> None:
+    """The proof of the fourth conversation; its secret is 32 bytes of 07."""
+    challenge = decode_request(frames["4-challenge"])[1]
+    hello = decode_request(frames["4-hello"])[1]
+    challenged = decode_answer(frames["4-challenged"]).body
+    proof = Credential("till-501", bytes([7] * 32)).prove(challenge["nonce"], challenged, hello)
+    expect("the proof of 4-hello", proof.hex(), hello["auth"].hex())
+
+
 def check_vectors(folder: Path) -> None:
     """Checks every file of vectors in a folder, and that every kind of request is among them."""
     kinds, files = set(), sorted(folder.glob("*.txt"))
@@ -950,6 +1020,8 @@ def check_vectors(folder: Path) -> None:
                 kinds.add(data[8])
         if not entries:
             raise Deviation(f"{file.name} is empty")
+        if file.name == "exchange.txt":
+            check_proof({name: data for name, _, data in entries})
         print(f"ok  {file.name}: {len(entries)} entries")
     expect("request kinds without a vector", sorted(set(REQUESTS) - kinds), [])
 
@@ -961,8 +1033,8 @@ class BadLine:
     """A relay on this machine that loses answers: what comes after the answer to a hello is cut off, on the first
     `cuts` connections. The requests get through."""
 
-    def __init__(self, target: tuple[str, int], cuts: int):
-        self.target, self.cuts, self.taken = target, cuts, 0
+    def __init__(self, target: tuple[str, int], cuts: int, pieces: int = 1):
+        self.target, self.cuts, self.pieces, self.taken = target, cuts, pieces, 0
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = self.listener.getsockname()
         threading.Thread(target=self._accept, daemon=True).start()
@@ -979,7 +1051,7 @@ class BadLine:
                 return
             self.taken += 1
             threading.Thread(target=self._carry, args=(near, far, None), daemon=True).start()
-            limit = 1 if self.taken <= self.cuts else None
+            limit = self.pieces if self.taken <= self.cuts else None
             threading.Thread(target=self._carry, args=(far, near, limit), daemon=True).start()
 
     @staticmethod
@@ -1006,11 +1078,12 @@ class Exercise:
 
     GATEWAY, NAMESPACE = 501, 21
 
-    def __init__(self, gateway: tuple[str, int], operate: tuple[str, int]):
+    def __init__(self, gateway: tuple[str, int], operate: tuple[str, int], credentials: str | None = None):
+        self.credentials = credentials
         tag = os.urandom(4).hex().upper()
         self.address = gateway
-        self.till = Client(*gateway, gateway=self.GATEWAY, namespace=self.NAMESPACE)
-        self.office = Client(*operate, gateway=1, namespace=self.NAMESPACE, role=2)
+        self.till = Client(*gateway, **self.who(self.GATEWAY))
+        self.office = Client(*operate, role=2, **self.who(1, role=2))
         self.programme = 1 + int.from_bytes(os.urandom(4), "big") % 0x7FFFFFFF
         self.shop, self.wallet = f"SHOP-{tag}", f"W-{tag}"
         self.coupon, self.second, self.third = (f"C{n}-{tag}" for n in (1, 2, 3))
@@ -1024,14 +1097,28 @@ class Exercise:
         yield from (self.holds, self.confirmation, self.partial, self.charge, self.resolve, self.lost_once)
         yield from (self.lost_always, self.nobody_there, self.late, self.borders)
         yield from (self.reinstate, self.stand_in, self.balances, self.history, self.reports, self.half_close)
-        yield from (self.future, self.damage, self.strange_version, self.goodbye)
+        yield from (self.future, self.damage, self.strange_version)
+        if self.credentials:
+            yield self.strangers
+        yield self.goodbye
 
     def run(self) -> None:
         for number, step in enumerate(self.steps(), 1):
             print(f"ok  {number:2} {step.__name__}: {step()}", flush=True)
 
+    def who(self, gateway: int, role: int = 1) -> dict:
+        """What a client says of itself."""
+        credential = Credential.load(self.credentials, role, gateway) if self.credentials else None
+        return dict(gateway=gateway, namespace=self.NAMESPACE, credential=credential)
+
+    def greetings(self) -> int:
+        """Answers before the first one to a request."""
+        return 2 if self.credentials else 1
+
     def connect(self, **how) -> Connection:
-        return Connection(*self.address, **(dict(gateway=self.GATEWAY, namespaces=(self.NAMESPACE,)) | how))
+        usual = self.who(self.GATEWAY) | dict(namespaces=(self.NAMESPACE,))
+        del usual["namespace"]
+        return Connection(*self.address, **(usual | how))
 
     @staticmethod
     def approved(what: str, result: Result, amount: int | None = None) -> Result:
@@ -1081,7 +1168,7 @@ class Exercise:
         again = self.till.debit(self.coupon, self.shop, 1_500, self.first.key, deadline_ms=5_000, age_ms=1_000)
         expect("marked as a repeat", again.replayed, True)
         expect("the same bytes", again.raw.hex(), self.first.raw.hex())
-        other = Client(*self.address, gateway=502, namespace=self.NAMESPACE)
+        other = Client(*self.address, **self.who(502))
         expect("over another gateway", other.debit(self.coupon, self.shop, 1_500, self.first.key).raw, self.first.raw)
         other.close()
         self.till.acknowledge(self.first)
@@ -1216,8 +1303,8 @@ class Exercise:
         return f"an unsent key is fenced, a lost answer is {r.name}"
 
     def lost_once(self):
-        line, key = BadLine(self.address, cuts=1), new_key()
-        till = Client(*line.address, gateway=self.GATEWAY, namespace=self.NAMESPACE)
+        line, key = BadLine(self.address, cuts=1, pieces=self.greetings()), new_key()
+        till = Client(*line.address, **self.who(self.GATEWAY))
         r = till.debit(self.wallet, self.shop, 120, key)
         self.approved("debit over a bad line", r, 120)
         expect("the second answer is the stored one", (r.replayed, line.taken), (True, 2))
@@ -1227,8 +1314,8 @@ class Exercise:
         return "the first answer is lost, the same key gets it again"
 
     def lost_always(self):
-        line, key = BadLine(self.address, cuts=1_000_000), new_key()
-        till = Client(*line.address, gateway=self.GATEWAY, namespace=self.NAMESPACE)
+        line, key = BadLine(self.address, cuts=1_000_000, pieces=self.greetings()), new_key()
+        till = Client(*line.address, **self.who(self.GATEWAY))
         r = till.debit(self.wallet, self.shop, 130, key, deadline_ms=300)
         expect("no answer is no decline", (r.outcome, r.position, r.fence_first), (Outcome.UNKNOWN, 0, True))
         till.close()
@@ -1242,7 +1329,7 @@ class Exercise:
     def nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as listener:
             address = listener.getsockname()
-        till = Client(*address, gateway=self.GATEWAY, namespace=self.NAMESPACE)
+        till = Client(*address, **self.who(self.GATEWAY))
         r = till.debit(self.wallet, self.shop, 140, new_key(), deadline_ms=200)
         expect("nothing was sent", (r.outcome, r.fence_first), (Outcome.NOT_EXECUTED, False))
         return "not executed without a connection"
@@ -1412,6 +1499,29 @@ class Exercise:
         c.send_bytes(_seal(bytes(frame)))
         return self.ends(c, 6)
 
+    def strangers(self):
+        mine = self.who(self.GATEWAY)["credential"]
+        flipped = bytes([mine.secret[0] ^ 1]) + mine.secret[1:]
+        for what, how in {
+            "no proof": dict(credential=None),
+            "a wrong secret": dict(credential=Credential(mine.name, flipped)),
+            "a credential that nobody has": dict(credential=Credential("nobody", mine.secret)),
+            "another gateway's number": dict(gateway=502),
+        }.items():
+            try:
+                self.connect(**how).close()
+            except Refused as e:
+                expect(what, CODES[e.code], "unauthenticated")
+            else:
+                raise Deviation(f"{what} is taken")
+        try:
+            self.connect(namespaces=(self.NAMESPACE, 99)).close()
+        except Refused as e:
+            expect("another's namespace", CODES[e.code], "namespace-not-allowed")
+        else:
+            raise Deviation("another's namespace is taken")
+        return "nobody else gets in"
+
     def goodbye(self):
         self.till.close()
         self.office.close()
@@ -1423,6 +1533,7 @@ def main() -> int:
     parser.add_argument("--gateway", metavar="HOST:PORT", help="the port that gateways connect to")
     parser.add_argument("--operate", metavar="HOST:PORT", help="the port that operators connect to")
     parser.add_argument("--vectors", metavar="DIR", type=Path, help="the folder with the golden frames")
+    parser.add_argument("--credentials", metavar="FILE", help="secrets of gateways 501 and 502 and of operator 1")
     args = parser.parse_args()
     if bool(args.gateway) != bool(args.operate) or not (args.gateway or args.vectors):
         parser.error("--gateway and --operate, or --vectors, or all three")
@@ -1435,8 +1546,8 @@ def main() -> int:
         if args.vectors:
             check_vectors(args.vectors)
         if args.gateway:
-            Exercise(address(args.gateway), address(args.operate)).run()
-    except (Deviation, TegataError) as e:
+            Exercise(address(args.gateway), address(args.operate), args.credentials).run()
+    except (Deviation, TegataError, ValueError) as e:
         print(f"DEVIATION  {type(e).__name__}: {e}", file=sys.stderr, flush=True)
         return 1
     return 0

@@ -1,7 +1,7 @@
 //! The client: one attempt, one outcome, however many connections and sends that takes.
 
 use crate::call::Call;
-use crate::connection::{Connection, Credential, OpenError};
+use crate::connection::{Access, Connection, Credential, OpenError};
 use crate::keys::random;
 use crate::outcome::{InDoubt, Outcome};
 use crate::retry::Budget;
@@ -35,6 +35,7 @@ pub struct Client {
 #[derive(Debug)]
 struct Shared {
     options: Options,
+    access: Access,
     current: Mutex<Option<Arc<Connection>>>,
     budget: Budget,
 }
@@ -43,7 +44,13 @@ impl Client {
     /// A client; nothing is connected yet.
     #[must_use]
     pub fn new(options: Options) -> Self {
-        Self { shared: Arc::new(Shared { options, current: Mutex::new(None), budget: Budget::new() }) }
+        Self::with_access(options, Access::default())
+    }
+
+    /// The same, and proves who calls.
+    #[must_use]
+    pub fn with_access(options: Options, access: Access) -> Self {
+        Self { shared: Arc::new(Shared { options, access, current: Mutex::new(None), budget: Budget::new() }) }
     }
 
     /// The connection, made now if there is none.
@@ -54,7 +61,8 @@ impl Client {
         }
         let mut error = OpenError::TimedOut;
         for addr in &self.shared.options.addrs {
-            match Connection::open(*addr, &self.shared.options.credential, CONNECT_MAX).await {
+            match Connection::open_with(*addr, &self.shared.options.credential, &self.shared.access, CONNECT_MAX).await
+            {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
                     *current = Some(Arc::clone(&connection));

@@ -8,7 +8,11 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
-use tegata_wire::{self as wire, Answer, AnswerBody, CloseReason, FrameError, Goodbye, Hello, HelloAnswer, Scan};
+use tegata_model::{Code, CredentialId};
+use tegata_wire::{
+    self as wire, Answer, AnswerBody, Challenge, CloseReason, Dial, Exchange, FrameError, Goodbye, Hello, HelloAnswer,
+    Scan, Secret, Tunnel, TunnelError,
+};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -42,6 +46,15 @@ pub struct Credential {
     pub namespaces: Vec<u32>,
 }
 
+/// How a caller proves who it is, and what keeps others from listening.
+#[derive(Debug, Clone, Default)]
+pub struct Access {
+    /// The name of a credential and its secret; nothing: a certificate tells, or nobody asks.
+    pub secret: Option<(CredentialId, Secret)>,
+    /// What is put between frames and socket; nothing: the frames go as they are.
+    pub dial: Option<Arc<dyn Dial>>,
+}
+
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum OpenError {
@@ -58,6 +71,10 @@ pub enum OpenError {
     Closed(CloseReason),
     /// It took too long.
     TimedOut,
+    /// The other side is not who it must be, or does not take this caller for who it is.
+    Tunnel(TunnelError),
+    /// No random number could be had.
+    Random,
 }
 
 impl core::fmt::Display for OpenError {
@@ -65,9 +82,15 @@ impl core::fmt::Display for OpenError {
         match self {
             Self::Io(e) => e.fmt(f),
             Self::Frame(e) => e.fmt(f),
-            Self::Refused { code } => write!(f, "the server refused the hello with code {code}"),
+            Self::Refused { code } => {
+                let known = u8::try_from(*code).ok().and_then(Code::from_u8);
+                let name = known.map(|c| format!(" ({})", c.name())).unwrap_or_default();
+                write!(f, "the server refused the hello with code {code}{name}")
+            }
             Self::Closed(reason) => f.write_str(reason.words()),
             Self::TimedOut => f.write_str("the server did not answer in time"),
+            Self::Tunnel(e) => e.fmt(f),
+            Self::Random => f.write_str("the system gives no random numbers"),
         }
     }
 }
@@ -75,7 +98,7 @@ impl core::fmt::Display for OpenError {
 impl OpenError {
     /// True when a server said so: it can be reached, and does not want this caller.
     pub(crate) fn is_of_server(&self) -> bool {
-        matches!(self, Self::Refused { .. } | Self::Closed(_))
+        matches!(self, Self::Refused { .. } | Self::Closed(_) | Self::Tunnel(_))
     }
 }
 
@@ -84,6 +107,12 @@ impl std::error::Error for OpenError {}
 impl From<io::Error> for OpenError {
     fn from(e: io::Error) -> Self {
         Self::Io(e)
+    }
+}
+
+impl From<TunnelError> for OpenError {
+    fn from(e: TunnelError) -> Self {
+        Self::Tunnel(e)
     }
 }
 
@@ -136,15 +165,28 @@ pub struct Connection {
 impl Connection {
     /// Connects and greets.
     pub async fn open(addr: SocketAddr, credential: &Credential, patience: Duration) -> Result<Self, OpenError> {
-        timeout(patience, Self::greet(addr, credential)).await.map_err(|_| OpenError::TimedOut)?
+        Self::open_with(addr, credential, &Access::default(), patience).await
     }
 
-    async fn greet(addr: SocketAddr, credential: &Credential) -> Result<Self, OpenError> {
+    /// The same, and proves who calls.
+    pub async fn open_with(
+        addr: SocketAddr,
+        credential: &Credential,
+        access: &Access,
+        patience: Duration,
+    ) -> Result<Self, OpenError> {
+        timeout(patience, Self::greet(addr, credential, access)).await.map_err(|_| OpenError::TimedOut)?
+    }
+
+    async fn greet(addr: SocketAddr, credential: &Credential, access: &Access) -> Result<Self, OpenError> {
         let stream = TcpStream::connect(addr).await?;
         stream.set_nodelay(true)?;
         let (read, mut write) = stream.into_split();
+        let tunnel = access.dial.as_ref().map(|dial| dial.dial(addr)).transpose()?;
+        let mut reader =
+            Reader { read, buffer: vec![0; READ_BYTES], start: 0, end: 0, tunnel, sealed: Vec::new(), error: None };
         let version = u16::from(wire::VERSION);
-        let hello = Hello {
+        let mut hello = Hello {
             version_min: version,
             version_max: version,
             gateway: credential.gateway,
@@ -153,22 +195,22 @@ impl Connection {
             ..Hello::default()
         };
         let mut out = Vec::new();
+        if let Some((credential, secret)) = &access.secret {
+            let mut nonce = [0; 32];
+            getrandom::fill(&mut nonce).map_err(|_| OpenError::Random)?;
+            let challenge = Challenge { credential: *credential, nonce };
+            challenge.encode(0, &mut out);
+            let challenged = match reader.answer_to(&mut out, &mut write).await? {
+                (_, AnswerBody::Challenged(challenged)) => challenged,
+                other => return Err(unwanted(other)),
+            };
+            hello.auth_method = wire::AUTH_SECRET;
+            hello.auth = Exchange { challenge, challenged }.sign(secret, &hello);
+        }
         hello.encode(0, &mut out);
-        write.write_all(&out).await?;
-        let mut reader = Reader { read, buffer: vec![0; READ_BYTES], start: 0, end: 0 };
-        let hello = loop {
-            if let Some(answer) = reader.take()? {
-                match answer.body {
-                    AnswerBody::Hello(hello) if hello.code == 0 => break hello,
-                    AnswerBody::Hello(hello) => return Err(OpenError::Refused { code: hello.code }),
-                    AnswerBody::Decision(d) => return Err(OpenError::Refused { code: d.code }),
-                    AnswerBody::Goodbye(Goodbye { reason, .. }) => return Err(OpenError::Closed(reason)),
-                    _ => return Err(FrameError::Kind { got: answer.header.kind }.into()),
-                }
-            }
-            if reader.fill().await? == 0 {
-                return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
-            }
+        let hello = match reader.answer_to(&mut out, &mut write).await? {
+            (_, AnswerBody::Hello(hello)) if hello.code == 0 => hello,
+            other => return Err(unwanted(other)),
         };
         let (calls, queue) = mpsc::unbounded_channel();
         let credits = Arc::new(Semaphore::new(hello.credits.clamp(1, 65_536) as usize));
@@ -244,12 +286,27 @@ impl Drop for Connection {
     }
 }
 
-/// The frames that come in.
+/// Why an answer is not what was asked for.
+fn unwanted((kind, answer): (u8, AnswerBody)) -> OpenError {
+    match answer {
+        AnswerBody::Hello(HelloAnswer { code, .. }) => OpenError::Refused { code },
+        AnswerBody::Decision(d) => OpenError::Refused { code: d.code },
+        AnswerBody::Goodbye(Goodbye { reason, .. }) => OpenError::Closed(reason),
+        _ => FrameError::Kind { got: kind }.into(),
+    }
+}
+
+/// The frames that come in, and the tunnel through which they do.
 struct Reader {
     read: OwnedReadHalf,
     buffer: Vec<u8>,
     start: usize,
     end: usize,
+    tunnel: Option<Box<dyn Tunnel>>,
+    /// Bytes that are to go to the socket where there is a tunnel.
+    sealed: Vec<u8>,
+    /// Why the tunnel ended; what is sealed tells the other side.
+    error: Option<TunnelError>,
 }
 
 impl Reader {
@@ -274,8 +331,57 @@ impl Reader {
             self.buffer.resize(self.end * 2, 0);
         }
         let n = self.read.read(&mut self.buffer[self.end..]).await?;
-        self.end += n;
+        let Some(tunnel) = &mut self.tunnel else {
+            self.end += n;
+            return Ok(n);
+        };
+        let mut opened = Vec::new();
+        let through = tunnel.open(&self.buffer[self.end..self.end + n], &mut opened);
+        self.error = through.and_then(|()| tunnel.seal(&[], &mut self.sealed)).err();
+        self.buffer.truncate(self.end);
+        self.buffer.extend_from_slice(&opened);
+        self.end = self.buffer.len();
+        self.buffer.resize((self.end + READ_BYTES).next_multiple_of(READ_BYTES), 0);
         Ok(n)
+    }
+
+    /// Writes frames, and whatever the tunnel has to say.
+    async fn write(&mut self, frames: &mut Vec<u8>, write: &mut OwnedWriteHalf) -> io::Result<()> {
+        let Some(tunnel) = &mut self.tunnel else {
+            let written = write.write_all(frames).await;
+            frames.clear();
+            return written;
+        };
+        let sealed = tunnel.seal(frames, &mut self.sealed);
+        frames.clear();
+        let written = write.write_all(&self.sealed).await;
+        self.sealed.clear();
+        sealed.map_err(io::Error::other)?;
+        written
+    }
+
+    /// The answer to the one frame that is on its way.
+    async fn answer_to(
+        &mut self,
+        frame: &mut Vec<u8>,
+        write: &mut OwnedWriteHalf,
+    ) -> Result<(u8, AnswerBody), OpenError> {
+        self.write(frame, write).await?;
+        loop {
+            if let Some(answer) = self.take()? {
+                return Ok((answer.header.kind, answer.body));
+            }
+            let n = self.fill().await?;
+            if !self.sealed.is_empty() {
+                self.write(&mut Vec::new(), write).await?;
+            }
+            if let Some(e) = self.error.take() {
+                return Err(e.into());
+            }
+            if n == 0 {
+                return Err(OpenError::Io(io::ErrorKind::UnexpectedEof.into()));
+            }
+        }
     }
 }
 
@@ -350,6 +456,10 @@ impl Driver {
                     while let Some(answer) = self.reader.take().map_err(io::Error::other)? {
                         self.take(answer);
                     }
+                    if !self.reader.sealed.is_empty() || self.reader.error.is_some() {
+                        self.flush().await?;
+                        self.reader.error.take().map_or(Ok(()), |e| Err(io::Error::other(e)))?;
+                    }
                 }
                 () = self.shared.retire.notified() => {}
                 () = sleep_until(due) => {
@@ -381,9 +491,7 @@ impl Driver {
     }
 
     async fn flush(&mut self) -> io::Result<()> {
-        let written = self.write.write_all(&self.out).await;
-        self.out.clear();
-        written
+        self.reader.write(&mut self.out, &mut self.write).await
     }
 
     /// Sends what nothing else has carried, and whatever was encoded before.

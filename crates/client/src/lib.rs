@@ -24,7 +24,7 @@ mod stand_in;
 
 pub use call::{Ask, Call};
 pub use client::{Client, Options};
-pub use connection::{Connection, Credential, Lost, OpenError, Role};
+pub use connection::{Access, Connection, Credential, Lost, OpenError, Role};
 pub use keys::new_key;
 pub use link::{Link, LinkError};
 pub use outcome::{Decided, InDoubt, Outcome};
@@ -32,4 +32,4 @@ pub use retry::Budget;
 pub use sends::{Attempt, Next, Resolving, Sends};
 pub use spool::SpoolError;
 pub use stand_in::{StandIn, StandInOptions, Step, Tended};
-pub use tegata_wire::Answer;
+pub use tegata_wire::{Answer, Dial, Secret};

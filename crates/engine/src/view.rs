@@ -80,6 +80,28 @@ impl Engine {
         })
     }
 
+    /// Whether what a payment at `shop` could take is of the given programmes, sorted; without a shop, whatever is on the
+    /// account. What is not there is nobody's: the payment will be declined for that.
+    #[must_use]
+    pub fn value_is_within(
+        &self,
+        id: &AccountId,
+        shop: Option<&ShopId>,
+        programmes: &[ProgrammeId],
+        at: Timestamp,
+    ) -> bool {
+        let is_listed = |programme: &ProgrammeId| programmes.binary_search(programme).is_ok();
+        if let Some(shop) = shop.and_then(|shop| self.rules.shop(shop)).map(|n| self.rules.shops.get(n))
+            && !shop.programme.is_none()
+        {
+            return is_listed(&shop.programme);
+        }
+        let hash = account_hash(id);
+        let shard = &self.shards[self.shard_of_hash(hash)];
+        let Some(n) = shard.account(hash, id) else { return true };
+        shard.lots_at(n, at).iter().all(|lot| is_listed(&self.rules.programme_at(lot.programme).rules.id))
+    }
+
     /// A programme's sums over all shards.
     #[must_use]
     pub fn sums(&self) -> Vec<(ProgrammeId, Sums)> {
@@ -168,7 +190,7 @@ impl Engine {
                 for (h, hold) in shard.holds_of(n) {
                     let owner = shard.decisions.get(hold.decision).map(|d| (d.state, d.account));
                     if owner != Some((State::Open, a.id)) {
-                        return Err(format!("a hold of account {} is listed but not open", a.id));
+                        return Err(format!("a hold of account {} is listed but not open", a.id.masked()));
                     }
                     let mut sum = 0;
                     for (_, x) in shard.allocations_of(h) {
@@ -176,7 +198,7 @@ impl Engine {
                         sum += x.amount - x.returned;
                     }
                     if sum != hold.taken {
-                        return Err(format!("a hold of account {} holds {sum} yen, not {}", a.id, hold.taken));
+                        return Err(format!("a hold of account {} holds {sum} yen, not {}", a.id.masked(), hold.taken));
                     }
                 }
             }

@@ -165,11 +165,12 @@ codes! {
     Halted = 115, "halted", NotExecuted, "96", SameKey, "The core is halted; nothing was taken.", "システム停止中です。引き落としはありません。";
     WrongShard = 116, "wrong-shard", NotExecuted, "92", SameKey, "Another server has this account; nothing was taken.", "担当サーバーが異なります。引き落としはありません。";
     JournalSlow = 117, "journal-slow", NotExecuted, "91", SameKey, "The journal does not answer in time; nothing was taken.", "記録装置の応答が遅いため処理していません。引き落としはありません。";
+    RateExceeded = 118, "rate-exceeded", NotExecuted, "65", SameKey, "More requests than the caller's rate allows; nothing was taken.", "接続元の処理量の上限を超えています。引き落としはありません。";
     Unknown = 140, "unknown", Unknown, "09", SameKeyOrFence, "The outcome is not known. Not a failure: send the same key again, or fence it.", "結果が不明です。失敗として扱わず、同じキーで再送するか、フェンスしてください。";
     InProgress = 141, "in-progress", Unknown, "09", SameKeyOrFence, "The first request with this key is still being decided.", "同じキーの処理が進行中です。";
     NotSeen = 142, "not-seen", Unknown, "25", SameKeyOrFence, "Nothing is decided under this key so far. Not a promise: the request may be on its way; a fence is.", "このキーの取引はまだ確認されていません（確約ではありません）。";
     Malformed = 150, "malformed", Refused, "30", Never, "The frame or a field of it is not as the protocol says.", "電文の形式が正しくありません。";
-    Unauthenticated = 151, "unauthenticated", Refused, "30", Never, "The caller did not say who it is, or may not do this.", "認証されていない、または権限がありません。";
+    Unauthenticated = 151, "unauthenticated", Refused, "30", Never, "The caller did not prove who it is, or came to the wrong port.", "認証されていません。";
     Conflict = 152, "conflict", Refused, "12", NewKey, "The key was used before for another request; that decision stands.", "このキーは別の内容の取引で使用済みです。";
     Fenced = 153, "fenced", Refused, "12", NewKey, "The key was fenced or reversed before it was decided: it never takes effect.", "このキーはフェンス済みで、今後も実行されません。";
     KeyTooOld = 154, "key-too-old", Refused, "12", Never, "The key is older than the horizon and not known here: it may have been decided and forgotten. Ask the office.", "キーが古すぎます。処理済みの可能性があるため、事務局にお問い合わせください。";
@@ -181,6 +182,10 @@ codes! {
     NamespaceNotAllowed = 160, "namespace-not-allowed", Refused, "30", Never, "The caller may not use keys of this namespace.", "この名前空間は使用できません。";
     LogDropped = 161, "log-dropped", Refused, "25", Never, "The log begins later: what was asked for was dropped by the archive's policy. `related` is the first position that is there.", "ログの該当部分は保存期間を過ぎて削除されています。参照可能な最初の位置は related です。";
     NotFromHere = 162, "not-from-here", Refused, "12", Never, "The breaker is not in a state from which this is allowed; `docs/degrade.md` has the table.", "この状態のブレーカーには実行できない操作です。";
+    OperationNotPermitted = 163, "operation-not-permitted", Refused, "58", Never, "The caller's rights do not cover this operation; nothing was taken.", "この操作の権限がありません。引き落としはありません。";
+    ShopNotPermitted = 164, "shop-not-permitted", Refused, "58", Never, "The caller's rights do not cover this shop; nothing was taken.", "この店舗に対する権限がありません。引き落としはありません。";
+    ProgrammeNotPermitted = 165, "programme-not-permitted", Refused, "58", Never, "The caller's rights do not cover this programme; nothing was taken.", "この事業に対する権限がありません。引き落としはありません。";
+    AmountNotPermitted = 166, "amount-not-permitted", Refused, "61", Never, "The caller's rights do not cover this amount; nothing was taken.", "接続元に許された金額を超えています。引き落としはありません。";
 }
 
 impl Code {

@@ -63,8 +63,24 @@ const fn is_good(v: u128) -> bool {
     ascii && used == printable && all & all.wrapping_add(1) == 0
 }
 
+/// What may be shown of an id whose holder could be robbed with it: whoever knows a coupon's number can spend it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Masked {
+    ends: Option<[u8; 4]>,
+    count: usize,
+}
+
+impl fmt::Display for Masked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.ends {
+            Some([a, b, y, z]) => write!(f, "{}{}…{}{}", a as char, b as char, y as char, z as char),
+            None => write!(f, "({} characters)", self.count),
+        }
+    }
+}
+
 macro_rules! text_id {
-    ($(#[$doc:meta])* $name:ident, $bytes:literal, $used:literal) => {
+    ($(#[$doc:meta])* $name:ident, $bytes:literal, $used:literal, $secret:literal) => {
         $(#[$doc])*
         #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
         pub struct $name([u8; $bytes]);
@@ -122,6 +138,14 @@ macro_rules! text_id {
                 self.0 == [0; $bytes]
             }
 
+            /// Its first and last two characters, for logs and errors; of fewer than eight nothing but their number.
+            #[must_use]
+            pub fn masked(&self) -> Masked {
+                let text = self.text().as_bytes();
+                let ends = (text.len() >= 8).then(|| [text[0], text[1], text[text.len() - 2], text[text.len() - 1]]);
+                Masked { ends, count: text.len() }
+            }
+
             /// Its text without the padding.
             #[must_use]
             pub fn text(&self) -> &str {
@@ -136,8 +160,12 @@ macro_rules! text_id {
             }
         }
 
+        // What is printed by accident, in a panic or an error, names nobody.
         impl fmt::Debug for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                if $secret {
+                    return write!(f, "{}({})", stringify!($name), self.masked());
+                }
                 write!(f, "{}({})", stringify!($name), self.text())
             }
         }
@@ -146,15 +174,19 @@ macro_rules! text_id {
 
 text_id!(
     /// A paper coupon's inquiry number or a wallet id.
-    AccountId, 16, 16
+    AccountId, 16, 16, true
 );
 text_id!(
     /// A shop; at most 15 characters are used (ISO 8583 field 42).
-    ShopId, 16, 15
+    ShopId, 16, 15, false
 );
 text_id!(
     /// A terminal in a shop; absent when the customer scanned the shop's own code.
-    TerminalId, 8, 8
+    TerminalId, 8, 8, false
+);
+text_id!(
+    /// Names a secret that a caller proves to know. Not secret itself.
+    CredentialId, 16, 16, false
 );
 
 macro_rules! number_id {
@@ -232,6 +264,14 @@ mod tests {
             if first_bad(&b).is_none() { good += 1 } else { bad += 1 }
         }
         assert!(good > 10_000 && bad > 10_000, "both kinds were seen: {good}, {bad}");
+    }
+
+    #[test]
+    fn little_is_shown_of_an_account() {
+        let shown = |text| AccountId::from_text(text).map(|a| (a.masked().to_string(), format!("{a:?}")));
+        assert_eq!(shown("13-0004711"), Ok(("13…11".to_owned(), "AccountId(13…11)".to_owned())));
+        assert_eq!(shown("C-00001").map(|s| s.0), Ok("(7 characters)".to_owned()));
+        assert_eq!(format!("{:?}", ShopId::from_text("SHOP1")), "Ok(ShopId(SHOP1))");
     }
 
     #[test]

@@ -29,7 +29,7 @@ pub use code::{Class, Code, Retry};
 pub use command::*;
 pub use decision::{Decision, State};
 pub use fingerprint::{Fingerprint, hash_bytes, mix};
-pub use ids::{AccountId, GatewayId, IdError, NamespaceId, ProgrammeId, ShopId, TerminalId};
+pub use ids::{AccountId, CredentialId, GatewayId, IdError, Masked, NamespaceId, ProgrammeId, ShopId, TerminalId};
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
 pub use record::{

@@ -31,7 +31,7 @@ pub use breakers::{BreakerFacts, DRILL_MS_MAX, Levels, Order, Policies, Transiti
 pub use degrade::{Cause, Mode, Rank, Row, Treatment, mode_of};
 pub use delivery::{Delivery, NeverSent};
 pub use margin::Margin;
-pub use message::{Answer, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
-pub use node::{Limits, Node, SnapshotWish};
+pub use message::{Answer, Guard, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
+pub use node::{Limits, Node, SnapshotWish, retry_after_ms, spread};
 pub use replay::{Replay, ReplayError};
 pub use room::Room;

@@ -5,6 +5,7 @@ use crate::breaker::BreakerState;
 use crate::breakers::{BreakerFacts, Order};
 use crate::degrade::{Cause, Mode};
 use crate::room::Room;
+use std::sync::Arc;
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
 use tegata_model::{AccountId, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
 
@@ -164,8 +165,8 @@ pub struct ServerFacts {
     pub answers: [u64; 6],
     /// Those of them that were decided before.
     pub replayed: u64,
-    /// Those that were not executed, by code: 110 to 117.
-    pub not_executed: [u64; 8],
+    /// Those that were not executed, by code: 110 to 118.
+    pub not_executed: [u64; 9],
     /// What the journal has room for.
     pub room: Room,
     /// The worst of the open breakers.
@@ -176,6 +177,17 @@ pub struct ServerFacts {
     pub entered: [[u64; 4]; 6],
     /// What was measured last.
     pub levels: [u64; 6],
+}
+
+/// What is still to be said about a record before it is admitted.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Guard {
+    /// Nothing: it only keeps its place among those of its connection.
+    Free,
+    /// Its caller may not, unless it is decided already.
+    Denied(Code),
+    /// Its caller may if the value is of these programmes; sorted.
+    Within(Arc<[ProgrammeId]>),
 }
 
 /// From a thread of connections to the core.
@@ -189,6 +201,10 @@ pub struct Inbound {
     pub unlooked: Vec<u8>,
     /// Who waits for each of them, in the same order.
     pub unlooked_waiters: Vec<Waiter>,
+    /// Records of callers whose rights are to be looked at, one after the other; they come before the others.
+    pub guarded: Vec<u8>,
+    /// Who waits for each of them, in the same order.
+    pub guards: Vec<(Waiter, Guard)>,
     /// Questions and who asks.
     pub questions: Vec<(Waiter, Question)>,
     /// Positions whose answers were not acknowledged in time.
@@ -203,7 +219,7 @@ impl Inbound {
     /// Bytes of its records.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.records.len() + self.unlooked.len()
+        self.records.len() + self.unlooked.len() + self.guarded.len()
     }
 
     /// True when there is nothing in it.
@@ -211,6 +227,7 @@ impl Inbound {
     pub fn is_empty(&self) -> bool {
         self.waiters.is_empty()
             && self.unlooked_waiters.is_empty()
+            && self.guards.is_empty()
             && self.questions.is_empty()
             && self.undelivered.is_empty()
             && self.delivered.is_empty()

@@ -10,6 +10,7 @@
 //! Invariants: `delivered ≤ applied ≤ durable ≤ submitted ≤ accepted`; a record is applied only after it is durable;
 //! every record that was accepted is answered exactly once.
 
+mod guarded;
 mod questions;
 mod queue;
 mod watch;
@@ -30,7 +31,7 @@ use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
 use tegata_model::{
     AccountId, Code, Command, Decision, Envelope, Extension, Key, NamespaceId, Operation, Position, RECORD_BYTES_MAX,
-    Settings, Timestamp, decode, decode_envelope, encode, scope_of,
+    Settings, Timestamp, decode, decode_envelope, encode, mix, scope_of,
 };
 use watch::Watch;
 
@@ -154,7 +155,7 @@ pub struct Node {
     answers: [u64; 6],
     replayed: u64,
     /// By code, from [`Code::Overloaded`] on.
-    not_executed: [u64; 8],
+    not_executed: [u64; 9],
     halted: bool,
     draining: bool,
     full: Full,
@@ -199,7 +200,7 @@ impl Node {
             delivered_to,
             answers: [0; 6],
             replayed: 0,
-            not_executed: [0; 8],
+            not_executed: [0; 9],
             halted: false,
             draining: false,
             full: Full::No,
@@ -229,6 +230,9 @@ impl Node {
         self.log_deliveries();
         for (waiter, question) in bundle.questions.drain(..) {
             self.ask(thread, waiter, question);
+        }
+        if !bundle.guards.is_empty() {
+            self.take_guarded(thread as u16, &mut bundle);
         }
         if !bundle.unlooked_waiters.is_empty() {
             self.take_unlooked(thread as u16, &mut bundle);
@@ -446,7 +450,7 @@ impl Node {
             kind,
             replayed: applied.effect == Effect::Replayed,
             flagged: applied.flagged,
-            retry_after_ms: retry_after_ms(applied.decision.code),
+            retry_after_ms: retry_after_ms(applied.decision.code, ticket.waiter),
             decision: applied.decision,
         });
     }
@@ -730,8 +734,25 @@ impl Node {
     }
 }
 
-/// What the refused are told, in ms; 0: not said.
-fn retry_after_ms(code: Code) -> u32 {
+/// What the refused are told, in ms; 0: not said. Each is told another time, up to half more: those who were refused together
+/// would otherwise come back together.
+#[must_use]
+#[inline]
+pub fn retry_after_ms(code: Code, waiter: Waiter) -> u32 {
+    match retry_base_ms(code) {
+        0 => 0,
+        base => spread(base, waiter),
+    }
+}
+
+/// A wait, and up to half more: another one for each who waits.
+#[must_use]
+pub fn spread(base_ms: u32, waiter: Waiter) -> u32 {
+    let more = mix(waiter.connection, waiter.request) % (u64::from(base_ms) / 2 + 1);
+    base_ms.saturating_add(more as u32)
+}
+
+fn retry_base_ms(code: Code) -> u32 {
     match code {
         Code::Draining => RETRY_DRAINING_MS,
         Code::Overloaded => Cause::QueueDelay.row().retry_after_ms,

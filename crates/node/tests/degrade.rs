@@ -455,7 +455,7 @@ fn while_the_queue_stands_who_waited_too_long_is_refused_but_not_what_settles() 
     assert!(rig.codes().contains(&(fence, Code::Fenced)));
     rig.ask(Question::Server);
     let balance = rig.ask(Question::Balance(AccountId::from_text("C1").expect("an account")));
-    assert!(matches!(balance, Reply::NotNow { code: Code::Overloaded, retry_after_ms: 250, .. }), "{balance:?}");
+    assert!(matches!(balance, Reply::NotNow { code: Code::Overloaded, retry_after_ms: 250..=375, .. }), "{balance:?}");
 }
 
 #[test]

@@ -1,12 +1,14 @@
 //! What the server is told: flags over environment over file over defaults. Every value is checked before anything
 //! starts, and `tegata config show` prints what came out.
 
-pub mod file;
+pub use tegata_access::file;
 
+use crate::access::AccessPolicy;
 use file::FileError;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use tegata_access::{Credentials, CredentialsError, RightsError, read_rights};
 #[cfg(feature = "faults")]
 use tegata_journal::Faults;
 use tegata_node::{Cause, Policies, Policy};
@@ -76,8 +78,18 @@ pub struct Config {
     pub breaker_probes: u32,
     /// Accept a data folder that is in memory only.
     pub allow_volatile: bool,
-    /// Gateways may connect from other machines although nothing is encrypted.
-    pub insecure: bool,
+    /// The file of credentials: who proves which secret. Empty: none.
+    pub credentials: PathBuf,
+    /// The file of rights: what each caller may do. Empty: none.
+    pub rights: PathBuf,
+    /// The server's certificates in PEM, its own first; with its key all connections are TLS 1.3. Empty: none.
+    pub tls_cert: PathBuf,
+    /// The key of the first certificate in PEM. Empty: none.
+    pub tls_key: PathBuf,
+    /// The authorities whose certificates callers show, in PEM. Empty: none is asked for.
+    pub tls_ca: PathBuf,
+    /// Callers may connect from other machines although nothing is encrypted.
+    pub insecure_plain: bool,
     /// A test's hand on the journal's device.
     #[cfg(feature = "faults")]
     #[serde(skip)]
@@ -153,7 +165,12 @@ impl Default for Config {
             breaker_stage_ms: 100,
             breaker_probes: 16,
             allow_volatile: false,
-            insecure: false,
+            credentials: PathBuf::new(),
+            rights: PathBuf::new(),
+            tls_cert: PathBuf::new(),
+            tls_key: PathBuf::new(),
+            tls_ca: PathBuf::new(),
+            insecure_plain: false,
             #[cfg(feature = "faults")]
             faults: Faults::default(),
         }
@@ -191,6 +208,24 @@ pub enum ConfigError {
         /// The file that says so, and the line in it.
         at: Option<(PathBuf, usize)>,
     },
+    /// Other machines could reach what nothing protects.
+    Insecure {
+        /// The setting with the address.
+        key: &'static str,
+        /// Which address.
+        addr: SocketAddr,
+        /// What is missing.
+        missing: &'static str,
+    },
+    /// The file of credentials.
+    Credentials(CredentialsError),
+    /// The file of rights.
+    Rights {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong with it.
+        error: RightsError,
+    },
 }
 
 impl core::fmt::Display for ConfigError {
@@ -204,6 +239,11 @@ impl core::fmt::Display for ConfigError {
                 }
                 write!(f, "{key}: must be {allowed}")
             }
+            Self::Insecure { key, addr, missing } => {
+                write!(f, "{key}: {addr} can be reached from other machines, and {missing}")
+            }
+            Self::Credentials(e) => e.fmt(f),
+            Self::Rights { file, error } => write!(f, "{}: {error}", file.display()),
         }
     }
 }
@@ -321,10 +361,45 @@ impl Config {
         range(self.breaker_rest_ms <= 600_000, "breaker_rest_ms", "0 to 600000 ms")?;
         range((1..=60_000).contains(&self.breaker_stage_ms), "breaker_stage_ms", "1 to 60000 ms")?;
         range((1..=10_000).contains(&self.breaker_probes), "breaker_probes", "1 to 10000")?;
-        let here = |addr: SocketAddr| self.insecure || addr.ip().is_loopback();
-        let allowed = "a loopback address, unless `insecure` says that nothing protects the traffic";
-        range(here(self.listen), "listen", allowed)?;
-        range(here(self.operate), "operate", allowed)?;
-        range(self.http.is_none_or(here), "http", allowed)
+        let set = |path: &Path| !path.as_os_str().is_empty();
+        let tls = set(&self.tls_cert);
+        range(tls == set(&self.tls_key), "tls_key", "given together with tls_cert")?;
+        range(tls || !set(&self.tls_ca), "tls_ca", "beside tls_cert and tls_key")?;
+        let allowed = "a file as soon as callers prove who they are: what is not granted is denied";
+        range(!self.authenticates() || set(&self.rights), "rights", allowed)?;
+        let allowed = "beside credentials or tls_ca: nobody's rights are looked at whose name is not proven";
+        range(self.authenticates() || !set(&self.rights), "rights", allowed)?;
+        let near = |key, addr: SocketAddr, ok: bool, missing| {
+            if ok || addr.ip().is_loopback() { Ok(()) } else { Err(ConfigError::Insecure { key, addr, missing }) }
+        };
+        for (key, addr) in [("listen", self.listen), ("operate", self.operate)] {
+            let missing = "nothing is encrypted there: set tls_cert and tls_key, or accept that with --insecure-plain";
+            near(key, addr, tls || self.insecure_plain, missing)?;
+            let missing = "anybody could do everything there: set credentials or tls_ca, and rights";
+            near(key, addr, self.authenticates(), missing)?;
+        }
+        let missing = "nothing is encrypted there: use a loopback address, or accept that with --insecure-plain";
+        self.http.map_or(Ok(()), |addr| near("http", addr, self.insecure_plain, missing))
+    }
+
+    /// Whether callers prove who they are.
+    #[must_use]
+    pub fn authenticates(&self) -> bool {
+        !self.credentials.as_os_str().is_empty() || !self.tls_ca.as_os_str().is_empty()
+    }
+
+    /// What the files of credentials and rights say.
+    pub fn policy(&self) -> Result<AccessPolicy, ConfigError> {
+        if !self.authenticates() {
+            return Ok(AccessPolicy { open: true, ..AccessPolicy::default() });
+        }
+        let credentials = match self.credentials.as_os_str().is_empty() {
+            true => Credentials::default(),
+            false => Credentials::load(&self.credentials).map_err(ConfigError::Credentials)?,
+        };
+        let file = self.rights.clone();
+        let text = std::fs::read_to_string(&file).map_err(|error| ConfigError::Read { file: file.clone(), error })?;
+        let rights = read_rights(&text).map_err(|error| ConfigError::Rights { file, error })?;
+        Ok(AccessPolicy { open: false, credentials, rights })
     }
 }

@@ -1,9 +1,11 @@
 //! One connection: what it may do, what it has in flight, what it knows, and what waits to be written to it.
 
+use crate::access::Pass;
 use std::cell::{Cell, RefCell};
 use std::net::SocketAddr;
 use tegata_model::{GatewayId, NamespaceId, Timestamp};
 use tegata_node::Delivery;
+use tegata_wire::{Exchange, Tunnel};
 use tokio::net::TcpStream;
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::sync::Notify;
@@ -45,8 +47,8 @@ impl Door {
     /// Whether a kind of frame is served here. `docs/protocol.md` has the table.
     pub(crate) fn serves(self, kind: u8) -> bool {
         match self {
-            Self::Operator => matches!(kind, 1..=19 | 24 | 25 | 64..=79),
-            Self::Gateway => matches!(kind, 2..=12 | 24 | 25 | 64..=69),
+            Self::Operator => matches!(kind, 1..=19 | 24 | 25 | 64..=80),
+            Self::Gateway => matches!(kind, 2..=12 | 24 | 25 | 64..=69 | 80),
         }
     }
 }
@@ -61,6 +63,14 @@ pub(crate) struct Connection {
     pub(crate) gateway: Cell<GatewayId>,
     pub(crate) namespaces: RefCell<Vec<NamespaceId>>,
     pub(crate) greeted: Cell<bool>,
+    /// What it may do; nothing: everything that is served on its port.
+    pub(crate) pass: RefCell<Option<Pass>>,
+    /// What was said before the hello that is to prove a secret.
+    pub(crate) exchange: Cell<Option<Exchange>>,
+    /// What is between the frames and the socket; nothing: they are written as they are.
+    pub(crate) tunnel: Option<RefCell<Box<dyn Tunnel>>>,
+    /// What goes to the socket where there is a tunnel.
+    sealed: RefCell<Vec<u8>>,
     pub(crate) in_flight: Cell<u32>,
     pub(crate) credits: Cell<u32>,
     pub(crate) delivery: RefCell<Delivery>,
@@ -87,6 +97,7 @@ impl Connection {
         door: Door,
         peer: SocketAddr,
         stream: TcpStream,
+        tunnel: Option<Box<dyn Tunnel>>,
         credits: u32,
         at: Timestamp,
     ) -> (Self, OwnedReadHalf) {
@@ -99,6 +110,10 @@ impl Connection {
             gateway: Cell::new(GatewayId::NONE),
             namespaces: RefCell::new(Vec::new()),
             greeted: Cell::new(false),
+            pass: RefCell::new(None),
+            exchange: Cell::new(None),
+            tunnel: tunnel.map(RefCell::new),
+            sealed: RefCell::new(Vec::new()),
             in_flight: Cell::new(0),
             credits: Cell::new(credits),
             delivery: RefCell::new(Delivery::default()),
@@ -119,12 +134,19 @@ impl Connection {
     /// Whether the caller may use keys of a namespace.
     pub(crate) fn may_use(&self, namespace: NamespaceId) -> bool {
         let listed = self.namespaces.borrow();
-        !namespace.is_none() && (listed.is_empty() || listed.contains(&namespace))
+        !namespace.is_none()
+            && (listed.is_empty() || listed.contains(&namespace))
+            && self.pass.borrow().as_ref().is_none_or(|pass| pass.caller.may_use(namespace))
     }
 
     /// True when nothing more is read from the caller until answers went out.
     pub(crate) fn is_at_its_limit(&self) -> bool {
-        self.in_flight.get() >= self.credits.get() || self.out.borrow().len() > BACKLOG_BYTES
+        self.in_flight.get() >= self.credits.get() || self.backlog_bytes() > BACKLOG_BYTES
+    }
+
+    /// Bytes that the socket has not taken.
+    pub(crate) fn backlog_bytes(&self) -> usize {
+        self.out.borrow().len() + if self.tunnel.is_some() { self.sealed.borrow().len() } else { 0 }
     }
 
     /// A request was taken.
@@ -158,6 +180,15 @@ impl Connection {
     /// Writes as much as the socket takes now. What is left waits for the writing task.
     pub(crate) fn flush(&self) {
         let mut out = self.out.borrow_mut();
+        if let Some(tunnel) = &self.tunnel {
+            let mut sealed = self.sealed.borrow_mut();
+            if tunnel.borrow_mut().seal(&out, &mut sealed).is_err() {
+                self.broken.set(true);
+            }
+            out.clear();
+            drop(out);
+            out = sealed;
+        }
         let mut written = 0;
         while written < out.len() {
             match self.stream.try_write(&out[written..]) {
@@ -188,6 +219,6 @@ impl Connection {
 
     /// True when nothing is in flight and everything is written.
     pub(crate) fn is_settled(&self) -> bool {
-        self.in_flight.get() == 0 && self.out.borrow().is_empty()
+        self.in_flight.get() == 0 && self.backlog_bytes() == 0
     }
 }

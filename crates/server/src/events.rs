@@ -11,6 +11,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -25,18 +26,58 @@ const WAITING_MAX: usize = 1_024;
 /// How long a stop waits for the last lines.
 const STOP_MAX: Duration = Duration::from_secs(1);
 
-/// An event for people, if it is one, and for the file.
+/// A line for people, if it is one, and for the file.
 #[derive(Debug)]
-struct Line {
-    text: Option<String>,
-    json: String,
+pub(crate) struct Line {
+    pub(crate) text: Option<String>,
+    pub(crate) json: String,
+}
+
+/// A file of lines, and the thread that writes it. It is made with its first line.
+#[derive(Debug)]
+pub(crate) struct Trail(Mutex<Option<(SyncSender<Line>, JoinHandle<()>)>>);
+
+impl Trail {
+    /// Without a thread nothing is written.
+    pub(crate) fn start(dir: &Path, name: &'static str) -> Self {
+        let (lines, waiting) = sync_channel::<Line>(WAITING_MAX);
+        let path = dir.join(name);
+        let write = move || {
+            let mut file = None;
+            while let Ok(line) = waiting.recv() {
+                if let Some(text) = &line.text {
+                    eprintln!("{text}");
+                }
+                // A full disk keeps no lines; the next one tries again.
+                if append(&path, &mut file, &line.json).is_err() {
+                    file = None;
+                }
+            }
+        };
+        let thread = std::thread::Builder::new().name(name.to_lowercase()).spawn(write).ok();
+        Self(Mutex::new(thread.map(|thread| (lines, thread))))
+    }
+
+    /// False when the line was left out.
+    pub(crate) fn line(&self, line: Line) -> bool {
+        self.0.lock().is_ok_and(|inside| inside.as_ref().is_some_and(|(lines, _)| lines.try_send(line).is_ok()))
+    }
+
+    /// Takes no more lines, and waits for the last ones, but not for ever.
+    pub(crate) fn stop(&self) {
+        let Some((lines, thread)) = self.0.lock().ok().and_then(|mut inside| inside.take()) else { return };
+        drop(lines);
+        let until = Instant::now() + STOP_MAX;
+        while !thread.is_finished() && Instant::now() < until {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
 }
 
 /// Where events go.
 #[derive(Debug)]
 pub(crate) struct Events {
-    lines: Option<SyncSender<Line>>,
-    thread: Option<JoinHandle<()>>,
+    trail: Trail,
     /// Lines that were left out.
     lost: u64,
 }
@@ -45,31 +86,12 @@ impl Events {
     /// The last event, when the server stops in order.
     pub(crate) fn stop(&mut self, at: Timestamp) {
         self.note("stop", at);
-        self.lines = None;
-        let until = Instant::now() + STOP_MAX;
-        while self.thread.as_ref().is_some_and(|t| !t.is_finished()) && Instant::now() < until {
-            std::thread::park_timeout(Duration::from_millis(2));
-        }
+        self.trail.stop();
     }
 
     /// Begins with the event `start`. Without a thread nothing is told, but counted.
     pub(crate) fn start(dir: &Path, at: Timestamp) -> Self {
-        let (lines, waiting) = sync_channel::<Line>(WAITING_MAX);
-        let path = dir.join("EVENTS");
-        let write = move || {
-            let mut file = None;
-            while let Ok(line) = waiting.recv() {
-                if let Some(text) = &line.text {
-                    eprintln!("{text}");
-                }
-                // A full disk keeps no events; the next line tries again.
-                if append(&path, &mut file, &line.json).is_err() {
-                    file = None;
-                }
-            }
-        };
-        let thread = std::thread::Builder::new().name("events".into()).spawn(write).ok();
-        let mut events = Self { lines: thread.is_some().then_some(lines), thread, lost: 0 };
+        let mut events = Self { trail: Trail::start(dir, "EVENTS"), lost: 0 };
         events.note("start", at);
         events
     }
@@ -95,8 +117,7 @@ impl Events {
     }
 
     fn line(&mut self, line: Line) {
-        let sent = self.lines.as_ref().is_some_and(|l| l.try_send(line).is_ok());
-        self.lost += u64::from(!sent);
+        self.lost += u64::from(!self.trail.line(line));
     }
 
     /// Lines that were left out because the disk did not keep up.

@@ -1,8 +1,10 @@
 //! From frames to records and questions, and from answers to frames: the border between the wire and the node.
 
+use crate::access::Pass;
 use crate::connection::Connection;
+use tegata_access::{Asked, Verdict};
 use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, State, Timestamp};
-use tegata_node::{Answer, Cause, DRILL_MS_MAX, Inbound, Order, Question, Rank, Waiter};
+use tegata_node::{Answer, Cause, DRILL_MS_MAX, Guard, Inbound, Order, Question, Rank, Waiter, retry_after_ms, spread};
 use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
 
 /// What a frame came to.
@@ -26,7 +28,12 @@ pub(crate) fn take(
 ) -> Result<Taken, FrameError> {
     if matches!(
         header.kind,
-        wire::KIND_HELLO | wire::KIND_PING | wire::KIND_ACK | wire::KIND_GOODBYE | wire::KIND_HISTORY
+        wire::KIND_HELLO
+            | wire::KIND_PING
+            | wire::KIND_ACK
+            | wire::KIND_GOODBYE
+            | wire::KIND_HISTORY
+            | wire::KIND_CHALLENGE
     ) {
         return Ok(Taken::Connection);
     }
@@ -40,6 +47,13 @@ pub(crate) fn take(
     let has_key = wire::is_command(header.kind) || header.kind == wire::KIND_STATUS;
     if has_key && !c.may_use(NamespaceId::new(header.namespace)) {
         return Ok(Taken::Refused(Code::NamespaceNotAllowed));
+    }
+    if let Some(pass) = c.pass.borrow().as_ref() {
+        let asked = Asked::of(header.kind, frame.get(wire::REQUEST_HEADER_BYTES..).unwrap_or_default());
+        let verdict = pass.judge(&asked, received);
+        if pass.by_account && wire::is_command(header.kind) || !matches!(verdict, Verdict::Permitted) {
+            return guard(c, frame, header, received, verdict, bundle);
+        }
     }
     if wire::is_command(header.kind) {
         if refused != 0 && refused & Rank::of(u16::from(header.kind)).bit() != 0 {
@@ -55,6 +69,31 @@ pub(crate) fn take(
     }
     let Some(question) = question(frame)? else { return Ok(Taken::Refused(Code::OperationUnknown)) };
     bundle.questions.push((waiter, question));
+    c.taken();
+    Ok(Taken::Waiting)
+}
+
+/// A request of which more is to be said than that it is permitted.
+#[cold]
+fn guard(
+    c: &Connection,
+    frame: &[u8],
+    header: &RequestHeader,
+    received: Timestamp,
+    verdict: Verdict,
+    bundle: &mut Inbound,
+) -> Result<Taken, FrameError> {
+    if !wire::is_command(header.kind) {
+        let Verdict::Denied(code) = verdict else { return Ok(Taken::Refused(Code::OperationNotPermitted)) };
+        return Ok(Taken::Refused(code));
+    }
+    wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.guarded)?;
+    let guard = match verdict {
+        Verdict::Permitted => Guard::Free,
+        Verdict::Within(programmes) => Guard::Within(programmes),
+        Verdict::Denied(code) => Guard::Denied(code),
+    };
+    bundle.guards.push((Waiter { connection: c.id, request: header.request_id }, guard));
     c.taken();
     Ok(Taken::Waiting)
 }
@@ -126,7 +165,12 @@ pub(crate) fn put_answer(c: &Connection, a: &Answer, at: Timestamp, out: &mut Ve
     if a.flagged {
         flags |= wire::FLAG_FLAGGED;
     }
-    let body = body(&a.decision, State::Final, a.retry_after_ms);
+    let retry_after_ms = if a.decision.code == Code::RateExceeded {
+        room_after_ms(c.pass.borrow().as_ref(), a.waiter, at)
+    } else {
+        a.retry_after_ms
+    };
+    let body = body(&a.decision, State::Final, retry_after_ms);
     wire::encode_decision_answer(out, a.kind, flags, number, a.waiter.request, &body);
 }
 
@@ -144,9 +188,19 @@ pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionB
     }
 }
 
+/// When whoever asked too often may ask again, in ms: another time for each.
+#[cold]
+fn room_after_ms(pass: Option<&Pass>, waiter: Waiter, at: Timestamp) -> u32 {
+    spread(pass.map_or(1, |pass| pass.room_after_ms(at)), waiter)
+}
+
 /// Refuses one request without asking the node: nothing of it was looked at but its header.
-pub(crate) fn put_refusal(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
-    let retry_after_ms = if code == Code::Overloaded { Cause::QueueDelay.row().retry_after_ms } else { 0 };
+pub(crate) fn put_refusal(c: &Connection, h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
+    let waiter = Waiter { connection: c.id, request: h.request_id };
+    let retry_after_ms = match code {
+        Code::RateExceeded => room_after_ms(c.pass.borrow().as_ref(), waiter, at),
+        code => retry_after_ms(code, waiter),
+    };
     let body = body(&Decision::refusal(code, at), State::Final, retry_after_ms);
     let flags = if h.kind == 0 || wire::is_command(h.kind) { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);

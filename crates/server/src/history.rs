@@ -68,7 +68,7 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
         while let Some(body) = frames.recv().await {
             wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_MORE, request, &body);
             c.flush();
-            while !c.out.borrow().is_empty() && !c.broken.get() {
+            while c.backlog_bytes() > 0 && !c.broken.get() {
                 if c.stream.writable().await.is_err() {
                     c.broken.set(true);
                 }

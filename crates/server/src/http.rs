@@ -1,7 +1,7 @@
 //! A small HTTP port for those who watch: `/livez`, `/readyz` and Prometheus' `/metrics`. It reads what the core has
 //! published, and never asks the core.
 
-use crate::Shared;
+use crate::{Shared, denials};
 use http_body_util::Full;
 use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
@@ -102,6 +102,9 @@ fn metrics(shared: &Shared) -> String {
         .collect();
     let codes: Vec<(&str, u64)> = codes.iter().map(|(label, n)| (label.as_str(), *n)).collect();
     one("not_executed_total", "counter", "Commands that were refused and not executed, by code.", &codes);
+    let denied: Vec<String> = denials::CODES.iter().map(|c| format!("{{code=\"{}\"}}", c.name())).collect();
+    let denied: Vec<(&str, u64)> = denied.iter().map(String::as_str).zip(shared.denials.counts()).collect();
+    one("denials_total", "counter", "Requests and hellos that were denied, by code.", &denied);
     let at = |mark| shared.positions.get(mark);
     let positions = [
         ("{mark=\"accepted\"}", at(Mark::Accepted)),

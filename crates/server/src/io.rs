@@ -5,6 +5,7 @@ use crate::Shared;
 use crate::clock;
 use crate::connection::{Connection, Door};
 use crate::core::Core;
+use crate::denials::{self, Denial};
 use crate::frames::{self, Taken};
 use crate::handover::IoSide;
 use crate::history;
@@ -17,9 +18,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
+use tegata_access::{Asked, Class, Verdict};
 use tegata_journal::WriteError;
-use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
-use tegata_node::{Inbound, Rank, Report, Waiter};
+use tegata_model::{AccountId, Code, GatewayId, NamespaceId, Timestamp};
+use tegata_node::{Guard, Inbound, Rank, Report, Waiter};
 use tegata_wire::{self as wire, CloseReason, Scan};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
@@ -176,7 +178,14 @@ impl Hub {
         let _ = stream.set_nodelay(true);
         let id = self.next_id.get();
         self.next_id.set(id + 1);
-        let (c, half) = Connection::new(id, door, peer, stream, self.shared.config.credits, clock::now());
+        let tunnel = match self.shared.tunnels.as_ref().map(|t| t.accept()).transpose() {
+            Ok(tunnel) => tunnel,
+            Err(_) => {
+                self.shared.connections.fetch_sub(1, Ordering::Relaxed);
+                return;
+            }
+        };
+        let (c, half) = Connection::new(id, door, peer, stream, tunnel, self.shared.config.credits, clock::now());
         let c = Rc::new(c);
         if count >= self.shared.config.connections_max + door.reserve() {
             say_goodbye(&c, CloseReason::Overload);
@@ -251,6 +260,11 @@ impl Hub {
                 if mark(c) {
                     dirty.push(c);
                 }
+                if answer.decision.code == Code::ProgrammeNotPermitted {
+                    let header = wire::RequestHeader { kind: answer.kind, ..wire::RequestHeader::default() };
+                    let asked = Asked { kind: answer.kind, ..Asked::default() };
+                    self.deny(c, answer.decision.code, c.gateway.get().get(), &header, asked, at);
+                }
                 frames::put_answer(c, answer, at, &mut c.out.borrow_mut());
                 c.answered();
             }
@@ -303,7 +317,7 @@ impl Hub {
 async fn drain_backlog(c: Rc<Connection>) {
     loop {
         c.backlog.notified().await;
-        while !c.out.borrow().is_empty() && !c.broken.get() {
+        while c.backlog_bytes() > 0 && !c.broken.get() {
             if c.stream.writable().await.is_err() {
                 c.broken.set(true);
             }
@@ -332,7 +346,7 @@ async fn read(hub: Rc<Hub>, c: Rc<Connection>, half: OwnedReadHalf) {
             c.leaving.set(true);
             while !c.is_settled() && !c.broken.get() {
                 c.progress().await;
-                if !c.out.borrow().is_empty() && c.stream.writable().await.is_err() {
+                if c.backlog_bytes() > 0 && c.stream.writable().await.is_err() {
                     break;
                 }
                 c.flush();
@@ -351,6 +365,8 @@ fn say_goodbye(c: &Connection, reason: CloseReason) {
 
 async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf) -> End {
     let mut buffer = vec![0u8; READ_BYTES];
+    // Frames that came through a tunnel, the last of them in part.
+    let mut opened = Vec::new();
     let mut filled = 0;
     // Since when the caller knows that the server stops.
     let mut told: Option<tokio::time::Instant> = None;
@@ -385,6 +401,21 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
             Some(Ok(n)) => filled += n,
             Some(Err(_)) => return End::Broken,
         }
+        if let Some(tunnel) = &c.tunnel {
+            let through = tunnel.borrow_mut().open(&buffer[..filled], &mut opened);
+            filled = 0;
+            c.flush();
+            if through.is_err() {
+                let (nobody, nothing) = (wire::RequestHeader::default(), Asked::default());
+                hub.deny(c, Code::Unauthenticated, 0, &nobody, nothing, clock::now());
+                return End::Broken;
+            }
+            match hub.take_frames(c, &opened) {
+                Ok(used) => drop(opened.drain(..used)),
+                Err(end) => return end,
+            }
+            continue;
+        }
         match hub.take_frames(c, &buffer[..filled]) {
             Ok(used) => {
                 buffer.copy_within(used..filled, 0);
@@ -393,6 +424,10 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
             Err(end) => return end,
         }
     }
+}
+
+fn body_of(frame: &[u8]) -> &[u8] {
+    frame.get(wire::REQUEST_HEADER_BYTES..).unwrap_or_default()
 }
 
 async fn read_some(read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
@@ -408,6 +443,7 @@ impl Hub {
     fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
         let received = clock::now();
         c.heard_at.set(received);
+        self.look_at_pass(c)?;
         let mut rest = bytes;
         let mut bundled = false;
         let result = loop {
@@ -450,12 +486,40 @@ impl Hub {
         let refused = self.shared.refused.load(Ordering::Relaxed);
         let taken = frames::take(c, frame, &header, received, refused, &mut bundle);
         let refused = match taken {
-            Ok(Taken::Waiting) => return Ok(true),
+            Ok(Taken::Waiting) => {
+                // Of a programme only the core knows, see `give_answers`.
+                if let Some((waiter, Guard::Denied(code))) = bundle.guards.last()
+                    && *code != Code::ProgrammeNotPermitted
+                    && *waiter == (Waiter { connection: c.id, request: header.request_id })
+                {
+                    self.deny(
+                        c,
+                        *code,
+                        c.gateway.get().get(),
+                        &header,
+                        Asked::of(header.kind, body_of(frame)),
+                        received,
+                    );
+                }
+                return Ok(true);
+            }
             Ok(Taken::Connection) => {
                 drop(bundle);
                 return self.connection_frame(c, frame, &header, received);
             }
-            Ok(Taken::Refused(code)) => code,
+            Ok(Taken::Refused(code)) => {
+                if denials::CODES.contains(&code) && c.greeted.get() {
+                    self.deny(
+                        c,
+                        code,
+                        c.gateway.get().get(),
+                        &header,
+                        Asked::of(header.kind, body_of(frame)),
+                        received,
+                    );
+                }
+                code
+            }
             Err(e) => {
                 bundle.records.truncate(records);
                 let code = match e {
@@ -470,7 +534,7 @@ impl Hub {
                 code
             }
         };
-        frames::put_refusal(&header, refused, received, &mut c.out.borrow_mut());
+        frames::put_refusal(c, &header, refused, received, &mut c.out.borrow_mut());
         Ok(false)
     }
 
@@ -484,6 +548,7 @@ impl Hub {
     ) -> Result<bool, End> {
         match wire::decode_request(frame) {
             Ok(wire::Request::Hello(_, hello)) => self.greet(c, h, &hello, at).map(|()| false),
+            Ok(wire::Request::Challenge(_, challenge)) => self.challenge(c, h, challenge).map(|()| false),
             Ok(wire::Request::Ping(_)) => {
                 wire::encode_pong(&mut c.out.borrow_mut(), h.request_id, at.micros());
                 Ok(false)
@@ -491,14 +556,19 @@ impl Hub {
             Ok(wire::Request::Ack(_)) => Ok(!self.bundle.borrow().delivered.is_empty()),
             Ok(wire::Request::Goodbye(_)) => Err(End::Left),
             Ok(wire::Request::History(_, query)) => {
+                let judged = c.pass.borrow().as_ref().map(|pass| pass.judge(&Asked::of(h.kind, body_of(frame)), at));
                 let why = match (c.greeted.get(), c.door) {
                     (false, _) => Some(Code::Unauthenticated),
                     (true, Door::Gateway) => Some(Code::OperationUnknown),
+                    (true, Door::Operator) if let Some(Verdict::Denied(code)) = judged => {
+                        self.deny(c, code, c.gateway.get().get(), h, Asked::of(h.kind, body_of(frame)), at);
+                        Some(code)
+                    }
                     (true, Door::Operator) if self.refuses(Rank::Look) => Some(Code::Overloaded),
                     (true, Door::Operator) => None,
                 };
                 if let Some(code) = why {
-                    frames::put_refusal(h, code, at, &mut c.out.borrow_mut());
+                    frames::put_refusal(c, h, code, at, &mut c.out.borrow_mut());
                     return Ok(false);
                 }
                 c.taken();
@@ -506,10 +576,41 @@ impl Hub {
                 Ok(false)
             }
             _ => {
-                frames::put_refusal(h, Code::Malformed, at, &mut c.out.borrow_mut());
+                frames::put_refusal(c, h, Code::Malformed, at, &mut c.out.borrow_mut());
                 Ok(false)
             }
         }
+    }
+
+    /// What a connection may do is looked at again when the files were read again. Whoever is known no longer is told so.
+    fn look_at_pass(&self, c: &Connection) -> Result<(), End> {
+        let mut pass = c.pass.borrow_mut();
+        let Some(old) = pass.take_if(|pass| pass.generation != self.shared.access.generation()) else { return Ok(()) };
+        *pass = self.shared.access.pass(old.who);
+        if pass.is_some() {
+            return Ok(());
+        }
+        c.greeted.set(false);
+        Err(End::Told(CloseReason::Unauthenticated))
+    }
+
+    /// A nonce of the server's for the next hello of this connection.
+    fn challenge(&self, c: &Connection, h: &wire::RequestHeader, challenge: wire::Challenge) -> Result<(), End> {
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|_| End::Broken)?;
+        let challenged = wire::Challenged { nonce, store_id: self.shared.store_id };
+        c.exchange.set(Some(wire::Exchange { challenge, challenged }));
+        wire::encode_challenged(&mut c.out.borrow_mut(), h.request_id, &challenged);
+        Ok(())
+    }
+
+    /// Puts a denial into the trail.
+    #[cold]
+    fn deny(&self, c: &Connection, code: Code, number: u32, h: &wire::RequestHeader, asked: Asked, at: Timestamp) {
+        let class = if c.door == Door::Operator { Class::Operator } else { Class::Gateway };
+        let account = AccountId::from_bytes(h.account).unwrap_or(AccountId::NONE);
+        let namespace = h.namespace;
+        self.shared.denials.tell(&Denial { at, code, peer: c.peer, class, number, asked, namespace, account });
     }
 
     /// True while requests of this rank are refused outright.
@@ -518,12 +619,19 @@ impl Hub {
     }
 
     fn greet(&self, c: &Connection, h: &wire::RequestHeader, hello: &wire::Hello, at: Timestamp) -> Result<(), End> {
-        // No method of authentication exists yet: whoever asks for one must not believe that it was checked.
-        let who = hello.auth_method == 0 && hello.auth == [0; 32] && hello.gateway != 0;
-        if !who || hello.role != c.door.role() {
-            frames::put_refusal(h, Code::Unauthenticated, at, &mut c.out.borrow_mut());
-            return Err(End::Told(CloseReason::ProtocolError));
-        }
+        let exchange = c.exchange.take();
+        let peer = c.tunnel.as_ref().and_then(|tunnel| tunnel.borrow().peer());
+        let who = self.shared.access.policy().identify(hello, c.door.role(), exchange.as_ref(), peer);
+        let pass = match who.map(|who| who.map(|who| self.shared.access.pass(who))) {
+            Ok(None) => None,
+            Ok(Some(Some(pass))) => Some(pass),
+            refused => {
+                let code = refused.err().unwrap_or(Code::Unauthenticated);
+                self.deny(c, code, hello.gateway, h, Asked::of(h.kind, &[]), at);
+                frames::put_refusal(c, h, code, at, &mut c.out.borrow_mut());
+                return Err(End::Told(CloseReason::Unauthenticated));
+            }
+        };
         if hello.credits > 0 {
             c.credits.set(hello.credits.min(self.shared.config.credits));
         }
@@ -545,6 +653,7 @@ impl Hub {
         }
         c.gateway.set(GatewayId::new(hello.gateway));
         *c.namespaces.borrow_mut() = hello.namespaces.iter().map(|n| NamespaceId::new(*n)).collect();
+        *c.pass.borrow_mut() = pass;
         c.greeted.set(true);
         self.shared.sessions.greeted(self.thread, c.id, hello.gateway);
         Ok(())

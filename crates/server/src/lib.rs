@@ -9,10 +9,12 @@
 //! without a bound.
 #![forbid(unsafe_code)]
 
+mod access;
 pub mod clock;
 pub mod config;
 mod connection;
 mod core;
+mod denials;
 #[cfg(test)]
 mod dropping;
 mod events;
@@ -28,15 +30,16 @@ mod serve;
 mod sessions;
 mod snapshot;
 
+pub use access::AccessPolicy;
 pub use config::{Config, ConfigError, JournalIo};
-pub use serve::{Banner, Running, ServeError, start};
+pub use serve::{Banner, ReloadError, Running, ServeError, start, start_with};
 pub use sessions::{Session, Sessions};
 pub use tegata_drive::{Loaded, SnapshotError, load as load_snapshot, oldest_state};
 #[cfg(feature = "faults")]
 pub use tegata_journal::Faults;
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tegata_node::ServerFacts;
 use tegata_sync::Positions;
@@ -57,6 +60,11 @@ pub(crate) struct Shared {
     pub(crate) positions: Positions,
     pub(crate) facts: Mutex<ServerFacts>,
     pub(crate) sessions: Sessions,
+    /// Who is let in, and as whom.
+    pub(crate) access: access::Access,
+    pub(crate) denials: denials::Denials,
+    /// What stands between sockets and frames; nothing: the frames themselves.
+    pub(crate) tunnels: Option<Arc<dyn tegata_wire::Tunnels>>,
     pub(crate) connections: AtomicUsize,
     /// Histories that are being read.
     pub(crate) histories: AtomicUsize,

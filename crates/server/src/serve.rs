@@ -1,8 +1,10 @@
 //! Starting and stopping: recovery first, then the core, then the doors.
 
+use crate::access::Access;
 use crate::config::{Config, ConfigError, JournalIo};
 use crate::connection::Door;
 use crate::core::{Core, Outside};
+use crate::denials::Denials;
 use crate::events::Events;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
@@ -19,6 +21,7 @@ use tegata_journal::{IoChoice, OpenError, Options, ReadError, Recovery, WriteErr
 use tegata_model::Settings;
 use tegata_node::{Limits, Node, ReplayError, ServerFacts};
 use tegata_sync::{Doorbell, Positions};
+use tegata_wire::{TunnelError, Tunnels};
 use tokio::sync::Notify;
 
 /// How long a stopping server waits for callers to take their answers.
@@ -49,6 +52,10 @@ pub struct Banner {
     pub skipped: Vec<String>,
     /// Records replayed.
     pub replayed: u64,
+    /// Callers prove who they are.
+    pub authenticates: bool,
+    /// Connections are encrypted.
+    pub encrypts: bool,
 }
 
 /// Why a server did not start.
@@ -93,6 +100,26 @@ impl From<RestoreFailed> for ServeError {
         }
     }
 }
+
+/// Why the files could not be read again.
+#[derive(Debug)]
+pub enum ReloadError {
+    /// Credentials or rights.
+    Config(ConfigError),
+    /// Certificates.
+    Tunnels(TunnelError),
+}
+
+impl core::fmt::Display for ReloadError {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        match self {
+            Self::Config(e) => e.fmt(f),
+            Self::Tunnels(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ReloadError {}
 
 /// What the core's thread needs to begin.
 struct Parts {
@@ -158,15 +185,23 @@ fn fresh_id() -> [u8; 16] {
 
 /// Recovers the data folder, opens the doors and serves, on threads of its own.
 pub fn start(config: Config) -> Result<Running, ServeError> {
+    start_with(config, None)
+}
+
+/// The same, with something between sockets and frames.
+pub fn start_with(config: Config, tunnels: Option<Arc<dyn Tunnels>>) -> Result<Running, ServeError> {
     let began = Instant::now();
     config.check().map_err(ServeError::Config)?;
+    assert_eq!(tunnels.is_some(), !config.tls_cert.as_os_str().is_empty(), "what is set is what is used");
+    let policy = config.policy().map_err(ServeError::Config)?;
     let config = config.with_free_ports();
     let mut journal = tegata_journal::open(journal_options(&config)).map_err(ServeError::Journal)?;
     tegata_journal::remove_drafts(&config.data).map_err(ServeError::System)?;
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let Restored { replay, snapshot, skipped, since_snapshot } = restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
+    let Restored { replay, snapshot, skipped, since_snapshot } =
+        restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
     let replayed = replay.records();
     let (engine, delivered_to) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
@@ -234,6 +269,9 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         positions: Positions::new(position),
         facts: Mutex::new(ServerFacts::default()),
         sessions: Sessions::default(),
+        access: Access::new(policy),
+        denials: Denials::start(&config.data),
+        tunnels,
         connections: AtomicUsize::new(0),
         histories: AtomicUsize::new(0),
         failed: AtomicBool::new(false),
@@ -257,6 +295,8 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
         snapshot,
         skipped,
         replayed,
+        authenticates: config.authenticates(),
+        encrypts: shared.tunnels.is_some(),
     };
     let mut operators = Some(operators);
     let (mut sides, mut threads, mut answers, mut here) = (Vec::new(), Vec::new(), Vec::new(), None);
@@ -308,6 +348,18 @@ impl Running {
         self.shared.facts.lock().map_or_else(|_| ServerFacts::default(), |f| *f)
     }
 
+    /// Reads credentials, rights and certificates again. Connections go on, with what they may do now. After an error
+    /// everything stays as it was.
+    pub fn reload(&self) -> Result<(), ReloadError> {
+        // All of it is read before any of it is used.
+        let policy = self.shared.config.policy().map_err(ReloadError::Config)?;
+        if let Some(tunnels) = &self.shared.tunnels {
+            tunnels.reload().map_err(ReloadError::Tunnels)?;
+        }
+        self.shared.access.renew(policy);
+        Ok(())
+    }
+
     /// True once the core has ended by itself, because the journal failed.
     #[must_use]
     pub fn has_failed(&self) -> bool {
@@ -340,6 +392,7 @@ impl Running {
         for io in self.io.drain(..) {
             let _ = io.join();
         }
+        self.shared.denials.stop();
         self.shared.ended.notify_one();
         if let Some(http) = self.http.take() {
             let _ = http.join();

@@ -3,7 +3,8 @@
 use crate::exit::Exit;
 use crate::explain::why;
 use crate::output::{Failure, Report};
-use crate::serve::Settings;
+use crate::serve::{Settings, tunnels};
+use tegata_server::ConfigError;
 
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum ConfigCommand {
@@ -37,7 +38,14 @@ fn explained(toml: &str) -> String {
 impl ConfigCommand {
     pub(crate) fn run(self) -> Result<Report, Failure> {
         let (Self::Check { settings, .. } | Self::Show { settings, .. }) = &self;
-        let config = settings.config().map_err(|e| Failure::new(Exit::Config, e))?;
+        let config = settings.config().map_err(|e| {
+            let exit = if matches!(e, ConfigError::Insecure { .. }) { Exit::Insecure } else { Exit::Config };
+            Failure::new(exit, e)
+        })?;
+        if matches!(self, Self::Check { .. }) {
+            config.policy().map_err(|e| Failure::new(Exit::Config, e))?;
+            tunnels(&config).map_err(|e| Failure::new(Exit::Config, e))?;
+        }
         let json = serde_json::to_value(&config).map_err(|e| Failure::new(Exit::Failed, e))?;
         let text = match self {
             Self::Check { .. } => "good".to_owned(),

@@ -19,11 +19,12 @@ pub(crate) enum Exit {
     Damaged = 10,
     InUse = 11,
     Newer = 12,
+    Insecure = 13,
     DiskFailed = 20,
 }
 
 impl Exit {
-    pub(crate) const ALL: [(Self, &str); 14] = [
+    pub(crate) const ALL: [(Self, &str); 15] = [
         (
             Self::Done,
             "Done; a payment: approved, or with `--confirm-within` held until it is confirmed. `serve`: stopped in order.",
@@ -43,6 +44,7 @@ impl Exit {
         (Self::Damaged, "The data folder is damaged in a way that no crash explains; it was not changed."),
         (Self::InUse, "Another process has the data folder."),
         (Self::Newer, "A newer version of Tegata wrote the data folder."),
+        (Self::Insecure, "Other machines could reach what nothing protects; the message says what is missing."),
         (Self::DiskFailed, "The disk failed: what was in flight is unknown; the process ended by itself."),
     ];
 }

@@ -1,5 +1,6 @@
 //! The command line.
 
+mod access;
 mod breaker;
 mod config;
 mod demo;
@@ -15,12 +16,13 @@ mod rules;
 mod serve;
 mod talk;
 
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{CommandFactory, Parser, Subcommand};
 use exit::Exit;
 use output::{Failure, print};
 use std::path::PathBuf;
 use std::process::ExitCode;
-use tegata_model::Life;
+use tegata_model::{AccountId, Life};
 
 #[global_allocator]
 static ALLOCATOR: tegata_pages::HugePages = tegata_pages::HugePages;
@@ -42,6 +44,15 @@ enum Command {
     /// Check or show the configuration.
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// What each caller may do.
+    #[command(subcommand)]
+    Rights(access::RightsCommand),
+    /// Secrets by which callers prove who they are.
+    #[command(subcommand)]
+    Credential(access::CredentialCommand),
+    /// Certificates by which callers prove who they are.
+    #[command(subcommand)]
+    Tls(access::TlsCommand),
     /// Programmes: schemes with their own rules.
     #[command(subcommand)]
     Programme(rules::ProgrammeCommand),
@@ -126,10 +137,17 @@ fn main() -> ExitCode {
             print(command.$run($($arg)?), json)
         }};
     }
-    match Args::parse().command {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => masked(e).exit(),
+    };
+    match args.command {
         Command::Serve(args) => serve::run(args),
         Command::Demo(args) => demo::run(&args),
         Command::Config(c) => say!(c, run),
+        Command::Rights(c) => say!(c, run),
+        Command::Credential(c) => say!(c, run),
+        Command::Tls(c) => say!(c, run),
         Command::Programme(c) => say!(c, run),
         Command::Shop(c) => say!(c, run),
         Command::Issue(c) => say!(c, run),
@@ -166,6 +184,33 @@ fn main() -> ExitCode {
             Err(e) => print(Err(Failure::new(Exit::Usage, format!("{}: {e}", folder.display()))), false),
         },
     }
+}
+
+/// What was typed is shown, but not what may be somebody's coupon.
+fn masked(mut e: clap::Error) -> clap::Error {
+    let text = |e: &clap::Error, kind| match e.get(kind) {
+        Some(ContextValue::String(text)) => text.clone(),
+        _ => String::new(),
+    };
+    let arg = text(&e, ContextKind::InvalidArg);
+    let mask = |text: &str| {
+        let masked = AccountId::from_text(text).map(|id| id.masked().to_string());
+        ContextValue::String(masked.unwrap_or_else(|_| format!("({} characters)", text.chars().count())))
+    };
+    match e.kind() {
+        // A word that has no name may be anything: the order of a coupon and an amount is easily mistaken.
+        ErrorKind::ValueValidation | ErrorKind::InvalidValue
+            if !arg.starts_with('-') || ["ACCOUNT", "COUPON", "WALLET"].iter().any(|w| arg.contains(w)) =>
+        {
+            let value = text(&e, ContextKind::InvalidValue);
+            e.insert(ContextKind::InvalidValue, mask(&value));
+        }
+        ErrorKind::UnknownArgument if !arg.starts_with('-') => {
+            e.insert(ContextKind::InvalidArg, mask(&arg));
+        }
+        _ => {}
+    }
+    e
 }
 
 fn man(folder: &std::path::Path) -> std::io::Result<()> {

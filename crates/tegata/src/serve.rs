@@ -6,8 +6,11 @@ use crate::output::{self, Failure};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 use tegata_journal::{OpenError, ReadError};
-use tegata_server::{Banner, Config, ConfigError, ServeError, start};
+use tegata_server::{Banner, Config, ConfigError, ServeError, start_with};
+use tegata_tls::{ServerTls, TlsError};
+use tegata_wire::Tunnels;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 /// Settings that come before the environment, the file and the defaults, in this order.
@@ -31,6 +34,24 @@ pub(crate) struct Settings {
     /// Days that the archive of the log is kept at least; 0: for ever. History begins where it was dropped.
     #[arg(long, env = "TEGATA_ARCHIVE_KEEP_DAYS", value_name = "DAYS")]
     archive_keep_days: Option<u32>,
+    /// The file of credentials, by whose secrets callers prove who they are; nobody else can read it.
+    #[arg(long, env = "TEGATA_CREDENTIALS", value_name = "FILE")]
+    credentials: Option<PathBuf>,
+    /// The file of rights: what each caller may do.
+    #[arg(long, env = "TEGATA_RIGHTS", value_name = "FILE")]
+    rights: Option<PathBuf>,
+    /// TLS: the server's certificate, in PEM.
+    #[arg(long, env = "TEGATA_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// TLS: the certificate's key, in PEM; nobody else can read it.
+    #[arg(long, env = "TEGATA_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
+    /// TLS: the authorities by whose certificates callers prove who they are, in PEM.
+    #[arg(long, env = "TEGATA_TLS_CA", value_name = "FILE")]
+    tls_ca: Option<PathBuf>,
+    /// Let callers connect from other machines although nothing is encrypted.
+    #[arg(long, env = "TEGATA_INSECURE_PLAIN")]
+    insecure_plain: bool,
     /// Accept a data folder that is in memory only: nothing survives the machine.
     #[arg(long, env = "TEGATA_ALLOW_VOLATILE")]
     allow_volatile: bool,
@@ -62,6 +83,9 @@ impl Settings {
             "operate" => self.operate.is_some(),
             "http" => self.http.is_some(),
             "archive_keep_days" => self.archive_keep_days.is_some(),
+            "rights" => self.rights.is_some(),
+            "tls_key" => self.tls_key.is_some(),
+            "tls_ca" => self.tls_ca.is_some(),
             _ => false,
         };
         match &self.config {
@@ -85,6 +109,18 @@ impl Settings {
             config.http = http;
         }
         config.archive_keep_days = self.archive_keep_days.unwrap_or(config.archive_keep_days);
+        for (given, setting) in [
+            (&self.credentials, &mut config.credentials),
+            (&self.rights, &mut config.rights),
+            (&self.tls_cert, &mut config.tls_cert),
+            (&self.tls_key, &mut config.tls_key),
+            (&self.tls_ca, &mut config.tls_ca),
+        ] {
+            if let Some(given) = given {
+                setting.clone_from(given);
+            }
+        }
+        config.insecure_plain |= self.insecure_plain;
         config.allow_volatile |= self.allow_volatile;
         config.check().map_err(|e| self.located(e))?;
         Ok(config)
@@ -103,12 +139,18 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Err(e) => return fail(&ServeError::System(e), args.json),
     };
     let inside = runtime.enter();
-    let signals = signal(SignalKind::terminate()).and_then(|term| Ok((term, signal(SignalKind::interrupt())?)));
-    let (mut term, mut int) = match signals {
+    let signals = signal(SignalKind::terminate())
+        .and_then(|term| Ok((term, signal(SignalKind::interrupt())?, signal(SignalKind::hangup())?)));
+    let (mut term, mut int, mut hangup) = match signals {
         Ok(signals) => signals,
         Err(e) => return fail(&ServeError::System(e), args.json),
     };
-    let running = match start(config) {
+    harden();
+    let tunnels = match tunnels(&config) {
+        Ok(tunnels) => tunnels,
+        Err(e) => return output::print(Err(Failure::new(Exit::Config, e)), args.json),
+    };
+    let running = match start_with(config, tunnels) {
         Ok(running) => running,
         Err(e) => return fail(&e, args.json),
     };
@@ -122,6 +164,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
         loop {
             tokio::select! {
                 () = told(&mut term, &mut int) => return,
+                _ = hangup.recv() => match running.reload() {
+                    Ok(()) => eprintln!("tegata: credentials, rights and certificates were read again"),
+                    Err(e) => eprintln!("tegata: nothing was changed: {e}"),
+                },
                 _ = look.tick() => if running.has_failed() { return },
             }
         }
@@ -140,6 +186,24 @@ pub(crate) fn run(args: Args) -> ExitCode {
     }
 }
 
+/// Nobody gets at secrets and coupons through a core file, or as a debugger of the same user.
+fn harden() {
+    use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
+    let none = Rlimit { current: Some(0), maximum: Some(0) };
+    let limited = setrlimit(Resource::Core, none);
+    if let Err(e) = set_dumpable_behavior(DumpableBehavior::NotDumpable).and(limited) {
+        eprintln!("tegata: a crash may leave a core file: {e}");
+    }
+}
+
+/// TLS, where there are certificates.
+pub(crate) fn tunnels(config: &Config) -> Result<Option<Arc<dyn Tunnels>>, TlsError> {
+    let set = |path: &PathBuf| (!path.as_os_str().is_empty()).then(|| path.clone());
+    let (Some(cert), Some(key)) = (set(&config.tls_cert), set(&config.tls_key)) else { return Ok(None) };
+    let tls = ServerTls::load(cert, key, set(&config.tls_ca), set(&config.credentials).is_some())?;
+    Ok(Some(Arc::new(tls)))
+}
+
 async fn told(term: &mut Signal, int: &mut Signal) {
     tokio::select! {
         _ = term.recv() => {}
@@ -156,6 +220,7 @@ fn fail(e: &ServeError, json: bool) -> ExitCode {
         ServeError::Journal(e) => exit_of(e),
         ServeError::Replay(ReadError::Journal(e @ OpenError::NewerVersion { .. })) => exit_of(e),
         ServeError::Replay(_) => Exit::Damaged,
+        ServeError::Config(ConfigError::Insecure { .. }) => Exit::Insecure,
         ServeError::Config(_) => Exit::Config,
         ServeError::Listen { .. } | ServeError::System(_) => Exit::Usage,
     };
@@ -175,9 +240,16 @@ fn print(b: &Banner, json: bool) {
             "version": env!("CARGO_PKG_VERSION"), "addr": b.listen, "operate": b.operate, "http": b.http, "data": b.data,
             "position": r.last_position, "snapshot": b.snapshot, "skipped_snapshots": b.skipped, "replayed": b.replayed, "state": state, "flush": b.flush_method,
             "flush_us": b.flush_us, "durable": !r.volatile, "ready_ms": b.ready_ms,
+            "authenticates": b.authenticates, "encrypts": b.encrypts,
         });
         println!("{banner}");
         return;
+    }
+    if !b.authenticates {
+        println!("OPEN: nobody proves who they are; anybody on this machine may do everything");
+    }
+    if b.authenticates && !b.encrypts {
+        println!("NOT ENCRYPTED: whoever can read the traffic sees it, whoever can change it does");
     }
     if r.volatile {
         println!("NOT DURABLE: {} is in memory only", b.data.display());

@@ -1,12 +1,15 @@
 //! Talking to a server: one question or one decision, and what it came to in words.
 
+use crate::access::Proof;
 use crate::exit::Exit;
 use crate::output::{Failure, Report};
 use crate::parse;
 use serde_json::json;
 use std::net::SocketAddr;
 use std::time::Duration;
-use tegata_client::{Answer, Ask, Attempt, Call, Client, Credential, Decided, Options, Outcome, Role, new_key};
+use tegata_client::{
+    Answer, Ask, Attempt, Call, Client, Credential, Decided, OpenError, Options, Outcome, Role, new_key,
+};
 use tegata_model::{AccountId, Class, Code, Key, NamespaceId, Operation, Retry, State};
 use tegata_wire::AnswerBody;
 
@@ -25,9 +28,11 @@ pub(crate) struct Reach {
         help_heading = "Server"
     )]
     pub(crate) operate: SocketAddr,
-    /// The number of the gateway that calls; claimed, not proven.
-    #[arg(long, env = "TEGATA_GATEWAY", default_value_t = 1, value_name = "N", help_heading = "Server")]
-    pub(crate) gateway: u32,
+    /// The number of the gateway or the operator that calls; 1, or that of the credential, when it is not given.
+    #[arg(long, env = "TEGATA_GATEWAY", value_name = "N", help_heading = "Server")]
+    pub(crate) gateway: Option<u32>,
+    #[command(flatten)]
+    pub(crate) proof: Proof,
     /// Print one JSON value.
     #[arg(long, help_heading = "Server")]
     pub(crate) json: bool,
@@ -48,10 +53,11 @@ pub(crate) struct Ticket {
 }
 
 impl Reach {
-    fn client(&self, role: Role) -> Client {
+    fn client(&self, role: Role) -> Result<Client, Failure> {
+        let (gateway, access) = self.proof.access(role, self.gateway)?;
         let addr = if role == Role::Operator { self.operate } else { self.addr };
-        let credential = Credential { gateway: self.gateway, role, namespaces: Vec::new() };
-        Client::new(Options { addrs: vec![addr], credential })
+        let credential = Credential { gateway, role, namespaces: Vec::new() };
+        Ok(Client::with_access(Options { addrs: vec![addr], credential }, access))
     }
 
     /// Decides one operation; the report says what came out.
@@ -80,7 +86,7 @@ impl Reach {
             operation,
             deadline: Duration::from_millis(u64::from(ticket.deadline_ms)),
         };
-        let client = self.client(role);
+        let client = self.client(role)?;
         wait(async {
             // Whether anybody is there is told apart from what is answered.
             client.connection().await.map_err(|e| self.unreachable(role, &e))?;
@@ -97,7 +103,7 @@ impl Reach {
         call: Call,
         each: &mut dyn FnMut(AnswerBody) -> Result<(), Failure>,
     ) -> Result<(), Failure> {
-        let client = self.client(role);
+        let client = self.client(role)?;
         wait(async {
             let connection = client.connection().await.map_err(|e| self.unreachable(role, &e))?;
             let mut answers = connection.stream(call).await;
@@ -110,8 +116,12 @@ impl Reach {
         })
     }
 
-    fn unreachable(&self, role: Role, e: &tegata_client::OpenError) -> Failure {
+    fn unreachable(&self, role: Role, e: &OpenError) -> Failure {
         let addr = if role == Role::Operator { self.operate } else { self.addr };
+        if let OpenError::Refused { code } = e {
+            let code = u8::try_from(*code).ok().and_then(Code::from_u8).unwrap_or(Code::Unknown);
+            return Failure::refused(code, format!("{addr}: {e}"));
+        }
         Failure::new(Exit::Unreachable, format!("{addr}: {e}; is `tegata serve` running there?"))
     }
 }
@@ -124,7 +134,7 @@ pub(crate) fn status(reach: &Reach, account: AccountId, namespace: u32, key: Key
         namespace: NamespaceId::new(namespace),
         ..Call::of(Ask::Question(tegata_wire::KIND_STATUS))
     };
-    let client = reach.client(Role::Gateway);
+    let client = reach.client(Role::Gateway)?;
     wait(async {
         let connection = client.connection().await.map_err(|e| reach.unreachable(Role::Gateway, &e))?;
         let answer = connection.ask(call).await.map_err(|_| Failure::new(Exit::Unreachable, "no answer"))?;

@@ -15,9 +15,14 @@ struct Server {
 
 impl Server {
     fn start(data: &Path) -> Self {
+        Self::start_with(data, &[])
+    }
+
+    fn start_with(data: &Path, more: &[&str]) -> Self {
         let mut child = Command::new(env!("CARGO_BIN_EXE_tegata"))
             .args(["serve", "--listen", "127.0.0.1:0", "--operate", "127.0.0.1:0", "--json", "--data"])
             .arg(data)
+            .args(more)
             .stdout(Stdio::piped())
             .spawn()
             .expect("the server starts");
@@ -72,6 +77,34 @@ fn the_exercise_passes_against_a_real_server() {
     // Once more, against a server with a history: every id is fresh.
     let out = client(&["--gateway", server.address("addr"), "--operate", server.address("operate")]);
     assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+}
+
+#[test]
+fn the_exercise_passes_where_secrets_are_proven() {
+    let folder = tempfile::tempdir_in(env!("CARGO_TARGET_TMPDIR")).expect("a temporary folder");
+    let file = |name: &str| folder.path().join(name).to_str().expect("the path is text").to_owned();
+    let (credentials, rights) = (file("credentials"), file("rights"));
+    for (id, whose, number) in
+        [("till-501", "--gateway", "501"), ("till-502", "--gateway", "502"), ("office", "--operator", "1")]
+    {
+        let words = ["credential", "new", id, whose, number, &credentials];
+        let made = Command::new(env!("CARGO_BIN_EXE_tegata")).args(words).output().expect("it runs");
+        assert!(made.status.success(), "{}", text(&made));
+    }
+    let caller = |class: &str, n: u32| {
+        let grant = "operations = \"any\"\nshops = \"any\"\nprogrammes = \"any\"\n";
+        format!("[[{class}]]\nnumber = {n}\nnamespaces = [21]\n[[{class}.grant]]\n{grant}")
+    };
+    std::fs::write(&rights, caller("gateway", 501) + &caller("gateway", 502) + &caller("operator", 1))
+        .expect("written");
+    let server = Server::start_with(&folder.path().join("data"), &["--credentials", &credentials, "--rights", &rights]);
+    let ports = ["--gateway", server.address("addr"), "--operate", server.address("operate")];
+    let out = client(&[&ports[..], &["--credentials", &credentials]].concat());
+    assert_eq!(out.status.code(), Some(0), "{}", text(&out));
+    assert!(text(&out).contains("strangers: nobody else gets in"), "{}", text(&out));
+    let out = client(&ports);
+    assert_eq!(out.status.code(), Some(1), "without a secret: {}", text(&out));
+    assert!(text(&out).contains("refused: 151 unauthenticated"), "{}", text(&out));
 }
 
 #[test]

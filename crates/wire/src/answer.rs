@@ -4,6 +4,7 @@ use crate::breakers::BreakersBody;
 use crate::decision::DecisionBody;
 use crate::frame::*;
 use crate::history::HistoryBody;
+use crate::proof::Challenged;
 use crate::report::*;
 use crate::session::{Goodbye, HelloAnswer};
 use tegata_model::Reader;
@@ -15,6 +16,8 @@ pub enum AnswerBody {
     Decision(DecisionBody),
     /// To a hello.
     Hello(HelloAnswer),
+    /// To a challenge.
+    Challenged(Challenged),
     /// To a ping: the server's clock, µs UTC.
     Pong(i64),
     /// The server ends the connection.
@@ -61,6 +64,7 @@ pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
         _ if header.flags & FLAG_REFUSED != 0 => AnswerBody::Decision(DecisionBody::decode(body)?),
         KIND_GOODBYE => AnswerBody::Goodbye(Goodbye::decode(body)?),
         KIND_HELLO => AnswerBody::Hello(HelloAnswer::decode(body)?),
+        KIND_CHALLENGE => AnswerBody::Challenged(Challenged::decode(body)?),
         KIND_PING => AnswerBody::Pong(r.i64()?),
         KIND_BALANCE => AnswerBody::Balance(BalanceBody::get(&mut r)?),
         KIND_PLAN_EXTEND | KIND_PLAN_REINSTATE => AnswerBody::Plan(PlanBody::get(&mut r)?),

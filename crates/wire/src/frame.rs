@@ -77,6 +77,8 @@ pub const KIND_DIGEST: u8 = 77;
 pub const KIND_BREAKERS: u8 = 78;
 /// An order to a breaker; answered with how the breakers are then.
 pub const KIND_BREAKER_ORDER: u8 = 79;
+/// Before a hello that proves a secret: asks for the server's nonce.
+pub const KIND_CHALLENGE: u8 = 80;
 
 const _: () = assert!(REQUEST_HEADER_BYTES.is_multiple_of(8), "bodies start aligned, like those of records");
 

@@ -13,9 +13,11 @@ mod command;
 mod decision;
 mod frame;
 mod history;
+mod proof;
 mod report;
 mod request;
 mod session;
+mod tunnel;
 
 pub use answer::{Answer, AnswerBody, decode_answer};
 pub use breakers::{BreakerBody, BreakerOrder, BreakersBody, encode_breaker_order};
@@ -23,6 +25,7 @@ pub use command::{deadline, decode_operation, encode_operation, record_from_fram
 pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;
 pub use history::{HistoryBody, HistoryEntry, HistoryQuery, ONLY_ADVICES, ONLY_FOR_OFFICE};
+pub use proof::{AUTH_NONE, AUTH_SECRET, Challenge, Challenged, Exchange, Secret, encode_challenged};
 pub use report::{
     BalanceBody, Body, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody, ShopsBody,
     SnapshotBody, SumsBody, encode_answer,
@@ -31,3 +34,4 @@ pub use request::{Request, decode_request, encode_history, encode_list_shops, en
 pub use session::{
     CloseReason, Goodbye, Hello, HelloAnswer, NAMESPACES_MAX, encode_goodbye, encode_hello_answer, encode_pong,
 };
+pub use tunnel::{Dial, Tunnel, TunnelError, Tunnels};

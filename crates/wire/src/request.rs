@@ -4,6 +4,7 @@ use crate::breakers::BreakerOrder;
 use crate::command::decode_operation;
 use crate::frame::*;
 use crate::history::HistoryQuery;
+use crate::proof::Challenge;
 use crate::session::Hello;
 use tegata_model::{Extension, Operation, Reader, Writer};
 
@@ -14,6 +15,8 @@ pub enum Request {
     Command(RequestHeader, Operation),
     /// Who calls.
     Hello(RequestHeader, Hello),
+    /// Before a hello that proves a secret.
+    Challenge(RequestHeader, Challenge),
     /// Are you there?
     Ping(RequestHeader),
     /// An acknowledgement alone.
@@ -57,6 +60,7 @@ pub fn decode_request(frame: &[u8]) -> Result<Request, FrameError> {
     let request = match h.kind {
         kind if is_command(kind) => return Ok(Request::Command(h, decode_operation(frame, h.kind)?)),
         KIND_HELLO => return Ok(Request::Hello(h, Hello::decode(frame)?)),
+        KIND_CHALLENGE => return Ok(Request::Challenge(h, Challenge::decode(frame)?)),
         KIND_PLAN_EXTEND => match decode_operation(frame, 14)? {
             Operation::Extend { extension, .. } => return Ok(Request::PlanExtend(h, extension)),
             _ => return Err(FrameError::Kind { got: h.kind }),

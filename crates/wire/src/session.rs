@@ -24,11 +24,11 @@ pub struct Hello {
     pub gateway: u32,
     /// 1 gateway, 2 operator.
     pub role: u8,
-    /// 0: none. Others are reserved for challenges.
+    /// [`crate::AUTH_NONE`] or [`crate::AUTH_SECRET`].
     pub auth_method: u8,
     /// Requests it wants to have in flight; the answer says how many it may.
     pub credits: u32,
-    /// Zero with method 0.
+    /// Zero with method 0, else what [`crate::Exchange::sign`] gives.
     pub auth: [u8; 32],
     /// Whose keys it carries; empty: any that it may.
     pub namespaces: Vec<u32>,
@@ -151,6 +151,8 @@ pub enum CloseReason {
     Overload = 7,
     /// The journal failed; what is in flight is unknown.
     Failed = 8,
+    /// The caller did not prove who it is, or is known no longer.
+    Unauthenticated = 9,
 }
 
 impl CloseReason {
@@ -166,6 +168,7 @@ impl CloseReason {
             6 => Self::Version,
             7 => Self::Overload,
             8 => Self::Failed,
+            9 => Self::Unauthenticated,
             _ => return None,
         })
     }
@@ -182,6 +185,7 @@ impl CloseReason {
             Self::Version => "no protocol version in common",
             Self::Overload => "too many connections",
             Self::Failed => "the journal failed; what is in flight is unknown",
+            Self::Unauthenticated => "the caller did not prove who it is, or is known no longer",
         }
     }
 }

@@ -14,7 +14,7 @@ impl Node {
         if let Some((kind, rank)) = can_wait(&question)
             && let Some(code) = self.question_obstacle(rank)
         {
-            let retry_after_ms = retry_after_ms(code);
+            let retry_after_ms = retry_after_ms(code, waiter);
             self.out[thread].replies.push((waiter, Reply::NotNow { kind, code, retry_after_ms }));
             return;
         }

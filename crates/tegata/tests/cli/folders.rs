@@ -173,7 +173,6 @@ fn wrong_settings_are_named() {
         ("# eight is enough\nshards = 0\n", "tegata.toml: line 2: shards: must be 1 to 1024"),
         ("archive_keep_days = 6\n", "horizon_s"),
         ("\n\nshards = \"many\"\n", "line 3"),
-        ("listen = \"0.0.0.0:7411\"\n", "insecure"),
     ] {
         let wrong = check(text);
         assert_eq!(wrong.code, 9, "{text}: {}", wrong.error);

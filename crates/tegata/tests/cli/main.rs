@@ -1,5 +1,6 @@
 //! The command line as its users have it: the real binary, a real server, exit codes and JSON.
 
+mod access;
 mod breakers;
 mod callers;
 mod demo;
@@ -13,4 +14,5 @@ mod snapshots;
 mod stage;
 mod stand_in;
 mod till;
+mod tls;
 mod watching;

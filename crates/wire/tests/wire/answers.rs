@@ -168,6 +168,16 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
             "no version in common; the connection ends",
             other(KIND_HELLO, 0, 1, AnswerBody::Hello(hello(Code::VersionUnknown))),
         ),
+        (
+            "challenged",
+            "the server's nonce, and its store",
+            other(
+                KIND_CHALLENGE,
+                0,
+                32,
+                AnswerBody::Challenged(Challenged { nonce: [2; 32], store_id: hello(Code::Approved).store_id }),
+            ),
+        ),
         ("pong", "the server's clock", other(KIND_PING, 0, 9, AnswerBody::Pong(NOON))),
         ("goodbye", "the server is stopping; come back in 1,000 ms", other(67, 0, 0, AnswerBody::Goodbye(draining))),
         ("balance", "a wallet with two lots", other(KIND_BALANCE, 0, 21, AnswerBody::Balance(balance()))),

@@ -37,11 +37,11 @@ fn decode_everything(frame: &[u8]) {
     }
 }
 
-/// A header's version is the server's to look at and is always written as this one; a hello's header has no meaning
-/// but its request id.
+/// A header's version is the server's to look at and is always written as this one; the header of a hello or a challenge
+/// has no meaning but its request id.
 fn normal(mut request: Request) -> Request {
     match &mut request {
-        Request::Hello(h, _) => {
+        Request::Hello(h, _) | Request::Challenge(h, _) => {
             *h = RequestHeader { kind: h.kind, request_id: h.request_id, ..RequestHeader::default() };
         }
         Request::Command(h, _)
@@ -202,7 +202,7 @@ fn reserved_space_of_every_request_is_checked() {
     check("hello", 72 + 10, 3, FrameError::Short);
     check("ping", 10, 1, FrameError::Flags { got: 1 });
     check("breaker-order", 72 + 2, 1, FrameError::Reserved);
-    check("ping", 8, 80, FrameError::Kind { got: 80 });
+    check("ping", 8, 81, FrameError::Kind { got: 81 });
     check("ping", 8, 63, FrameError::Kind { got: 63 });
     check("plan-reinstate", 72 + 4, 1, FrameError::Reserved);
 }

@@ -1,11 +1,11 @@
-//! Three conversations between a till and the core, frame by frame. `docs/protocol.md` prints them from the vectors.
+//! Four conversations between a till and the core, frame by frame. `docs/protocol.md` prints them from the vectors.
 //! There are two connections: what is late comes over A, which hung, and everything after that goes over B. On one
 //! connection a request cannot overtake an earlier one for the same account.
 
 use crate::answers::{answer, decision};
 use crate::requests::{NOON, account, key, padded, purchase};
 use crate::{Sample, encode_any_answer};
-use tegata_model::{Code, Operation};
+use tegata_model::{Code, CredentialId, Operation};
 use tegata_wire::*;
 
 /// Collects the frames of a conversation.
@@ -48,16 +48,13 @@ pub fn samples() -> Vec<Sample> {
     debit(&mut t);
     time_out(&mut t);
     reversal_first(&mut t);
+    secret(&mut t);
     t.0
 }
 
-fn debit(t: &mut Talk) {
-    let mut hello = Vec::new();
-    let said =
-        Hello { version_min: 1, version_max: 1, gateway: 501, role: 1, namespaces: vec![21], ..Hello::default() };
-    said.encode(1, &mut hello);
-    t.0.push(Sample { name: "1-hello", meaning: "A: gateway 501, keys of namespace 21".into(), frame: hello });
-    let said = HelloAnswer {
+/// What the server says to a hello that it takes.
+fn greeting() -> HelloAnswer {
+    HelloAnswer {
         version: 1,
         frame_bytes_max: 4_096,
         credits: 1_024,
@@ -66,8 +63,45 @@ fn debit(t: &mut Talk) {
         position: 4_710,
         store_id: padded("store-0001"),
         ..HelloAnswer::default()
+    }
+}
+
+/// The secret is 32 bytes of 07.
+fn secret(t: &mut Talk) {
+    let credential = CredentialId::from_text("till-501").expect("an id");
+    let challenge = Challenge { credential, nonce: [1; 32] };
+    let mut frame = Vec::new();
+    challenge.encode(1, &mut frame);
+    t.0.push(Sample { name: "4-challenge", meaning: "A: the caller's nonce is 32 bytes of 01".into(), frame });
+    let challenged = Challenged { nonce: [2; 32], store_id: greeting().store_id };
+    let mut frame = Vec::new();
+    encode_challenged(&mut frame, 1, &challenged);
+    t.0.push(Sample { name: "4-challenged", meaning: "the server's nonce is 32 bytes of 02".into(), frame });
+    let said = Hello {
+        version_min: 1,
+        version_max: 1,
+        gateway: 501,
+        role: 1,
+        auth_method: AUTH_SECRET,
+        namespaces: vec![21],
+        ..Hello::default()
     };
-    let greeted = answer(KIND_HELLO, 0, 0, 1, AnswerBody::Hello(said));
+    let auth = Exchange { challenge, challenged }.sign(&Secret::new([7; 32]), &said);
+    let mut frame = Vec::new();
+    Hello { auth, ..said }.encode(2, &mut frame);
+    t.0.push(Sample { name: "4-hello", meaning: "A: gateway 501, with the proof".into(), frame });
+    let mut frame = Vec::new();
+    encode_hello_answer(&mut frame, 2, &greeting());
+    t.0.push(Sample { name: "4-hello-answer", meaning: "version 1, 1,024 credits".into(), frame });
+}
+
+fn debit(t: &mut Talk) {
+    let mut hello = Vec::new();
+    let said =
+        Hello { version_min: 1, version_max: 1, gateway: 501, role: 1, namespaces: vec![21], ..Hello::default() };
+    said.encode(1, &mut hello);
+    t.0.push(Sample { name: "1-hello", meaning: "A: gateway 501, keys of namespace 21".into(), frame: hello });
+    let greeted = answer(KIND_HELLO, 0, 0, 1, AnswerBody::Hello(greeting()));
     t.0.push(Sample {
         name: "1-hello-answer",
         meaning: "A: version 1, 1,024 credits".into(),

@@ -70,6 +70,7 @@ pub fn encode_any_request(request: &Request) -> Vec<u8> {
         | Request::SnapshotTake(h)
         | Request::Breakers(h)
         | Request::Digest(h) => encode_request(h, &mut out),
+        Request::Challenge(h, challenge) => challenge.encode(h.request_id, &mut out),
     }
     out
 }
@@ -81,6 +82,7 @@ pub fn encode_any_answer(answer: &Answer) -> Vec<u8> {
     match &answer.body {
         AnswerBody::Decision(d) => encode_decision_answer(&mut out, kind, flags, number, id, d),
         AnswerBody::Hello(a) => encode_hello_answer(&mut out, id, a),
+        AnswerBody::Challenged(a) => encode_challenged(&mut out, id, a),
         AnswerBody::Pong(at) => encode_pong(&mut out, id, *at),
         AnswerBody::Goodbye(g) => encode_goodbye(&mut out, g.reason, g.retry_after_ms),
         AnswerBody::Balance(b) => encode_answer(&mut out, kind, flags, id, b),

@@ -181,6 +181,12 @@ pub fn all() -> Vec<(&'static str, String, Request)> {
     add("hello", "gateway 501, two namespaces", Request::Hello(question(KIND_HELLO, 1), hello(vec![21, 22])));
     add("hello-odd", "one namespace, padded to 8", Request::Hello(question(KIND_HELLO, 1), hello(vec![21])));
     add("hello-any", "no namespace named", Request::Hello(question(KIND_HELLO, 1), hello(vec![])));
+    let credential = CredentialId::from_text("till-501").expect("an id");
+    add(
+        "challenge",
+        "the secret of till-501 will be proven",
+        Request::Challenge(question(KIND_CHALLENGE, 32), Challenge { credential, nonce: [1; 32] }),
+    );
     add("ping", "answered with the server's clock", Request::Ping(question(KIND_PING, 9)));
     add("ack", "every answer up to number 12 was seen; nothing answers this", Request::Ack(ack));
     add("goodbye", "nothing more will be sent", Request::Goodbye(question(KIND_GOODBYE, 0)));

@@ -17,7 +17,7 @@ fn files() -> Vec<(&'static str, &'static str, Vec<Sample>)> {
         ("crc32c.txt", "CRC-32C: the name is the checksum of the bytes.", checksums),
         ("requests.txt", "A request of every kind.", requests::samples()),
         ("answers.txt", "An answer of every kind.", answers::samples()),
-        ("exchange.txt", "Three conversations, in order: what a caller sends and what it gets.", exchange::samples()),
+        ("exchange.txt", "Four conversations, in order: what a caller sends and what it gets.", exchange::samples()),
     ]
 }
 

@@ -56,13 +56,13 @@ pub fn line_of(text: &str, name: &str) -> Option<usize> {
     Some(line_at(text, key.span().start))
 }
 
-fn line_at(text: &str, offset: usize) -> usize {
+pub(crate) fn line_at(text: &str, offset: usize) -> usize {
     text.bytes().take(offset).filter(|b| *b == b'\n').count() + 1
 }
 
 /// With more than a third of it changed a name is another one.
-fn nearest(key: &str, names: Vec<String>) -> Option<String> {
-    let like = names.into_iter().map(|name| (distance(key, &name), name)).min()?;
+pub(crate) fn nearest<S: AsRef<str> + Ord>(key: &str, names: impl IntoIterator<Item = S>) -> Option<S> {
+    let like = names.into_iter().map(|name| (distance(key, name.as_ref()), name)).min()?;
     (like.0 <= (key.len() / 3).max(1)).then_some(like.1)
 }
 

@@ -2,6 +2,7 @@
 //! starts, and `tegata config show` prints what came out.
 
 pub mod file;
+pub mod rules;
 
 use file::FileError;
 use serde::{Deserialize, Serialize};

@@ -21,7 +21,7 @@ fn seal(b: &mut [u8], at: usize, from: usize, to: usize) {
 }
 
 /// Frames, one behind the other; the last one takes what is left.
-pub fn frames(b: &mut Vec<u8>, random: &mut Random) {
+pub fn frames(b: &mut [u8], random: &mut Random) {
     let mut at = 0;
     while b.len() >= at + 8 {
         let left = b.len() - at;
@@ -40,7 +40,7 @@ const BLOCK: usize = 4_096;
 const BATCH_BYTES: usize = 256;
 
 /// A beacon and segments; see [`crate::targets`]. Batches get right hashes, and mostly a right chain.
-pub fn journal(b: &mut Vec<u8>, random: &mut Random) {
+pub fn journal(b: &mut [u8], random: &mut Random) {
     let segment_bytes = crate::targets::SEGMENT_BYTES;
     let mut chain: Option<[u8; 32]> = None;
     for at in (0..b.len()).step_by(BLOCK) {
@@ -71,7 +71,7 @@ pub fn journal(b: &mut Vec<u8>, random: &mut Random) {
 }
 
 /// A file of blocks: a snapshot or an archived segment.
-pub fn blocks(b: &mut Vec<u8>, _: &mut Random) {
+pub fn blocks(b: &mut [u8], _: &mut Random) {
     const HEADER: usize = 64;
     const TRAILER: usize = 256;
     seal(b, 8, 12, HEADER);
@@ -90,7 +90,7 @@ pub fn blocks(b: &mut Vec<u8>, _: &mut Random) {
 }
 
 /// Records of a spool.
-pub fn spool(b: &mut Vec<u8>, random: &mut Random) {
+pub fn spool(b: &mut [u8], random: &mut Random) {
     const RECORD: usize = 160;
     for (i, record) in b.chunks_exact_mut(RECORD).enumerate() {
         if !random.one_in(16) {

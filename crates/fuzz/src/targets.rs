@@ -43,7 +43,7 @@ pub struct Target {
     /// How its input is changed.
     pub mutate: Mutate,
     /// What is set right afterwards.
-    pub reseal: fn(&mut Vec<u8>, &mut Random),
+    pub reseal: fn(&mut [u8], &mut Random),
     /// More bytes of input are not looked at.
     pub bytes_max: usize,
     /// The bound of one allocation.
@@ -80,7 +80,7 @@ const fn frames(name: &'static str, run: fn(&[u8]), bytes_max: usize) -> Target 
     Target { name, run, mutate: mutate::bytes, reseal: reseal::frames, bytes_max, allocates: WIRE }
 }
 
-const fn file(name: &'static str, run: fn(&[u8]), reseal: fn(&mut Vec<u8>, &mut Random)) -> Target {
+const fn file(name: &'static str, run: fn(&[u8]), reseal: fn(&mut [u8], &mut Random)) -> Target {
     Target { name, run, mutate: mutate::bytes, reseal, bytes_max: 1 << 20, allocates: FILE }
 }
 

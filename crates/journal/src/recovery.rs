@@ -8,7 +8,7 @@ use crate::reader::{After, Batch, walk};
 use crate::scan::{Found, scan};
 use crate::segments::{Segment, create, reopen, zero};
 use crate::snapshots::{snapshot_trailer, snapshots};
-use crate::store::{Store, segment_path, sync_dir};
+use crate::store::{Store, create_folder, segment_path, sync_dir};
 use crate::writer::{Writer, WriterParts};
 use std::path::PathBuf;
 
@@ -107,7 +107,7 @@ fn witness(store: &Store) -> Result<u64, OpenError> {
 /// Keeps a copy of everything behind the end and writes zeros over it.
 fn cut(store: &Store, found: &Found, damage: Damage) -> Result<TornTail, OpenError> {
     let dir = store.dir.join("torn");
-    std::fs::create_dir_all(&dir).map_err(OpenError::io("creating", &dir))?;
+    create_folder(&dir).map_err(OpenError::io("creating", &dir))?;
     let kept_at = dir.join(format!("after-{}-epoch-{}.bytes", found.last_position, found.boot_epoch));
     let mut kept = Vec::new();
     for (number, from) in behind(store, found) {

@@ -50,6 +50,21 @@ pub(crate) fn sync_dir(dir: &Path) -> io::Result<()> {
     File::open(dir)?.sync_all()
 }
 
+/// Creates a folder and what is missing above it, and makes their names durable: without its name nothing in it is found
+/// again, however well that was flushed.
+pub(crate) fn create_folder(dir: &Path) -> io::Result<()> {
+    let dir = std::path::absolute(dir)?;
+    let missing: Vec<&Path> = dir.ancestors().take_while(|d| !d.exists()).collect();
+    std::fs::create_dir_all(&dir)?;
+    // Of a creation that was interrupted the folder may be there, and its name not durable yet.
+    let named_in = missing.last().copied().unwrap_or(&dir).parent();
+    missing.into_iter().filter(|d| *d != dir).chain(named_in).try_for_each(|parent| match sync_dir(parent) {
+        // Whoever may not read it has not created anything in it.
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => Ok(()),
+        done => done,
+    })
+}
+
 /// Writes a file under another name, makes it durable, and gives it its own name.
 pub(crate) fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
     let draft = path.with_extension("tmp");
@@ -90,7 +105,9 @@ impl Store {
         if dir.exists() && !store_path(dir).exists() {
             Self::check_empty(dir).or_else(|e| if store_path(dir).exists() { Ok(()) } else { Err(e) })?;
         }
-        std::fs::create_dir_all(dir).map_err(OpenError::io("creating the data folder", dir))?;
+        if !store_path(dir).exists() {
+            create_folder(dir).map_err(OpenError::io("creating the data folder", dir))?;
+        }
         let lock_path = dir.join("LOCK");
         let lock = File::create(&lock_path).map_err(OpenError::io("opening", &lock_path))?;
         flock(&lock, FlockOperation::NonBlockingLockExclusive)

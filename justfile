@@ -3,6 +3,8 @@ test:
     cargo test --workspace
 demo:
     cargo run --release -- demo
+fuzz-replay:
+    cargo run --release -p tegata-fuzz
 lint:
     cargo clippy --workspace --all-targets -- -D warnings
 loom: && shuttle

@@ -48,13 +48,14 @@ mod verdict;
 pub use calibrate::calibrate;
 pub use echo::serve_echo;
 pub use error::RunError;
+pub use faults::timeline as fault_timeline;
 pub use generator::{Debits, Outcome, Plan, run};
 pub use harness::{Elsewhere, Liars, Run, run_scenario};
 pub use launch::{CHILD_ECHO, CHILD_SERVE, ServerProcess, child_main};
 pub use machine::{command_line, commit, machine};
 pub use progress::{Progress, Watcher};
 pub use proxy::{Lie, Proxy, Way};
-pub use scenario::{Scenario, ScenarioError, load as load_scenario, named as named_scenarios};
+pub use scenario::{Scenario, ScenarioError, load as load_scenario, named as named_scenarios, parse as parse_scenario};
 pub use seed::{DataSet, seed};
 pub use summary::{
     Environment, FaultReport, Latency, MODE_SILENT, Reconciliation, SCHEMA, Second, SloReport, Summary, Verdict,

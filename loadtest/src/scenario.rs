@@ -38,6 +38,8 @@ const PEAK_P99_MS: f64 = 50.0;
 const PEAK_ANSWERED: f64 = 0.999;
 /// Most payments in flight: a request's number has room for so many.
 const SLOTS_MAX: usize = 1 << 24;
+/// How often one fault may happen in a run.
+const FAULTS_MAX: usize = 10_000;
 
 /// A scenario, as its file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
@@ -421,6 +423,17 @@ pub struct Slo {
     pub memory_growth_mib: Option<f64>,
 }
 
+impl Slo {
+    /// A bound that is no number is met by nothing and missed by nothing.
+    fn check(&self) -> Result<(), String> {
+        let goals = toml::Table::try_from(self).map_err(|e| e.to_string())?;
+        match goals.iter().find(|(_, goal)| !goal.as_float().is_some_and(|g| (0.0..=1e12).contains(&g))) {
+            Some((name, goal)) => Err(format!("slo.{name} is from 0 to 1e12, not {goal}")),
+            None => Ok(()),
+        }
+    }
+}
+
 fn few_writes() -> u32 {
     20
 }
@@ -475,7 +488,8 @@ pub fn load(name: &str) -> Result<Scenario, ScenarioError> {
     }
 }
 
-fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
+/// From its text; `file` is named in what is wrong.
+pub fn parse(file: &str, text: &str) -> Result<Scenario, ScenarioError> {
     let scenario: Scenario = toml::from_str(text).map_err(|e| {
         let line = e.span().map_or(1, |s| text.bytes().take(s.start).filter(|b| *b == b'\n').count() + 1);
         // What is known stands in the message, in backticks.
@@ -654,6 +668,16 @@ impl Scenario {
         if self.fault.iter().any(|f| f.kind == FaultKind::FullDisk) && self.server.disk_mib == 0 {
             return Err("full-disk needs a disk of the server's own: set server.disk_mib".to_owned());
         }
+        if !(0.0..=3_600.0).contains(&self.peak_step_seconds) {
+            return Err(format!("peak_step_seconds is from 0 to 3600, not {}", self.peak_step_seconds));
+        }
+        if self.server.disk_mib > 1 << 20 {
+            return Err(format!("server.disk_mib is at most 1048576, not {}", self.server.disk_mib));
+        }
+        for f in &self.fault {
+            between("fault.count", f.count, FAULTS_MAX)?;
+        }
+        self.slo.check()?;
         if !(0.0..1.0).contains(&self.server.processors) {
             return Err(format!("server.processors is from 0 to less than 1, not {}", self.server.processors));
         }
@@ -704,6 +728,13 @@ mod tests {
                 "about = \"x\"\n[[phase]]\nseconds = 1\nrate = 5\n[[fault]]\nkind = \"kill\"\nat_ms = 2000",
                 "after the load",
             ),
+            (
+                "about = \"x\"\n[[phase]]\nseconds = 9\nrate = 5\n[[fault]]\nkind = \"kill\"\nat_ms = 1\ncount = 0",
+                "fault.count is from 1",
+            ),
+            ("about = \"x\"\n[[phase]]\nseconds = 9\nrate = 5\n[slo]\np99_ms = nan", "slo.p99_ms is from 0"),
+            ("about = \"x\"\npeak_step_seconds = -1\n[[phase]]\nseconds = 9\nrate = 5", "peak_step_seconds is from"),
+            ("about = \"x\"\n[[phase]]\nseconds = 9\nrate = 5\n[server]\ndisk_mib = 1048577", "server.disk_mib is at"),
         ] {
             let e = parse("a.toml", text).expect_err("refused").to_string();
             assert!(e.contains(says), "{e}");

@@ -154,6 +154,8 @@ pub(crate) struct Spool<D = File> {
 impl Spool {
     /// Opens or makes the spool of a folder; returns what is in it, with its numbers.
     pub(crate) fn open(folder: &Path, holder: [u8; 16]) -> Result<(Self, Vec<(u64, Entry)>), SpoolError> {
+        let whole = std::path::absolute(folder)?;
+        let missing: Vec<&Path> = whole.ancestors().take_while(|d| !d.exists()).collect();
         std::fs::create_dir_all(folder)?;
         let path = spool_path(folder);
         let file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)?;
@@ -163,8 +165,9 @@ impl Spool {
             Err(TryLockError::Error(e)) => return Err(e.into()),
         }
         let opened = Self::on(file, holder)?;
-        // Its name survives a crash, too.
-        File::open(folder)?.sync_all()?;
+        // Its name survives a crash, too, and those of the folders that were made for it.
+        let made_in = missing.iter().filter_map(|d| d.parent());
+        [folder].into_iter().chain(made_in).try_for_each(|d| File::open(d)?.sync_all())?;
         Ok(opened)
     }
 }

@@ -3,6 +3,8 @@
 
 pub use tegata_access::file;
 
+pub mod rules;
+
 use crate::access::AccessPolicy;
 use file::FileError;
 use serde::{Deserialize, Serialize};

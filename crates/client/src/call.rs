@@ -53,7 +53,8 @@ impl Call {
         Self { account: AccountId::NONE, key: Key::NONE, namespace: NamespaceId::NONE, deadline_ms: 0, age_ms: 0, ask }
     }
 
-    pub(crate) fn encode(&self, request_id: u64, acked: u32, out: &mut Vec<u8>) {
+    /// Appends its frame: `request_id` is its number on the connection, `acked` the number of the last answer known.
+    pub fn encode(&self, request_id: u64, acked: u32, out: &mut Vec<u8>) {
         let header = RequestHeader {
             request_id,
             acked,

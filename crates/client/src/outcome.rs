@@ -1,6 +1,6 @@
 //! What became of an attempt, in the only ways that matter to a till.
 
-use crate::client::Attempt;
+use crate::sends::Attempt;
 use std::time::Duration;
 use tegata_model::{Code, Decision, Position, State, Timestamp, Yen};
 use tegata_wire::{Answer, AnswerBody, FLAG_FLAGGED, FLAG_REPLAYED};

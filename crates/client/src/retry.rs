@@ -1,7 +1,6 @@
 //! When to send again: jittered, ever later, and never more than a tenth on top of the first sends, so that clients
 //! do not bring down what is just coming back.
 
-use crate::keys::random;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -16,39 +15,48 @@ const SAVED_MAX: u32 = 100 * REPEAT_COST;
 
 /// Repeats that one client may send: ten first sends earn one.
 #[derive(Debug)]
-pub(crate) struct Budget(AtomicU32);
+pub struct Budget(AtomicU32);
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self::new()
+    }
+}
 
 impl Budget {
-    pub(crate) fn new() -> Self {
+    /// A full one.
+    #[must_use]
+    pub fn new() -> Self {
         Self(AtomicU32::new(SAVED_MAX))
     }
 
     /// A first send.
-    pub(crate) fn earn(&self) {
+    pub fn earn(&self) {
         let _ = self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| Some((n + 1).min(SAVED_MAX)));
     }
 
     /// True when one more repeat may be sent.
-    pub(crate) fn spend(&self) -> bool {
+    pub fn spend(&self) -> bool {
         self.0.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(REPEAT_COST)).is_ok()
     }
 }
 
-/// The pause before repeat number `n` (from 0): between half and the whole of a doubling step.
-pub(crate) fn pause(n: u32) -> Duration {
-    jittered(PAUSE_MIN.saturating_mul(1 << n.min(10)).min(PAUSE_MAX))
+/// The pause before repeat number `n` (from 0), by 128 random bits: between half and the whole of a doubling step.
+pub(crate) fn pause(n: u32, random: u128) -> Duration {
+    jittered(PAUSE_MIN.saturating_mul(1 << n.min(10)).min(PAUSE_MAX), random)
 }
 
 /// Between a half of `d` and `d`.
-pub(crate) fn jittered(d: Duration) -> Duration {
+pub(crate) fn jittered(d: Duration, random: u128) -> Duration {
     let half = d / 2;
     let span = u128::from(u64::try_from(half.as_micros()).unwrap_or(u64::MAX)) + 1;
-    half + Duration::from_micros(u64::try_from(random() % span).unwrap_or(0))
+    half + Duration::from_micros(u64::try_from(random % span).unwrap_or(0))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::keys::random;
 
     #[test]
     fn a_tenth_on_top_of_the_first_sends() {
@@ -63,10 +71,10 @@ mod tests {
     fn pauses_grow_to_a_bound_and_vary() {
         for n in 0..40 {
             let whole = PAUSE_MIN.saturating_mul(1 << n.min(10)).min(PAUSE_MAX);
-            let p = pause(n);
+            let p = pause(n, random());
             assert!(p >= whole / 2 && p <= whole, "{n}: {p:?}");
         }
-        let some: std::collections::BTreeSet<Duration> = (0..50).map(|_| pause(5)).collect();
+        let some: std::collections::BTreeSet<Duration> = (0..50).map(|_| pause(5, random())).collect();
         assert!(some.len() > 10, "clients do not come back all at once");
     }
 }

@@ -14,10 +14,11 @@ mod allowed;
 mod telling;
 
 use crate::call::Call;
-use crate::client::{Attempt, Client};
+use crate::client::Client;
 use crate::keys::{now, random};
 use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
+use crate::sends::Attempt;
 use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
 use allowed::{Allowed, Forbidden, Seen};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -256,7 +257,7 @@ impl StandIn {
             if answer.is_ok() {
                 break;
             }
-            tokio::time::sleep(pause(n)).await;
+            tokio::time::sleep(pause(n, random())).await;
         }
         let AnswerBody::Balance(body) = answer.ok()?.body else { return None };
         let at = now();

@@ -1,9 +1,10 @@
 //! A store over some weeks, its archive dropped on the way: what is left is whole, and says where it begins.
 
 use crate::history::{HistoryError, read};
-use crate::snapshot::{Beginning, Taking, oldest_state};
+use crate::snapshot::Taking;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+use tegata_drive::{Beginning, Copying, oldest_state};
 use tegata_engine::Engine;
 use tegata_journal::{BatchMeta, OpenError, Options, ReadError, Writer, dropped_to, open, read_log, snapshots};
 use tegata_model::{
@@ -102,7 +103,7 @@ impl Rig {
         let delivered_to = self.node.delivered_to();
         let engine = self.node.engine_to_copy();
         let mut taking = Taking::start(Beginning {
-            dir: dir.to_owned(),
+            dir: dir.into(),
             store: STORE,
             digest: engine.digest(),
             head: engine.start_snapshot(),

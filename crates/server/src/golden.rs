@@ -1,8 +1,9 @@
 //! What is in a snapshot stays as it is: a state with something in every table is written byte for byte as the golden
 //! file and read from it, and the tables of `docs/formats/journal.md` find in it what was put in.
 
-use crate::snapshot::{Beginning, Taking, load};
+use crate::snapshot::Taking;
 use std::path::{Path, PathBuf};
+use tegata_drive::{Beginning, Copying, load};
 use tegata_engine::Engine;
 use tegata_journal::{ReadError, read_snapshot};
 use tegata_model::{
@@ -125,7 +126,7 @@ fn path(dir: &Path, position: u64) -> PathBuf {
 fn written(dir: &Path) -> Vec<u8> {
     let mut log = state();
     let beginning = Beginning {
-        dir: dir.to_owned(),
+        dir: dir.into(),
         store: STORE,
         digest: log.engine.digest(),
         head: log.engine.start_snapshot(),

@@ -4,11 +4,11 @@
 use crate::Shared;
 use crate::connection::Connection;
 use crate::io::Hub;
-use crate::snapshot::oldest_state;
 use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use tegata_drive::oldest_state;
 use tegata_engine::{Applied, Effect, Engine};
 use tegata_journal::{OpenError, ReadError, be_modest, read_log, read_store};
 use tegata_model::{Code, Command, Decision, Operation, Position, State, Timestamp, decode};

@@ -24,7 +24,6 @@ pub mod history;
 mod http;
 mod io;
 mod replies;
-mod retention;
 mod serve;
 mod sessions;
 mod snapshot;
@@ -32,7 +31,7 @@ mod snapshot;
 pub use config::{Config, ConfigError, JournalIo};
 pub use serve::{Banner, Running, ServeError, start};
 pub use sessions::{Session, Sessions};
-pub use snapshot::{Loaded, SnapshotError, load as load_snapshot, oldest_state};
+pub use tegata_drive::{Loaded, SnapshotError, load as load_snapshot, oldest_state};
 #[cfg(feature = "faults")]
 pub use tegata_journal::Faults;
 

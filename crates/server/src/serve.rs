@@ -2,23 +2,22 @@
 
 use crate::config::{Config, ConfigError, JournalIo};
 use crate::connection::Door;
-use crate::core::Core;
+use crate::core::{Core, Outside};
 use crate::events::Events;
 use crate::handover::{CoreBell, pair};
 use crate::sessions::Sessions;
-use crate::snapshot::{SnapshotError, load as load_snapshot};
 use crate::{DRAINING, RUNNING, STOPPED, Shared, clock, http, io};
 use std::net::{SocketAddr, TcpListener};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use tegata_engine::Engine;
-use tegata_journal::{IoChoice, Journal, OpenError, Options, ReadError, Recovery, WriteError};
+use tegata_drive::{Keeping, RestoreFailed, Restored, restore};
+use tegata_journal::{IoChoice, OpenError, Options, ReadError, Recovery, WriteError};
 use tegata_model::Settings;
-use tegata_node::{Limits, Node, Replay, ReplayError, ServerFacts};
+use tegata_node::{Limits, Node, ReplayError, ServerFacts};
 use tegata_sync::{Doorbell, Positions};
 use tokio::sync::Notify;
 
@@ -86,6 +85,15 @@ impl core::fmt::Display for ServeError {
 
 impl std::error::Error for ServeError {}
 
+impl From<RestoreFailed> for ServeError {
+    fn from(e: RestoreFailed) -> Self {
+        match e {
+            RestoreFailed::Journal(e) => Self::Journal(e),
+            RestoreFailed::Replay(e) => Self::Replay(e),
+        }
+    }
+}
+
 /// What the core's thread needs to begin.
 struct Parts {
     sides: Vec<crate::handover::CoreSide>,
@@ -148,60 +156,6 @@ fn fresh_id() -> [u8; 16] {
     id
 }
 
-/// The state as of the end of the log, and how it was come by.
-struct Restored {
-    replay: Replay,
-    /// The position of the snapshot that it began with; 0: none.
-    snapshot: u64,
-    /// Snapshots that were passed over, and why.
-    skipped: Vec<String>,
-    /// Bytes of the log behind the snapshot.
-    since_snapshot: u64,
-}
-
-/// From the newest snapshot that can be used and the log behind it; without any, from the whole log. What a newer
-/// version wrote is not passed over: what it decided is not this version's to go on with. Where all snapshots that can be
-/// read are of another log, nothing tells which of the two belongs here.
-fn restore(dir: &Path, journal: &mut Journal) -> Result<Restored, ServeError> {
-    let Recovery { store_id, last_position, shards, .. } = *journal.recovery();
-    let (mut skipped, mut foreign) = (Vec::new(), None);
-    let mut since_snapshot = 0;
-    let mut from = |mut replay: Replay, after, chain: Option<&[u8; 32]>| {
-        since_snapshot = 0;
-        let replayed = journal.replay(after, chain, &mut |b| {
-            since_snapshot += b.disk_bytes;
-            replay.batch(b.first_position, b.count, b.at_us, b.margin, b.body, |_, _, _, _| {})
-        });
-        replayed.map(|_| (replay, since_snapshot))
-    };
-    for position in tegata_journal::snapshots(dir).unwrap_or_default() {
-        let why = match load_snapshot(dir, &store_id, position) {
-            Err(SnapshotError::File(ReadError::Journal(e @ OpenError::NewerVersion { .. }))) => {
-                return Err(ServeError::Journal(e));
-            }
-            Err(e) => e.to_string(),
-            Ok(_) if position > last_position => format!("the log ends at {last_position}"),
-            Ok(l) => match from(Replay::new(l.engine, l.delivered_to), position, Some(&l.trailer.chain)) {
-                Ok((replay, since_snapshot)) => {
-                    return Ok(Restored { replay, snapshot: position, skipped, since_snapshot });
-                }
-                Err(ReadError::Journal(e @ OpenError::Foreign { .. })) => {
-                    let why = e.to_string();
-                    foreign.get_or_insert(e);
-                    why
-                }
-                Err(e) => return Err(ServeError::Replay(e)),
-            },
-        };
-        skipped.push(format!("snapshot {position}: {why}"));
-    }
-    if let Some(e) = foreign {
-        return Err(ServeError::Replay(e.into()));
-    }
-    let (replay, since_snapshot) = from(Replay::new(Engine::new(shards), 0), 0, None).map_err(ServeError::Replay)?;
-    Ok(Restored { replay, snapshot: 0, skipped, since_snapshot })
-}
-
 /// Recovers the data folder, opens the doors and serves, on threads of its own.
 pub fn start(config: Config) -> Result<Running, ServeError> {
     let began = Instant::now();
@@ -212,7 +166,8 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let Restored { replay, snapshot, skipped, since_snapshot } = restore(&config.data, &mut journal)?;
+    let Restored { replay, snapshot, skipped, since_snapshot } =
+        restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
     let replayed = replay.records();
     let (engine, delivered_to) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
@@ -245,23 +200,16 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
                 return Ok(());
             }
             let Ok(Parts { mut sides, shared, bell, here }) = parts.recv() else { return journal.close() };
-            let (turns, quiet_since) = (0, Instant::now());
             let events = Events::start(&shared.config.data, clock::now());
-            let core = |sides| Core {
-                node,
-                events,
-                journal,
-                sides,
-                bell,
-                shared,
-                turns,
-                quiet_since,
-                taking: None,
-                page_at: Instant::now(),
-                clock_suspect: false,
-                since_snapshot,
-                snapshot_due: 0,
-                snapshot_again_at: None,
+            let keeping = Keeping {
+                dir: shared.config.data.clone().into(),
+                store: shared.store_id,
+                snapshot_bytes: shared.config.snapshot_bytes,
+                keep_days: shared.config.archive_keep_days,
+            };
+            let core = |sides| {
+                let around = Outside { sides, shared, events };
+                Core { turns: tegata_drive::Core::new(node, journal, around, keeping, since_snapshot), bell }
             };
             match here {
                 None => core(sides).run(),

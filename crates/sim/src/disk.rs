@@ -146,14 +146,21 @@ impl SimDisk {
         self.state().ends_at = Some((step, end));
     }
 
+    /// Power goes at this step.
+    pub fn crash_at(&self, step: u64) {
+        self.end_at(step, End::Power);
+    }
+
     /// Power is gone now.
     pub fn crash(&self) {
         self.state().go(End::Power);
     }
 
-    /// The process is gone now, and power is not: what it wrote is there.
+    /// The process is gone now, and power is not: what it wrote is there, and another process may come.
     pub fn kill(&self) {
-        self.state().go(End::Process);
+        let mut state = self.state();
+        state.go(End::Process);
+        state.restart();
     }
 
     /// True from a crash or kill until the restart: every operation fails.

@@ -72,7 +72,6 @@ fn what_was_flushed_is_there_after_a_clean_stop_and_after_a_kill() {
     append(&mut writer, 41, 50).1.expect("the disk works");
     disk.kill();
     drop(writer);
-    disk.restart();
     let mut journal = open(options(&disk)).expect("a sound log");
     assert!(!journal.recovery().clean_stop && log(&mut journal) == expected(50));
     drop(journal);

@@ -2,10 +2,11 @@
 
 use super::{DOWN, PATIENCE, SENDS, StandIn, Step};
 use crate::call::{Ask, Call};
-use crate::client::Attempt;
+use crate::keys::random;
 use crate::keys::{new_key, now};
 use crate::outcome::{Decided, Outcome};
 use crate::retry::pause;
+use crate::sends::Attempt;
 use crate::spool::{Dones, Entry};
 use tegata_model::{AccountId, Class, Code, Command, Operation};
 use tokio::task::JoinSet;
@@ -59,7 +60,7 @@ impl StandIn {
             match self.shared.client.connection_by(until).await {
                 Ok(_) => return Told::All,
                 Err(true) => return Told::NotNow,
-                Err(false) => tokio::time::sleep(pause(n)).await,
+                Err(false) => tokio::time::sleep(pause(n, random())).await,
             }
         }
         self.mark_down();
@@ -96,7 +97,7 @@ impl StandIn {
                 }
                 return Told::NotNow;
             }
-            tokio::time::sleep(pause(tries)).await;
+            tokio::time::sleep(pause(tries, random())).await;
         }
     }
 

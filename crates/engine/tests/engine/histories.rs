@@ -4,10 +4,10 @@
 
 use crate::core::{account, record, shop};
 use crate::history::{History, SHOPS, Step};
-use crate::reference::Reference;
 use std::collections::{BTreeMap, BTreeSet};
 use tegata_engine::{Applied, Effect, Engine};
 use tegata_model::{Code, Operation};
+use tegata_reference::Reference;
 
 const HISTORIES: u64 = 120;
 const STEPS: usize = 4_000;

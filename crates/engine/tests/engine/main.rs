@@ -3,6 +3,5 @@
 mod core;
 mod histories;
 mod history;
-mod reference;
 mod shards;
 mod tables;

@@ -2,9 +2,9 @@
 
 use crate::core::{record, shop};
 use crate::history::{History, SHOPS};
-use crate::reference::Reference;
 use tegata_engine::{Applied, Engine};
 use tegata_model::{AccountId, Extension, Position, ProgrammeId, Timestamp, decode_envelope};
+use tegata_reference::Reference;
 
 const HISTORIES: u64 = 24;
 const STEPS: usize = 4_000;

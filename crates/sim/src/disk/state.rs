@@ -135,9 +135,10 @@ impl State {
     }
 
     pub(super) fn restart(&mut self) {
+        let Some(ended) = self.ended.take() else { return };
         self.boot += 1;
         self.locks.clear();
-        if self.ended.take() == Some(End::Process) {
+        if ended == End::Process {
             return;
         }
         for _ in 0..self.names.restart(&mut self.chance) {

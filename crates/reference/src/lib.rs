@@ -1,5 +1,7 @@
 //! The same decisions from plain lists: nothing is indexed, nothing forgotten, every rule is read off the list of
 //! what happened. Slow and plain on purpose; it follows the chapters of FIELD, not the engine's tables.
+#![forbid(unsafe_code)]
+#![expect(missing_docs, reason = "its names are the engine's, and say the same")]
 
 mod funds;
 mod guard;
@@ -362,12 +364,12 @@ impl Entry {
         self.parts.iter().map(|p| p.returned).sum()
     }
 
-    /// Changes the state to what was returned so far.
     /// What a reversal or a refund can still give back.
     pub fn to_return(&self) -> u64 {
         self.taken().saturating_sub(self.returned() + self.reinstated)
     }
 
+    /// Changes the state to what was returned so far.
     pub fn mark_returned(&mut self, yen: u64) {
         if yen > 0 {
             self.state = if self.to_return() == 0 { State::Reversed } else { State::PartlyReturned };

@@ -9,28 +9,28 @@
 //! some are kept on the way for later drops to end at.
 
 /// Snapshots that are kept for a start: the newest, and one in case it cannot be read.
-pub(crate) const KEEP: usize = 2;
+pub const KEEP: usize = 2;
 /// Snapshots that are kept for each period of the archive, so that it is never more than a quarter longer than asked.
 const SPACING: i64 = 4;
 const DAY_US: i64 = 86_400_000_000;
 
 /// A snapshot: its position and logged time.
-pub(crate) type Taken = (u64, i64);
+pub type Taken = (u64, i64);
 
 /// What is to be done.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Retention {
+pub struct Retention {
     /// Snapshots to remove.
-    pub(crate) remove: Vec<u64>,
+    pub remove: Vec<u64>,
     /// Segments up to here are only needed by history; nothing while there are too few snapshots.
-    pub(crate) archive_to: Option<u64>,
+    pub archive_to: Option<u64>,
     /// The snapshot up to which the archive is to be dropped.
-    pub(crate) drop_to: Option<u64>,
+    pub drop_to: Option<u64>,
 }
 
 /// Decides for `taken`, newest first. `keep_days` is how long the archive is kept, 0: for ever; `dropped` up to where
 /// it was dropped before, 0: nowhere. The newest snapshot's logged time is what "now" means.
-pub(crate) fn decide(taken: &[Taken], keep_days: u32, dropped: u64) -> Retention {
+pub fn decide(taken: &[Taken], keep_days: u32, dropped: u64) -> Retention {
     let Some((newest, older)) = taken.split_first().filter(|(_, older)| older.len() + 1 >= KEEP) else {
         return Retention::default();
     };

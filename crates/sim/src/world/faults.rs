@@ -1,0 +1,89 @@
+//! What goes wrong, and when.
+
+use super::{Event, World};
+use crate::plan::Feature;
+use std::time::Duration;
+
+impl World {
+    pub(super) fn fault(&mut self) -> Result<(), String> {
+        if self.healing.is_some() {
+            return Ok(());
+        }
+        let next = self.random.spread(1_000, self.plan.fault_us.max(2_000) * 2);
+        self.at(self.now + next, Event::Fault);
+        let kinds: Vec<Feature> = [
+            Feature::Crash,
+            Feature::Pause,
+            Feature::ClockStep,
+            Feature::Partition,
+            Feature::CallerRestart,
+            Feature::Stop,
+            Feature::CrashInIo,
+            Feature::FailedWrite,
+            Feature::FullDisk,
+            Feature::Stall,
+        ]
+        .into_iter()
+        .filter(|f| self.may(*f))
+        .collect();
+        if kinds.is_empty() {
+            return Ok(());
+        }
+        let kind = *self.random.pick(&kinds);
+        self.say(|| format!("fault {}", kind.name()));
+        match kind {
+            Feature::Crash => {
+                let power = self.random.chance(600);
+                if power && self.process.is_some() {
+                    self.storage.disk.crash();
+                }
+                self.end_process(power)
+            }
+            Feature::CrashInIo => {
+                self.storage.crash_soon(400);
+                Ok(())
+            }
+            Feature::FailedWrite => {
+                self.storage.fail_soon();
+                Ok(())
+            }
+            Feature::FullDisk => {
+                self.storage.fill();
+                let until = self.now + self.random.spread(1_000_000, 60_000_000);
+                self.at(until, Event::Calm);
+                Ok(())
+            }
+            Feature::Stall => {
+                let until = self.now + self.random.spread(1_000, 10_000_000);
+                self.storage.set_now(self.now);
+                self.storage.disk.stall(Duration::from_micros(until));
+                Ok(())
+            }
+            Feature::Pause => {
+                self.paused_until = self.now + self.random.spread(1_000, 20_000_000);
+                Ok(())
+            }
+            Feature::ClockStep => {
+                let us = self.random.spread(1_000, 100_000_000_000) as i64;
+                self.clock.step(if self.random.chance(500) { us } else { -us });
+                Ok(())
+            }
+            Feature::Partition => {
+                let until = self.now + self.random.spread(10_000, 20_000_000);
+                self.net.split(until);
+                Ok(())
+            }
+            Feature::CallerRestart => {
+                let i = self.random.below(self.callers.len() as u64) as usize;
+                self.restart_caller(i)
+            }
+            Feature::Stop => {
+                if let Some(p) = &mut self.process {
+                    p.core.around.stopping = true;
+                }
+                Ok(())
+            }
+            other => unreachable!("not a fault by itself: {other:?}"),
+        }
+    }
+}

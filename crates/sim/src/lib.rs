@@ -17,6 +17,7 @@ mod session;
 mod storage;
 mod workload;
 mod world;
+pub mod worlds;
 
 pub use goals::{Goal, Goals};
 pub use plan::{Feature, Plan};

@@ -4,13 +4,14 @@
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use std::hint::black_box;
 use std::time::{Duration, Instant};
+use tegata_access::{Asked, Bucket, Class, Rate};
 use tegata_engine::Engine;
 use tegata_journal::{BatchMeta, IoChoice, Options};
 use tegata_model::{
     AccountId, Amount, Approval, Command, Decision, Envelope, GatewayId, Key, Life, LotKind, NamespaceId, Operation,
     Position, Programme, ProgrammeId, Purchase, ShopId, TerminalId, Timestamp, encode, mix,
 };
-use tegata_wire::{RequestHeader, encode_operation, record_from_frame, request_header};
+use tegata_wire::{REQUEST_HEADER_BYTES, RequestHeader, encode_operation, record_from_frame, request_header};
 
 const START_US: i64 = 1_700_000_000_000_000;
 const SHOPS: u64 = 100;
@@ -256,6 +257,35 @@ fn codec(c: &mut Criterion) {
     group.finish();
 }
 
+/// What rights cost a debit, beside taking its frame apart.
+fn rights(c: &mut Criterion) {
+    let world = World::new(1);
+    let mut frame = Vec::new();
+    encode_operation(&RequestHeader::default(), &Operation::Debit(world.purchase()), &mut frame);
+    let body = &frame[REQUEST_HEADER_BYTES..];
+    let any = "operations = \"any\"\nshops = \"any\"\nprogrammes = \"any\"\namount_max = 999_999\n";
+    let shops: Vec<String> = (0..SHOPS).map(|n| format!("\"{}\"", shop(n))).collect();
+    let by_name = format!("operations = [\"debit\"]\nshops = [{}]\nprogrammes = [1]\n", shops.join(", "));
+    let mut group = c.benchmark_group("rights");
+    for (name, grant) in [("any shop", any), ("one of 100 shops", &by_name)] {
+        let file = format!("[[gateway]]\nnumber = 1\nnamespaces = [1]\n[[gateway.grant]]\n{grant}");
+        let rights = tegata_access::read_rights(&file).expect("a file of rights");
+        let caller = rights.of(Class::Gateway, GatewayId::new(1)).expect("a caller");
+        group.bench_function(BenchmarkId::new("a debit is judged", name), |b| {
+            b.iter(|| caller.judge(&Asked::of(black_box(4), black_box(body))));
+        });
+    }
+    group.bench_function("a debit is taken from a rate", |b| {
+        let (bucket, rate) = (Bucket::default(), Rate { per_second: 1_000_000, burst: 1_000 });
+        let mut now = 0;
+        b.iter(|| {
+            now += 1_000;
+            bucket.take(rate, black_box(now))
+        });
+    });
+    group.finish();
+}
+
 fn journal(c: &mut Criterion) {
     let mut group = c.benchmark_group("journal");
     group.sample_size(20).measurement_time(Duration::from_secs(3));
@@ -289,5 +319,5 @@ fn journal(c: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, apply, tables, codec, journal);
+criterion_group!(benches, apply, tables, codec, rights, journal);
 criterion_main!(benches);

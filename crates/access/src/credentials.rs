@@ -175,7 +175,10 @@ mod tests {
     }
 
     fn load(text: &str, mode: u32) -> Result<Credentials, CredentialsError> {
-        let folder = tempfile::tempdir().expect("a folder");
+        load_in(&tempfile::tempdir().expect("a folder"), text, mode)
+    }
+
+    fn load_in(folder: &tempfile::TempDir, text: &str, mode: u32) -> Result<Credentials, CredentialsError> {
         let path = folder.path().join("credentials.toml");
         std::fs::write(&path, text).expect("it is written");
         std::fs::set_permissions(&path, std::fs::Permissions::from_mode(mode)).expect("its owner may");
@@ -204,6 +207,8 @@ mod tests {
     #[test]
     fn no_error_shows_a_secret() {
         let good = text();
+        // The file is there while the error is shown: one that looked into it would show it.
+        let folder = tempfile::tempdir().expect("a folder");
         for (from, to, line) in [
             ("\"gateway\"", "\"gate\"", 3),
             ("501\n", "0\n", 4),
@@ -216,7 +221,7 @@ mod tests {
             ("secret = \"", "secret = \"\"\"", 5),
         ] {
             assert!(good.contains(from), "{from}");
-            let error = load(&good.replacen(from, to, 1), 0o600).expect_err(to);
+            let error = load_in(&folder, &good.replacen(from, to, 1), 0o600).expect_err(to);
             let shown = format!("{error} {error:?}");
             assert!(!shown.contains("5e5e"), "{to}: {shown}");
             assert!(shown.contains(&format!("line {line}:")) || line == 5, "{to}: {shown}");

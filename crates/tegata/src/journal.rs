@@ -16,10 +16,10 @@ use tegata_wire::{AnswerBody, KIND_SNAPSHOT_TAKE};
 pub(crate) struct Folder {
     /// The data folder.
     #[arg(long, env = "TEGATA_DATA", default_value = "tegata-data")]
-    data: PathBuf,
+    pub(crate) data: PathBuf,
     /// Print one JSON value.
     #[arg(long)]
-    json: bool,
+    pub(crate) json: bool,
 }
 
 #[derive(Debug, clap::Subcommand)]

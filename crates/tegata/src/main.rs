@@ -1,6 +1,7 @@
 //! The command line.
 
 mod access;
+mod audit;
 mod breaker;
 mod config;
 mod demo;
@@ -113,6 +114,9 @@ enum Command {
     /// The journal in a data folder.
     #[command(subcommand)]
     Journal(journal::JournalCommand),
+    /// Signed heads of the log, which show whether it was rewritten.
+    #[command(subcommand)]
+    Audit(audit::AuditCommand),
     /// Snapshots: the state as of a position, so that a start need not replay the whole log.
     #[command(subcommand)]
     Snapshot(journal::SnapshotCommand),
@@ -173,6 +177,7 @@ fn main() -> ExitCode {
         Command::Breaker(c) => say!(c, run),
         Command::Drill(c) => say!(c, run),
         Command::Journal(c) => say!(c, run),
+        Command::Audit(c) => say!(c, run),
         Command::Snapshot(c) => say!(c, run),
         Command::Explain(c) => say!(c, run),
         Command::Completions { shell } => {

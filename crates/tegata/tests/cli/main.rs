@@ -1,6 +1,7 @@
 //! The command line as its users have it: the real binary, a real server, exit codes and JSON.
 
 mod access;
+mod audit;
 mod breakers;
 mod callers;
 mod demo;

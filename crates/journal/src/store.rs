@@ -23,6 +23,8 @@ pub(crate) struct Store {
     pub(crate) created: bool,
     /// False where the file system refuses O_DIRECT.
     pub(crate) direct: bool,
+    /// True where the file system takes a write without making its caller wait.
+    pub(crate) prompt: bool,
     /// It lies in a file system in memory: nothing survives the machine.
     pub(crate) volatile: bool,
     /// Held for as long as the store is open.
@@ -84,12 +86,19 @@ pub(crate) fn open_direct(path: &Path, direct: bool) -> io::Result<File> {
 /// `statfs` magic numbers of file systems that live in memory.
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58F6;
+/// And of those that queue a write of whole blocks at once; what others do while they take one may last.
+const EXT4: i64 = 0xEF53;
+const XFS: i64 = 0x5846_5342;
 
 /// True where a folder lies in memory, or would: nothing survives the machine.
 pub fn is_volatile(dir: &Path) -> io::Result<bool> {
+    Ok([TMPFS, RAMFS].contains(&kind_of_file_system(dir)?))
+}
+
+fn kind_of_file_system(dir: &Path) -> io::Result<i64> {
     let dir = std::path::absolute(dir)?;
     let there = dir.ancestors().find(|d| d.exists()).unwrap_or(&dir);
-    Ok([TMPFS, RAMFS].contains(&rustix::fs::statfs(there)?.f_type))
+    Ok(rustix::fs::statfs(there)?.f_type)
 }
 
 impl Store {
@@ -121,7 +130,8 @@ impl Store {
         let (id, shards, segment_bytes) =
             layout::decode_store_block(&block).map_err(|d| OpenError::damaged(&path, 0, 0, d, 0))?;
         let direct = open_direct(&beacon_path(dir), true).is_ok();
-        Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, volatile, _lock: lock })
+        let prompt = [EXT4, XFS].contains(&kind_of_file_system(dir).map_err(OpenError::io("looking at", dir))?);
+        Ok(Self { dir: dir.clone(), id, shards, segment_bytes, created, direct, prompt, volatile, _lock: lock })
     }
 
     /// Nothing is there but what an interrupted creation leaves.

@@ -118,7 +118,7 @@ impl Writer {
     pub(crate) fn start(p: WriterParts) -> Result<Self, OpenError> {
         let direct = p.store.direct && p.options.io != IoChoice::Buffered;
         let count = p.options.writes_in_flight_max;
-        let device = Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct)
+        let device = Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct, p.store.prompt)
             .map_err(|error| OpenError::NoWriter { error })?;
         let beacon = beacon_path(&p.store.dir);
         let beacon = open_direct(&beacon, p.store.direct).map_err(OpenError::io("opening", &beacon))?;

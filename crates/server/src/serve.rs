@@ -206,6 +206,8 @@ fn restore(dir: &Path, journal: &mut Journal) -> Result<Restored, ServeError> {
 pub fn start(config: Config) -> Result<Running, ServeError> {
     let began = Instant::now();
     config.check().map_err(ServeError::Config)?;
+    // A file that may not grow is a write that fails, with its words and its exit code, and not a signal that kills.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map_err(ServeError::System)?;
     let config = config.with_free_ports();
     let mut journal = tegata_journal::open(journal_options(&config)).map_err(ServeError::Journal)?;
     tegata_journal::remove_drafts(&config.data).map_err(ServeError::System)?;

@@ -101,4 +101,4 @@ pub fn spool(b: &mut [u8], random: &mut Random) {
 }
 
 /// Nothing to set right.
-pub fn nothing(_: &mut Vec<u8>, _: &mut Random) {}
+pub fn nothing(_: &mut [u8], _: &mut Random) {}

@@ -8,7 +8,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
-const PROBE: [u8; 65_536] = [0xA5; 65_536];
+static PROBE: [u8; 65_536] = [0xA5; 65_536];
 
 type Told = Result<(String, String), Trouble>;
 

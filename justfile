@@ -3,6 +3,8 @@ test:
     cargo test --workspace
 demo:
     cargo run --release -- demo
+faults:
+    cargo run --release -p tegata-faults
 fuzz-replay:
     cargo run --release -p tegata-fuzz
 lint:

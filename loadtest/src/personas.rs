@@ -1,6 +1,8 @@
 //! Callers that behave badly beside the load: one that does not read, one that sends byte by byte, a herd that connects at
-//! once, a gateway that wants everything for itself. They ask for balances, or for payments of a coupon that there is not,
+//! once, a gateway that wants everything for itself, one that breaks the protocol. They ask for balances, or for payments of a coupon that there is not,
 //! under keys of another namespace: nothing of theirs is to be reconciled. Each shows that it was there.
+
+mod malformed;
 
 use crate::attempts::{Attempt, Keys};
 use crate::codes::is_refused;
@@ -44,11 +46,17 @@ pub(crate) fn play(p: &Persona, addr: SocketAddr, data: &DataSet, begin: Instant
     let mut request = Vec::new();
     let account = data.account_bytes(0);
     encode_request(&RequestHeader { kind: KIND_BALANCE, account, ..RequestHeader::default() }, &mut request);
+    let (mut frames, mut wrong) = (0, 0);
     let (fired, proof) = match p.kind {
         PersonaKind::SlowReader => slow_readers(p.connections, addr, &request, &lasts),
         PersonaKind::Dribbler => dribblers(p.connections, addr, &request, &lasts),
         PersonaKind::Herd => herd(p.connections, addr, &request, &lasts),
         PersonaKind::Flood => flood(p.connections, addr, data, &lasts),
+        PersonaKind::Malformed => {
+            let tally = malformed::malformed(p.connections, p.rate, addr, data, &lasts);
+            (frames, wrong) = (tally.frames.load(Ordering::Relaxed), tally.wrong.load(Ordering::Relaxed));
+            (frames > 0, tally.proof())
+        }
     };
     FaultReport {
         kind: p.kind.name().to_owned(),
@@ -56,6 +64,8 @@ pub(crate) fn play(p: &Persona, addr: SocketAddr, data: &DataSet, begin: Instant
         until_ms: Some(since()),
         fired,
         proof,
+        frames,
+        wrong,
         ..FaultReport::default()
     }
 }

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 25] = [
+const NAMED: [(&str, &str); 26] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -31,6 +31,7 @@ const NAMED: [(&str, &str); 25] = [
     ("clock-step", include_str!("../scenarios/clock-step.toml")),
     ("drill", include_str!("../scenarios/drill.toml")),
     ("greedy-gateway", include_str!("../scenarios/greedy-gateway.toml")),
+    ("malformed", include_str!("../scenarios/malformed.toml")),
 ];
 
 /// What a peak is: the highest rate at which these hold.
@@ -335,6 +336,9 @@ pub struct Persona {
     pub at_ms: u64,
     /// For how long, in ms.
     pub for_ms: u64,
+    /// Malformed frames a second of all its connections together; 0: as many as it can.
+    #[serde(default)]
+    pub rate: u32,
 }
 
 /// How a caller can misbehave.
@@ -349,6 +353,8 @@ pub enum PersonaKind {
     Herd,
     /// Another gateway, with as many payments in flight as it has credits on each of its connections.
     Flood,
+    /// Another gateway, whose frames break a rule each.
+    Malformed,
 }
 
 impl PersonaKind {
@@ -360,6 +366,7 @@ impl PersonaKind {
             Self::Dribbler => "dribbler",
             Self::Herd => "herd",
             Self::Flood => "flood",
+            Self::Malformed => "malformed",
         }
     }
 }
@@ -419,6 +426,12 @@ pub struct Slo {
     /// Longest time after the last phase but one until things are as in the first phase, in s: in the rest of the last
     /// phase p99 is at most 1.2 times what it was, and 99.9 % are answered.
     pub recovers_within_s: Option<f64>,
+    /// Largest p99 of the response time while a persona is there, as a multiple of that before the first one comes: of each,
+    /// the middle of its seconds.
+    pub beside_p99: Option<f64>,
+    /// Fewest malformed frames. Those whose fate was another than the protocol says are asked for beside it: there may be
+    /// none.
+    pub malformed_frames: Option<f64>,
     /// Most memory that the server may take during the load, in MiB.
     pub memory_growth_mib: Option<f64>,
 }

@@ -88,6 +88,10 @@ pub struct FaultReport {
     pub fired: bool,
     /// What showed it.
     pub proof: String,
+    /// Malformed frames that a persona sent.
+    pub frames: u64,
+    /// Of those, how many had another fate than the protocol says.
+    pub wrong: u64,
 }
 
 /// A goal of the scenario.

@@ -117,6 +117,27 @@ fn recovery_s(s: &Scenario, seconds: &[Second]) -> f64 {
         .map_or(f64::INFINITY, |from| from as f64 - ended)
 }
 
+/// The middle p99 of the seconds in which a persona is there, as a multiple of that before the first one comes. Infinite
+/// where there is nothing to compare.
+fn beside_p99(s: &Scenario, seconds: &[Second]) -> f64 {
+    let second = |ms: u64| (ms / 1_000) as usize;
+    let from = s.persona.iter().map(|p| second(p.at_ms)).min().unwrap_or(0);
+    // The first second warms up, that in which they come is of both, and in the last one some have left.
+    let before = seconds.get(1..from).unwrap_or_default();
+    let there = |n: usize| s.persona.iter().any(|p| (second(p.at_ms) + 1..second(p.at_ms + p.for_ms)).contains(&n));
+    let beside = seconds.iter().enumerate().filter(|(n, _)| there(*n)).map(|(_, s)| *s);
+    match (middle_p99(before.iter().copied()), middle_p99(beside)) {
+        (Some(before), Some(beside)) if before > 0.0 => beside / before,
+        _ => f64::INFINITY,
+    }
+}
+
+fn middle_p99(seconds: impl Iterator<Item = Second>) -> Option<f64> {
+    let mut all: Vec<f64> = seconds.map(|s| s.p99_us).collect();
+    all.sort_by(f64::total_cmp);
+    all.get(all.len() / 2).copied()
+}
+
 /// The scenario's goals, and what was measured.
 pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_ms: u64) -> Vec<SloReport> {
     let mut all = Vec::new();
@@ -137,6 +158,14 @@ pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_
     let decided = m.goodput_per_second / m.offered_per_second.max(1.0);
     ask("goodput", s.slo.goodput, decided, |m, g| m >= g);
     ask("goodput_of_peak", s.slo.goodput_of_peak, m.goodput_per_second / m.peak_per_second.max(1.0), |m, g| m >= g);
+    if s.slo.beside_p99.is_some() {
+        ask("beside_p99", s.slo.beside_p99, beside_p99(s, seconds), |m, g| m <= g);
+    }
+    if s.slo.malformed_frames.is_some() {
+        let sum = |of: fn(&FaultReport) -> u64| m.faults.iter().map(of).sum::<u64>() as f64;
+        ask("malformed_frames", s.slo.malformed_frames, sum(|f| f.frames), |m, g| m >= g);
+        ask("malformed_wrong", Some(0.0), sum(|f| f.wrong), |m, g| m <= g);
+    }
     if s.slo.recovers_within_s.is_some() {
         ask("recovers_within_s", s.slo.recovers_within_s, recovery_s(s, seconds), |m, g| m <= g);
     }

@@ -11,6 +11,7 @@ use fuser::{
     LockOwner, MountOption, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData, ReplyDirectory, ReplyEmpty,
     ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow, WriteFlags,
 };
+use rustix::mount::{UnmountFlags, unmount};
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
@@ -26,7 +27,7 @@ pub(crate) enum Harm {
     Short,
     /// It succeeds, and a power cut loses it: a disk that lies.
     Drop,
-    /// Its first half is kept, and the power goes.
+    /// Its first sector is kept, and the power goes.
     Tear,
     /// It is answered when [`Lossy::let_go`] is called, and so are those behind it.
     Stall,
@@ -50,6 +51,23 @@ enum Body {
 struct Node {
     now: Body,
     kept: Body,
+    /// What a disk that lies never wrote: where, and what is there instead.
+    unwritten: Vec<(usize, Vec<u8>)>,
+}
+
+impl Node {
+    fn of(body: Body) -> Self {
+        Self { now: body.clone(), kept: body, unwritten: Vec::new() }
+    }
+
+    fn keep(&mut self) {
+        self.kept.clone_from(&self.now);
+        if let Body::File(bytes) = &mut self.kept {
+            for (at, old) in &self.unwritten {
+                bytes[*at..at + old.len()].copy_from_slice(old);
+            }
+        }
+    }
 }
 
 type Held = Box<dyn FnOnce() + Send>;
@@ -76,6 +94,7 @@ struct State {
 /// The file system, mounted; it is taken down when it is dropped.
 pub(crate) struct Lossy {
     state: Arc<Mutex<State>>,
+    past_cache: bool,
     session: Option<BackgroundSession>,
     at: PathBuf,
 }
@@ -88,13 +107,14 @@ pub(crate) struct Lost {
 }
 
 impl Lossy {
-    /// An empty one at a folder.
-    pub(crate) fn mount(at: &Path) -> Result<Self, String> {
+    /// An empty one at a folder. `past_cache`: every read and write comes here as it is, O_DSYNC is all that is heard of a
+    /// flush, and nobody makes up for a short write. Else the kernel's cache is in between, and flushes such a write.
+    pub(crate) fn mount(at: &Path, past_cache: bool) -> Result<Self, String> {
         std::fs::create_dir_all(at).map_err(|e| e.to_string())?;
         let empty = Body::Folder(BTreeMap::new());
-        let root = Node { now: empty.clone(), kept: empty };
+        let root = Node::of(empty);
         let state = State { nodes: BTreeMap::from([(ROOT, root)]), next: ROOT + 1, ..State::default() };
-        let mut lossy = Self { state: Arc::new(Mutex::new(state)), session: None, at: at.to_owned() };
+        let mut lossy = Self { state: Arc::new(Mutex::new(state)), past_cache, session: None, at: at.to_owned() };
         lossy.mount_again()?;
         Ok(lossy)
     }
@@ -106,7 +126,8 @@ impl Lossy {
     fn mount_again(&mut self) -> Result<(), String> {
         let mut config = Config::default();
         config.mount_options = vec![MountOption::FSName("tegata-faults".to_owned())];
-        let files = Files(Arc::clone(&self.state));
+        let open = if self.past_cache { FopenFlags::FOPEN_DIRECT_IO } else { FopenFlags::empty() };
+        let files = Files(Arc::clone(&self.state), open);
         self.session = Some(fuser::spawn_mount(files, &self.at, &config).map_err(|e| format!("FUSE: {e}"))?);
         Ok(())
     }
@@ -154,12 +175,23 @@ impl Lossy {
     pub(crate) fn restore(&mut self) -> Result<Lost, String> {
         self.cut_power();
         self.let_go();
-        if let Some(session) = self.session.take() {
-            session.umount_and_join().map_err(|e| format!("taking it down: {e}"))?;
-        }
+        self.take_down()?;
         let lost = self.lock().forget();
         self.mount_again()?;
         Ok(lost)
+    }
+}
+
+impl Lossy {
+    /// Unmounts. What a killed process had in flight may hold it for a moment.
+    fn take_down(&mut self) -> Result<(), String> {
+        let Some(session) = self.session.take() else { return Ok(()) };
+        let gone = || unmount(&self.at, UnmountFlags::empty()).is_ok().then_some(());
+        if crate::until(Duration::from_secs(20), gone).is_none() {
+            let detached = unmount(&self.at, UnmountFlags::DETACH);
+            return Err(format!("{} is in use; detached: {detached:?}", self.at.display()));
+        }
+        session.join().map_err(|e| format!("taking it down: {e}"))
     }
 }
 
@@ -167,10 +199,8 @@ impl Drop for Lossy {
     fn drop(&mut self) {
         self.cut_power();
         self.let_go();
-        if let Some(session) = self.session.take()
-            && let Err(e) = session.umount_and_join()
-        {
-            eprintln!("unmounting {}: {e}", self.at.display());
+        if let Err(e) = self.take_down() {
+            eprintln!("{e}");
         }
     }
 }
@@ -191,6 +221,7 @@ impl State {
                 _ => {}
             }
             node.now = node.kept.clone();
+            node.unwritten.clear();
         }
         (self.off, self.gone, self.armed, self.stalls, self.failing_flushes) = (false, false, None, false, 0);
         lost
@@ -235,7 +266,7 @@ impl State {
     fn make(&mut self, parent: INodeNo, name: &OsStr, body: Body) -> Option<FileAttr> {
         let n = self.next;
         self.folder(parent)?.insert(name.to_owned(), n);
-        self.nodes.insert(n, Node { now: body.clone(), kept: body });
+        self.nodes.insert(n, Node::of(body));
         self.next += 1;
         self.attr(n)
     }
@@ -259,14 +290,13 @@ impl State {
             (self.failing_flushes, self.failed_flushes) = (self.failing_flushes - 1, self.failed_flushes + 1);
             return Err(Errno::EIO);
         }
-        let node = self.nodes.get_mut(&n).ok_or(Errno::ENOENT)?;
-        node.kept.clone_from(&node.now);
+        self.nodes.get_mut(&n).ok_or(Errno::ENOENT)?.keep();
         Ok(())
     }
 }
 
 /// The kernel's side.
-struct Files(Arc<Mutex<State>>);
+struct Files(Arc<Mutex<State>>, FopenFlags);
 
 /// The state, or nothing when the power is off: then the reply is held.
 macro_rules! powered {
@@ -377,13 +407,13 @@ impl Filesystem for Files {
 
     fn open(&self, _: &Request, _: INodeNo, _: OpenFlags, reply: ReplyOpen) {
         drop(powered!(self, reply));
-        reply.opened(FileHandle(0), FopenFlags::empty());
+        reply.opened(FileHandle(0), self.1);
     }
 
     fn create(&self, _: &Request, parent: INodeNo, name: &OsStr, _: u32, _: u32, _: i32, reply: ReplyCreate) {
         let mut state = powered!(self, reply);
         match state.make(parent, name, Body::File(Vec::new())) {
-            Some(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), FopenFlags::empty()),
+            Some(attr) => reply.created(&TTL, &attr, Generation(0), FileHandle(0), self.1),
             None => reply.error(Errno::ENOENT),
         }
     }
@@ -437,11 +467,16 @@ impl Filesystem for Files {
                 reply.written(half.len() as u32);
             }
             Some(Harm::Drop) => {
+                if let Some(Node { now: Body::File(bytes), unwritten, .. }) = state.nodes.get_mut(&ino.0) {
+                    let old =
+                        bytes.get(offset..offset + data.len()).map_or_else(|| vec![0; data.len()], <[u8]>::to_vec);
+                    unwritten.push((offset, old));
+                }
                 state.write(ino.0, offset, data, false);
                 reply.written(all);
             }
             Some(Harm::Tear) => {
-                state.write(ino.0, offset, half, durable);
+                state.write(ino.0, offset, &data[..SECTOR.min(data.len())], durable);
                 state.off = true;
                 state.held.push(Box::new(move || reply.error(Errno::EIO)));
             }

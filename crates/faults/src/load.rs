@@ -70,7 +70,6 @@ struct World {
     at: Mutex<At>,
     moved: Condvar,
     answers: AtomicU64,
-    refused: AtomicU64,
     repeats: AtomicU64,
     /// Nothing new is asked for.
     ending: AtomicBool,
@@ -112,7 +111,6 @@ impl Load {
             at: Mutex::default(),
             moved: Condvar::new(),
             answers: AtomicU64::new(0),
-            refused: AtomicU64::new(0),
             repeats: AtomicU64::new(0),
             ending: AtomicBool::new(false),
             abandoned: AtomicBool::new(false),
@@ -136,11 +134,6 @@ impl Load {
         self.world.answers.load(Ordering::Relaxed)
     }
 
-    /// Definite refusals so far.
-    pub(crate) fn refused(&self) -> u64 {
-        self.world.refused.load(Ordering::Relaxed)
-    }
-
     /// Waits for so many more answers; false when they do not come within `time`, or a caller found something wrong.
     pub(crate) fn answers_more(&self, n: u64, time: Duration) -> bool {
         let target = self.answers() + n;
@@ -149,6 +142,16 @@ impl Load {
             (ended || self.answers() >= target).then_some(())
         });
         self.answers() >= target
+    }
+
+    /// Why a caller has given up.
+    pub(crate) fn trouble(&mut self) -> Option<String> {
+        let n = self.callers.iter().position(JoinHandle::is_finished)?;
+        match self.callers.swap_remove(n).join() {
+            Ok(Ok(_)) => None,
+            Ok(Err(why)) => Some(why),
+            Err(_) => Some("a caller panicked".to_owned()),
+        }
     }
 
     /// Everything that was asked for is answered; then nothing more is asked.
@@ -320,7 +323,6 @@ impl Caller {
             }
             if d.code < u16::from(Code::Unknown.number()) {
                 s.refusals += 1;
-                self.world.refused.fetch_add(1, Ordering::Relaxed);
                 std::thread::sleep(REFUSED);
                 if abandoned && s.refusals == s.sends {
                     s.given_up = true;

@@ -88,7 +88,7 @@ pub const FAULTS: [Fault; 16] = [
     Fault { name: "fuse-torn", promise: NOTHING_LOST, run: fuses::torn },
     Fault { name: "fuse-fail", promise: FAIL_STOP, run: fuses::fail },
     Fault { name: "fuse-short", promise: FAIL_STOP, run: fuses::short },
-    Fault { name: "fuse-fail-flush", promise: NOTHING_LOST, run: fuses::fail_flush },
+    Fault { name: "fuse-fail-flush", promise: FAIL_STOP, run: fuses::fail_flush },
     Fault { name: "fuse-stall", promise: GOES_ON, run: fuses::stall },
     Fault { name: "fuse-drop", promise: REFUSES, run: fuses::drop_write },
     Fault { name: "file-size-limit", promise: FAIL_STOP, run: limits::file_size },
@@ -137,13 +137,13 @@ impl Stage {
         Ok(Self { data, log, settings: settings.to_vec(), server: Some(server), load })
     }
 
-    pub(crate) fn answers(&self, n: u64) -> Result<(), Trouble> {
+    pub(crate) fn answers(&mut self, n: u64) -> Result<(), Trouble> {
         if self.load.answers_more(n, PATIENCE) {
-            Ok(())
-        } else {
-            let words = self.server.as_ref().map(Server::words).unwrap_or_default();
-            Err(format!("{n} more answers did not come; the server said: {words}").into())
+            return Ok(());
         }
+        let words = self.server.as_ref().map(Server::words).unwrap_or_default();
+        let caller = self.load.trouble().unwrap_or_else(|| "they wait".to_owned());
+        Err(format!("{n} more answers did not come; the callers: {caller}; the server: {words}").into())
     }
 
     pub(crate) fn server(&mut self) -> Result<&mut Server, Trouble> {

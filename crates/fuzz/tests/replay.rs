@@ -68,7 +68,9 @@ fn an_allocation_by_a_length_from_outside_is_seen() {
 #[test]
 fn what_is_changed_and_sealed_gets_behind_the_checksums() {
     use tegata_wire::{check_crc, decode_request};
-    let files: Vec<Vec<u8>> = corpus::read("requests").expect("a corpus").into_iter().map(|(_, b)| b).collect();
+    let whole = |p: &std::path::Path| !p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("found"));
+    let files = corpus::read("requests").expect("a corpus").into_iter().filter(|(p, _)| whole(p));
+    let files: Vec<Vec<u8>> = files.map(|(_, b)| b).collect();
     let (mut random, mut sealed, mut decoded) = (Random::new(3), 0, 0);
     for _ in 0..2_000 {
         let mut bytes = files[random.below(files.len())].clone();

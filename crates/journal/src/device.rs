@@ -7,7 +7,7 @@ use crate::disk::{DiskFile, Queue};
 use crate::error::WriteError;
 use crate::options::IoChoice;
 use crate::plain::Plain;
-use io_uring::{IoUring, opcode, types};
+use io_uring::{IoUring, opcode, squeue, types};
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd, RawFd};
@@ -57,6 +57,7 @@ pub(crate) struct Uring {
     ring: IoUring,
     buffers: Buffers,
     lengths: Vec<u32>,
+    prompt: bool,
     bell: Doorbell,
     bell_armed: bool,
 }
@@ -67,11 +68,12 @@ impl Device {
         Ok(Self::Given(Given { queue, buffers: Buffers::new(count, bytes_each), bell: Doorbell::new()? }))
     }
 
-    /// Opens the way that was asked for, or the best that works. `direct` tells whether files are open with O_DIRECT.
-    pub(crate) fn open(io: IoChoice, count: usize, bytes_each: usize, direct: bool) -> io::Result<Self> {
+    /// Opens the way that was asked for, or the best that works. `direct` tells whether files are open with O_DIRECT,
+    /// `prompt` whether their file system takes a write without making its caller wait.
+    pub(crate) fn open(io: IoChoice, count: usize, bytes_each: usize, direct: bool, prompt: bool) -> io::Result<Self> {
         let bell = Doorbell::new()?;
         if matches!(io, IoChoice::Auto | IoChoice::Uring) && direct {
-            match Uring::open(count, bytes_each, bell.clone()) {
+            match Uring::open(count, bytes_each, prompt, bell.clone()) {
                 Ok(uring) => return Ok(Self::Uring(Box::new(uring))),
                 Err(e) if io == IoChoice::Uring => return Err(e),
                 Err(_) => {}
@@ -158,13 +160,13 @@ impl Device {
 }
 
 impl Uring {
-    fn open(count: usize, bytes_each: usize, bell: Doorbell) -> io::Result<Self> {
+    fn open(count: usize, bytes_each: usize, prompt: bool, bell: Doorbell) -> io::Result<Self> {
         let entries = (count as u32 + 2).next_power_of_two();
         let ring = IoUring::builder().setup_coop_taskrun().build(entries)?;
         let buffers = Buffers::new(count, bytes_each);
         // SAFETY: the buffers live as long as the ring: both are fields of one value, and the ring is dropped first.
         unsafe { ring.submitter().register_buffers(&buffers.iovecs())? };
-        Ok(Self { ring, lengths: vec![0; count], buffers, bell, bell_armed: false })
+        Ok(Self { ring, lengths: vec![0; count], buffers, prompt, bell, bell_armed: false })
     }
 
     fn submit(&mut self, i: usize, len: usize, fd: RawFd, offset: u64) -> Result<(), WriteError> {
@@ -174,6 +176,8 @@ impl Uring {
             .rw_flags(libc::RWF_DSYNC)
             .build()
             .user_data(i as u64);
+        // Else the kernel may write here and now, and this thread waits for the disk.
+        let write = if self.prompt { write } else { write.flags(squeue::Flags::ASYNC) };
         // SAFETY: buffer `i` is registered, stays allocated until the ring is gone, and is not handed out again
         // before its completion; the file is kept open by the segment that the writer holds.
         unsafe { self.ring.submission().push(&write) }

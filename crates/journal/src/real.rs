@@ -14,11 +14,25 @@ use std::time::{Duration, Instant};
 /// `statfs` magic numbers of file systems that live in memory.
 const TMPFS: i64 = 0x0102_1994;
 const RAMFS: i64 = 0x8584_58F6;
+/// And of those that queue a write of whole blocks at once; what others do while they take one may last.
+const EXT4: i64 = 0xEF53;
+const XFS: i64 = 0x5846_5342;
 
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Real;
+
+/// True where the file system takes a write without making its caller wait.
+pub(crate) fn is_prompt(path: &Path) -> io::Result<bool> {
+    Ok([EXT4, XFS].contains(&kind_of_file_system(path)?))
+}
+
+fn kind_of_file_system(path: &Path) -> io::Result<i64> {
+    let path = std::path::absolute(path)?;
+    let there = path.ancestors().find(|d| d.exists()).unwrap_or(&path);
+    Ok(rustix::fs::statfs(there)?.f_type)
+}
 
 impl Disk for Real {
     fn open(&self, path: &Path, how: Open) -> io::Result<Box<dyn DiskFile>> {
@@ -70,9 +84,7 @@ impl Disk for Real {
     }
 
     fn is_volatile(&self, path: &Path) -> io::Result<bool> {
-        let path = std::path::absolute(path)?;
-        let there = path.ancestors().find(|d| d.exists()).unwrap_or(&path);
-        Ok([TMPFS, RAMFS].contains(&rustix::fs::statfs(there)?.f_type))
+        Ok([TMPFS, RAMFS].contains(&kind_of_file_system(path)?))
     }
 
     fn queue(&self) -> Option<Box<dyn Queue>> {

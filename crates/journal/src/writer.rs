@@ -12,6 +12,7 @@ use crate::error::{OpenError, WriteError};
 use crate::layout::{self, BATCH_HEADER_BYTES, BLOCK, BatchHeader, Beacon, MARGIN_BYTES};
 use crate::options::{IoChoice, Options};
 use crate::preparer::{Plan, Preparer};
+use crate::real::is_prompt;
 use crate::segments::Segment;
 use crate::store::{Store, beacon_path};
 use std::collections::VecDeque;
@@ -134,7 +135,8 @@ impl Writer {
         let by_owner = queue.is_some();
         let device = match queue {
             Some(queue) => Device::given(queue, count + 1, p.options.batch_bytes_max),
-            None => Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct),
+            None => is_prompt(dir.path())
+                .and_then(|prompt| Device::open(p.options.io, count + 1, p.options.batch_bytes_max, direct, prompt)),
         }
         .map_err(|error| OpenError::NoWriter { error })?;
         let preparer = match by_owner {

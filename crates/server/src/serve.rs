@@ -194,6 +194,8 @@ pub fn start_with(config: Config, tunnels: Option<Arc<dyn Tunnels>>) -> Result<R
     config.check().map_err(ServeError::Config)?;
     assert_eq!(tunnels.is_some(), !config.tls_cert.as_os_str().is_empty(), "what is set is what is used");
     let policy = config.policy().map_err(ServeError::Config)?;
+    // A file that may not grow is a write that fails, with its words and its exit code, and not a signal that kills.
+    signal_hook::flag::register(signal_hook::consts::SIGXFSZ, Arc::default()).map_err(ServeError::System)?;
     let config = config.with_free_ports();
     let mut journal = tegata_journal::open(journal_options(&config)).map_err(ServeError::Journal)?;
     tegata_journal::remove_drafts(&config.data).map_err(ServeError::System)?;

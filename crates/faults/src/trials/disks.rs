@@ -8,6 +8,8 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::Path;
 
+static PROBE: [u8; 65_536] = [0xA5; 65_536];
+
 type Told = Result<(String, String), Trouble>;
 
 fn needs<T>(made: Result<T, String>) -> Result<T, Trouble> {
@@ -26,18 +28,16 @@ pub(crate) fn stops_by_itself(stage: &mut Stage) -> Result<String, Trouble> {
     }
 }
 
-/// What a file system says to a file that is written and flushed, flushed again, and to a new one.
-fn flushes(folder: &Path) -> (String, bool) {
+/// What a file system says when the blocks of a file are written again and flushed, and flushed again; true when it lies.
+fn flushes(probe: &Path) -> (String, bool) {
     let told = |r: io::Result<()>| r.map_or_else(|e| e.to_string(), |()| "Ok".to_owned());
-    let path = folder.join("probe");
-    let first = File::create(&path).map(|mut f| {
-        let written = (0..64).try_for_each(|_| f.write_all(&[0xA5; 65_536]));
-        let once = f.sync_all();
-        let again = f.sync_all();
+    let first = File::options().write(true).open(probe).map(|mut f| {
+        let written = f.write_all(&PROBE);
+        let (once, again) = (f.sync_data(), f.sync_data());
         let lied = once.is_err() && again.is_ok();
         (format!("write {}, flush {}, flush again {}", told(written), told(once), told(again)), lied)
     });
-    first.unwrap_or_else(|e| (format!("create {e}"), false))
+    first.unwrap_or_else(|e| (format!("open {e}"), false))
 }
 
 /// An ext4 on a device whose file is in memory that is too small: blocks that were written with zeros long ago are taken
@@ -49,19 +49,24 @@ pub(crate) fn thin(_: Scale) -> Told {
     let data = disk.path().join("data");
     let mut stage = Stage::begin(&data, folder.path(), &SETTINGS)?;
     stage.answers(3_000)?;
+    let probe = disk.path().join("probe");
+    let file = File::create(&probe)?;
+    (&file).write_all(&[0; PROBE.len()])?;
+    file.sync_all()?;
+    drop(file);
     // Segments that are ready have their blocks. While nobody writes, those of zeros are taken away.
     stage.server()?.pause()?;
     let taken = disk.make_thin()?;
     let ballast = memory.fill();
     stage.server()?.go_on()?;
     let said = stops_by_itself(&mut stage)?;
-    let (probe, lied) = flushes(disk.path());
+    let (flushes, lied) = flushes(&probe);
     std::fs::remove_file(ballast)?;
     disk.mount_again()?;
     stage.start()?;
     stage.answers(3_000)?;
     let lied = if lied { "; a second flush of a file whose first one failed said Ok" } else { "" };
-    let evidence = format!("{} KiB taken away; the server: {said}; the disk: {probe}{lied}", taken >> 10);
+    let evidence = format!("{} KiB taken away; the server: {said}; the disk: {flushes}{lied}", taken >> 10);
     let agreed = stage.compare()?;
     Ok((evidence, agreed.to_string()))
 }

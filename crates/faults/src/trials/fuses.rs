@@ -4,8 +4,10 @@ use super::disks::stops_by_itself;
 use crate::fuse::{Harm, Lossy};
 use crate::server::DAMAGED;
 use crate::trial::{PATIENCE, SETTINGS, Scale, Stage, Trouble};
-use std::path::PathBuf;
-use std::time::Duration;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use tegata_load::Link;
+use tegata_wire::{AnswerBody, KIND_SERVER_STATUS, RequestHeader, encode_request};
 
 type Told = Result<(String, String), Trouble>;
 
@@ -26,10 +28,10 @@ impl Drop for OnLossy {
     }
 }
 
-fn begin(settings: &[&'static str]) -> Result<OnLossy, Trouble> {
+fn begin(settings: &[&'static str], past_cache: bool) -> Result<OnLossy, Trouble> {
     let folder = tempfile::tempdir()?;
     let at = folder.path().join("disk");
-    let disk = Lossy::mount(&at).map_err(Trouble::Skipped)?;
+    let disk = Lossy::mount(&at, past_cache).map_err(Trouble::Skipped)?;
     let data = at.join("data");
     let stage = Stage::begin(&data, folder.path(), settings)?;
     Ok(OnLossy { stage: Some(stage), disk, data, _folder: folder })
@@ -59,7 +61,7 @@ impl OnLossy {
 pub(crate) fn power_cut(scale: Scale) -> Told {
     let mut settings = SETTINGS.to_vec();
     settings.push("snapshot_bytes = 8388608");
-    let mut on = begin(&settings)?;
+    let mut on = begin(&settings, true)?;
     let times = if scale == Scale::Short { 2 } else { 20 };
     let (mut bytes, mut names) = (0, 0);
     for _ in 0..times {
@@ -77,7 +79,7 @@ pub(crate) fn power_cut(scale: Scale) -> Told {
 
 /// Of a batch that is being written half is there after the power cut.
 pub(crate) fn torn(scale: Scale) -> Told {
-    let mut on = begin(&SETTINGS)?;
+    let mut on = begin(&SETTINGS, true)?;
     let times = if scale == Scale::Short { 1 } else { 10 };
     let mut cut = 0;
     for _ in 0..times {
@@ -95,8 +97,8 @@ pub(crate) fn torn(scale: Scale) -> Told {
     Ok((evidence, on.compare()?))
 }
 
-fn stops(harm: Harm, says: &str) -> Told {
-    let mut on = begin(&SETTINGS)?;
+fn stops(harm: Harm, settings: &[&'static str], past_cache: bool, says: &str) -> Told {
+    let mut on = begin(settings, past_cache)?;
     on.stage()?.answers(2_000)?;
     on.disk.arm(harm);
     let said = stops_by_itself(on.stage()?)?;
@@ -112,58 +114,71 @@ fn stops(harm: Harm, says: &str) -> Told {
 
 /// A write fails.
 pub(crate) fn fail(_: Scale) -> Told {
-    stops(Harm::Fail, "os error 5")
+    stops(Harm::Fail, &SETTINGS, false, "os error 5")
 }
 
-/// A write is shorter than it was asked for.
+/// A write is shorter than it was asked for. With io_uring the kernel writes the rest by itself.
 pub(crate) fn short(_: Scale) -> Told {
-    stops(Harm::Short, "short write")
+    stops(Harm::Short, &[SETTINGS[0], SETTINGS[1], "journal_io = \"pwritev2\""], true, "short write")
 }
 
-/// A flush fails; what it was to flush is never flushed, and the next one says that all is well. Then the power goes.
+/// The flush of a batch fails; later ones would say that all is well. Then the power goes.
 pub(crate) fn fail_flush(_: Scale) -> Told {
-    let mut on = begin(&SETTINGS)?;
+    let mut on = begin(&SETTINGS, false)?;
     on.stage()?.answers(2_000)?;
     on.disk.fail_flushes(1);
-    crate::until(PATIENCE, || (on.disk.failed_flushes() > 0).then_some(())).ok_or("nothing was flushed")?;
-    on.stage()?.answers(5_000)?;
-    let lost = on.power_off_and_on()?;
+    let said = stops_by_itself(on.stage()?)?;
+    let failed = on.disk.failed_flushes();
+    if failed != 1 {
+        return Err(format!("{failed} flushes failed, and it stopped because of: {said}").into());
+    }
+    let lost = on.disk.restore()?;
     on.stage()?.start()?;
     on.stage()?.answers(1_000)?;
-    let evidence =
-        format!("1 flush of a file failed, later ones were done; then a power cut lost {} bytes", lost.bytes);
+    let evidence = format!("1 flush failed, then a power cut lost {} bytes; the server: {said}", lost.bytes);
     Ok((evidence, on.compare()?))
 }
 
 /// Writes are not answered for a while.
 pub(crate) fn stall(_: Scale) -> Told {
-    let mut on = begin(&SETTINGS)?;
+    let mut on = begin(&SETTINGS, false)?;
     on.stage()?.answers(2_000)?;
     on.disk.arm(Harm::Stall);
     crate::until(PATIENCE, || (on.disk.harmed() > 0).then_some(())).ok_or("no batch was held back")?;
-    let refused = on.stage()?.load.refused();
-    // It says so to whoever asks now.
-    let stage = on.stage()?;
-    let told = crate::until(Duration::from_secs(10), || stage.load.refused().checked_sub(refused + 1));
+    let operate = on.stage()?.server()?.operate;
+    let degraded = crate::until(PATIENCE, || mode(operate).filter(|m| *m != 0)).is_some();
     let held = on.disk.harmed();
     on.disk.let_go();
-    if told.is_none() {
-        return Err(format!("{held} writes were held back for 10 s, and nobody was refused").into());
+    if !degraded {
+        return Err(format!("{held} writes were held back, and it never said that it is degraded").into());
     }
-    let refused = on.stage()?.load.refused() - refused;
+    crate::until(PATIENCE, || mode(operate).filter(|m| *m == 0)).ok_or("it did not come back")?;
     on.stage()?.answers(2_000)?;
-    Ok((format!("{held} writes held back; {refused} refusals meanwhile"), on.compare()?))
+    Ok((format!("{held} writes held back until it was degraded; normal again by itself"), on.compare()?))
+}
+
+/// How the server says that it is; 0: normal.
+fn mode(operate: SocketAddr) -> Option<u64> {
+    let mut link = Link::open_within(operate, true, PATIENCE).ok()?;
+    let mut out = Vec::new();
+    encode_request(&RequestHeader { kind: KIND_SERVER_STATUS, ..RequestHeader::default() }, &mut out);
+    link.send(&out).ok()?;
+    match link.receive().ok()?.body {
+        AnswerBody::Server(s) => Some(s.mode),
+        _ => None,
+    }
 }
 
 /// A disk that says that it has written, and has not: later batches vouch for the one that is missing.
 pub(crate) fn drop_write(_: Scale) -> Told {
-    let mut on = begin(&SETTINGS)?;
+    let mut on = begin(&SETTINGS, false)?;
     on.stage()?.answers(2_000)?;
     on.disk.arm(Harm::Drop);
     crate::until(PATIENCE, || (on.disk.harmed() > 0).then_some(())).ok_or("no batch was dropped")?;
     on.stage()?.answers(2_000)?;
     on.power_off_and_on()?;
-    let before = files(&on.data)?;
+    let data = on.data.join("journal");
+    let before = files(&data)?;
     let refused = match on.stage()?.starting()?.ready() {
         Ok(_) => return Err("it started, although a batch is missing that later ones vouch for".into()),
         Err(refused) => refused,
@@ -171,15 +186,15 @@ pub(crate) fn drop_write(_: Scale) -> Told {
     if refused.code != Some(DAMAGED) {
         return Err(refused.to_string().into());
     }
-    let same = files(&on.data)? == before;
+    let same = files(&data)? == before;
     let words = refused.words.lines().last().unwrap_or_default().to_owned();
     if same { Ok(("1 batch was never written".to_owned(), words)) } else { Err("it changed something".into()) }
 }
 
-/// The journal's files with what is in them.
-fn files(data: &std::path::Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Trouble> {
+/// The files of a folder, with what is in them.
+fn files(folder: &Path) -> Result<Vec<(PathBuf, Vec<u8>)>, Trouble> {
     let mut all = Vec::new();
-    for entry in std::fs::read_dir(data.join("journal"))? {
+    for entry in std::fs::read_dir(folder)? {
         let path = entry?.path();
         all.push((path.clone(), std::fs::read(path)?));
     }

@@ -193,6 +193,8 @@ pub(crate) struct Process {
     pub(crate) hubs: Vec<Hub>,
     /// The core's next turn.
     pub(crate) turn_at: u64,
+    /// Turns in a row that found nothing to do.
+    pub(crate) idle: u64,
     /// The last position when it started.
     pub(crate) began_at: u64,
 }

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {
-        if self.healing.is_some() {
+        if self.healing.is_some() || self.faults_left == 0 {
             return Ok(());
         }
+        self.faults_left -= 1;
         let next = self.random.spread(1_000, self.plan.fault_us.max(2_000) * 2);
         self.at(self.now + next, Event::Fault);
         let kinds: Vec<Feature> = [

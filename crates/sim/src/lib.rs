@@ -8,6 +8,7 @@ pub mod disk;
 mod goals;
 pub mod history;
 pub mod invariants;
+pub mod mutants;
 mod net;
 mod oracle;
 mod plan;

@@ -128,9 +128,10 @@ impl State {
         self.ended = Some(end);
         self.ends_at = None;
         self.fired.add(if end == End::Power { Fault::Crash } else { Fault::Kill });
-        let flights = std::mem::take(&mut self.flights);
+        self.flights.clear();
         if end == End::Process {
-            self.end_flights(&flights);
+            // Nobody heard that they are on the disk, and perhaps they are not: the next flush sees to that.
+            self.files.values_mut().for_each(Content::orphan);
         }
     }
 

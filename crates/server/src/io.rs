@@ -345,11 +345,11 @@ async fn read(hub: Rc<Hub>, c: Rc<Connection>, half: OwnedReadHalf) {
         End::Left => {
             c.leaving.set(true);
             while !c.is_settled() && !c.broken.get() {
-                c.progress().await;
-                if c.backlog_bytes() > 0 && c.stream.writable().await.is_err() {
-                    break;
+                // Whoever does not take its answers is idle like any other, and gone like any other.
+                tokio::select! {
+                    () = c.progress() => {}
+                    () = c.end.notified() => if c.idle.get() { break },
                 }
-                c.flush();
             }
         }
         End::Told(reason) => say_goodbye(&c, reason),

@@ -82,7 +82,7 @@ impl Storage {
 
     /// Power will be gone within some steps.
     pub(crate) fn crash_soon(&mut self, most: u64) {
-        let steps = self.random.spread(1, most);
+        let steps = self.random.between(1, most);
         self.disk.crash_at(self.disk.steps() + steps);
     }
 

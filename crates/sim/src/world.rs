@@ -23,7 +23,7 @@ use tegata_client::Attempt;
 use tegata_model::{hash_bytes, mix};
 
 /// Events after which a world that does not end is called stuck.
-const EVENTS_MAX: u64 = 3_000_000;
+const EVENTS_MAX: u64 = 15_000_000;
 
 /// What happens next.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]

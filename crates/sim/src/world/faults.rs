@@ -20,6 +20,8 @@ impl World {
             Feature::CallerRestart,
             Feature::Stop,
             Feature::CrashInIo,
+            Feature::CrashInIo,
+            Feature::CrashInIo,
             Feature::FailedWrite,
             Feature::FullDisk,
             Feature::Stall,
@@ -41,7 +43,8 @@ impl World {
                 self.end_process(power)
             }
             Feature::CrashInIo => {
-                self.storage.crash_soon(400);
+                let most = self.random.spread(2, 400);
+                self.storage.crash_soon(most);
                 Ok(())
             }
             Feature::FailedWrite => {

@@ -224,6 +224,7 @@ impl World {
         let changes = std::mem::take(&mut around.changes);
         let answers: Vec<Vec<Outbound>> = around.outbox.iter_mut().map(|o| o.drain(..).collect()).collect();
         let facts = p.core.node.facts();
+        let taken = p.core.around.snapshots_taken.take();
         let load = Load {
             in_flight: facts.in_flight,
             in_flight_max: p.hubs.iter().map(|h| h.credits_in_all()).sum::<u64>() + 4_096,
@@ -249,6 +250,9 @@ impl World {
             self.goals.reach(Goal::DiskFullRecovered);
         }
         self.roomy = room == Room::Ample;
+        if taken > 0 {
+            self.goals.reach(Goal::SnapshotTaken);
+        }
         if crowded {
             self.goals.reach(Goal::QueueStood);
         }
@@ -285,7 +289,7 @@ impl World {
             _ => {}
         }
         match (t.cause, t.change.event.name(), t.change.to) {
-            (_, "drill", _) => self.goals.reach(Goal::DrillDone),
+            (_, "drill over", _) => self.goals.reach(Goal::DrillDone),
             (Cause::Clock, "confirm", _) => self.goals.reach(Goal::ClockConfirmed),
             (Cause::Memory, _, BreakerState::Open) => self.goals.reach(Goal::MemoryFull),
             _ => {}

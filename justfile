@@ -17,3 +17,5 @@ load scenario="peak":
     cargo run --release -p tegata-load -- run --scenario {{scenario}}
 peers:
     loadtest/peers/run
+mutants:
+    cargo run --release -p tegata-sim --bin mutants

@@ -8,8 +8,8 @@ use crate::options::Options;
 use crate::reader::{After, Batch, walk};
 use crate::scan::{Found, scan};
 use crate::segments::{Segment, create, reopen, zero};
-use crate::snapshots::{snapshot_trailer, snapshots};
-use crate::store::{Store, segment_path};
+use crate::snapshots::{self, snapshot_trailer};
+use crate::store::{Store, segment_path, segments_dir};
 use crate::writer::{Writer, WriterParts};
 use std::path::PathBuf;
 
@@ -95,7 +95,7 @@ pub fn open(options: Options) -> Result<Journal, OpenError> {
 /// version says that this program should not go on.
 fn witness(store: &Store) -> Result<u64, OpenError> {
     let mut vouched = 0;
-    for position in snapshots(&store.dir).unwrap_or_default() {
+    for position in snapshots::snapshots(&store.dir).unwrap_or_default() {
         match snapshot_trailer(&store.dir, &store.id, position) {
             Ok(t) => vouched = t.position.max(vouched),
             Err(e @ OpenError::NewerVersion { .. }) => return Err(e),
@@ -142,8 +142,15 @@ fn behind(store: &Store, found: &Found) -> Vec<(u32, u64)> {
     all.map(|n| (*n, from(*n))).filter(|(_, from)| *from < store.segment_bytes).collect()
 }
 
-/// What was read must be on the disk before it is trusted, and nothing may stand in the way of the next batches.
+/// What was read must be on the disk before it is trusted, names included: their maker may have been killed before they
+/// were. And nothing may stand in the way of the next batches.
 fn settle(store: &Store, found: &Found, window_bytes: u64) -> Result<(), OpenError> {
+    let dir = &store.dir;
+    for folder in [segments_dir(dir), snapshots::folder(dir.path()), archive::folder(dir), dir.path().to_owned()] {
+        if dir.disk.exists(&folder) {
+            dir.disk.sync_folder(&folder).map_err(OpenError::io("flushing", &folder))?;
+        }
+    }
     for number in &found.segments {
         let path = segment_path(&store.dir, *number);
         let file = store.dir.file(&path, Open::Read).map_err(OpenError::io("opening", &path))?;

@@ -24,11 +24,9 @@ pub(crate) struct Segment {
 /// Writes a segment full of zeros under another name, flushes it, and names it.
 pub(crate) fn create(dir: &Folder, store: &[u8; 16], number: u32, bytes: u64, direct: bool) -> io::Result<Segment> {
     let path = segment_path(dir, number);
-    let draft = path.with_extension("tmp");
-    // A segment that was set aside has its blocks on the disk already.
-    if let Some(aside) = spare(dir)? {
-        dir.disk.rename(&aside, &draft)?;
-    }
+    // A segment that was set aside has its blocks on the disk already. It keeps its name until it has its last one: of two
+    // changes of a name a crash may leave the second alone, and then one file has two names.
+    let draft = spare(dir)?.unwrap_or_else(|| path.with_extension("tmp"));
     let file = fill(dir, &draft, store, number, bytes, direct).inspect_err(|_| {
         // What it took of a full disk goes back: the archive needs it to make room.
         let _ = dir.disk.remove(&draft);

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 const MAGIC: [u8; 8] = *b"TGTSNAPS";
 
-fn folder(dir: &Path) -> PathBuf {
+pub(crate) fn folder(dir: &Path) -> PathBuf {
     dir.join("snapshots")
 }
 

@@ -166,7 +166,8 @@ pub fn start(config: Config) -> Result<Running, ServeError> {
     let (gateways, operators) = (listen(config.listen)?, listen(config.operate)?);
     let watchers = config.http.map(listen).transpose()?;
     let recovery = journal.recovery().clone();
-    let Restored { replay, snapshot, skipped, since_snapshot } = restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
+    let Restored { replay, snapshot, skipped, since_snapshot } =
+        restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
     let replayed = replay.records();
     let (engine, delivered_to) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };

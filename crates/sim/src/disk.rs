@@ -20,6 +20,8 @@ mod state;
 pub use chance::{Chance, Script, Seeded};
 pub use faults::{Fault, Fired, Odds, Promise, Spoilt};
 
+pub use state::End;
+
 use state::State;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -139,30 +141,37 @@ impl SimDisk {
         self.state().steps
     }
 
-    /// Power is gone at this step: it has begun, and is not complete.
+    /// Power or the process goes at this step: it has begun, and is not complete.
+    pub fn end_at(&self, step: u64, end: End) {
+        self.state().ends_at = Some((step, end));
+    }
+
+    /// Power goes at this step.
     pub fn crash_at(&self, step: u64) {
-        self.state().crash_at = Some(step);
+        self.end_at(step, End::Power);
     }
 
     /// Power is gone now.
     pub fn crash(&self) {
-        self.state().crash();
+        self.state().go(End::Power);
     }
 
-    /// True from a crash until the restart: every operation fails.
+    /// The process is gone now, and power is not: what it wrote is there, and another process may come.
+    pub fn kill(&self) {
+        let mut state = self.state();
+        state.go(End::Process);
+        state.restart();
+    }
+
+    /// True from a crash or kill until the restart: every operation fails.
     #[must_use]
     pub fn is_dead(&self) -> bool {
-        self.state().dead
+        self.state().ended.is_some()
     }
 
-    /// Power is back. Handles of before stay dead.
+    /// Whatever was gone is back. Handles of before stay dead, and what they locked is free.
     pub fn restart(&self) {
         self.state().restart();
-    }
-
-    /// The process is gone, and power is not: what it wrote is there. Its handles are dead; its locks are free.
-    pub fn kill(&self) {
-        self.state().kill();
     }
 
     /// What happened so far.

@@ -8,6 +8,7 @@ pub mod disk;
 mod goals;
 pub mod history;
 pub mod invariants;
+pub mod mutants;
 mod net;
 mod oracle;
 mod plan;
@@ -17,6 +18,7 @@ mod session;
 mod storage;
 mod workload;
 mod world;
+pub mod worlds;
 
 pub use goals::{Goal, Goals};
 pub use plan::{Feature, Plan};

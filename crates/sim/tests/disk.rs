@@ -2,7 +2,7 @@
 //! for happens.
 
 use std::time::Duration;
-use tegata_journal::{BatchMeta, Journal, OpenError, Options, WriteError, Writer, open, read_log};
+use tegata_journal::{BatchMeta, Journal, OpenError, Options, Room, WriteError, Writer, open, read_log};
 use tegata_sim::disk::{Chance, Config, Fault, Odds, Promise, Seeded, SimDisk};
 
 const STORE: [u8; 16] = [9; 16];
@@ -133,4 +133,115 @@ fn crashes_at_random_lose_nothing_that_was_flushed() {
     for fault in [Fault::Crash, Fault::Torn, Fault::Unflushed, Fault::NameLost] {
         assert!(fired[fault as usize] > 0, "{fault:?} never happened");
     }
+}
+
+#[test]
+fn a_failed_write_ends_the_writer_for_good() {
+    let failing = [
+        (Fault::WriteFails, Odds { write_fails: 50_000, ..Odds::default() }),
+        (Fault::WriteShort, Odds { write_short: 50_000, ..Odds::default() }),
+    ];
+    for (fault, odds) in failing {
+        let mut fired = 0;
+        for seed in 0..50 {
+            let disk = disk(seed, Odds::default());
+            let mut writer = open(options(&disk)).expect("a new folder").into_writer().expect("a writer");
+            disk.configure(|c| c.odds = odds);
+            let (flushed, result) = append(&mut writer, 1, 30);
+            disk.configure(|c| c.odds = Odds::default());
+            if result.is_err() {
+                assert!(matches!(writer.reap(), Err(WriteError::Stopped)), "nothing is believed after a failure");
+                let meta = BatchMeta { first_position: 31, count: 1, at_us: 31, margin: [5; 64] };
+                assert!(matches!(writer.append(&meta, &[&body(31)]), Err(WriteError::Stopped)) && !writer.has_room());
+                fired += disk.fired().count(fault);
+            }
+            drop(writer);
+            disk.crash();
+            disk.restart();
+            let mut journal = open(options(&disk)).unwrap_or_else(|e| panic!("{fault:?}, seed {seed}: {e}"));
+            let found = log(&mut journal);
+            assert!(found.len() as u64 >= flushed && found == expected(found.len() as u64), "{fault:?}, seed {seed}");
+        }
+        assert!(fired > 0, "{fault:?} never happened");
+    }
+}
+
+#[test]
+fn a_flush_that_failed_is_not_believed_later() {
+    let (mut fired, mut opened) = (0, 0);
+    for seed in 0..200 {
+        let disk = disk(seed, Odds { sync_fails: 100_000, ..Odds::default() });
+        let mut flushed = 0;
+        for _ in 0..4 {
+            let Ok(mut journal) = open(options(&disk)) else { continue };
+            let found = log(&mut journal);
+            assert!(found.len() as u64 >= flushed && found == expected(found.len() as u64), "seed {seed}");
+            let Ok(mut writer) = journal.into_writer() else { continue };
+            opened += 1;
+            flushed = append(&mut writer, found.len() as u64 + 1, found.len() as u64 + 9).0;
+            drop(writer);
+            disk.crash();
+            disk.restart();
+        }
+        fired += disk.fired().count(Fault::SyncFails);
+    }
+    assert!(fired > 50 && opened > 200, "{fired} of {opened}");
+}
+
+#[test]
+fn what_lies_is_refused_or_cut_and_never_believed() {
+    let lying = [
+        (Fault::WriteLost, Odds { write_lost: 30_000, ..Odds::default() }),
+        (Fault::WriteStale, Odds { write_stale: 30_000, ..Odds::default() }),
+        (Fault::WriteMisdirected, Odds { write_misdirected: 30_000, ..Odds::default() }),
+        (Fault::BitFlip, Odds { bit_flip: 30_000, ..Odds::default() }),
+        (Fault::ReadFails, Odds { read_fails: 30_000, ..Odds::default() }),
+    ];
+    for (fault, odds) in lying {
+        let (mut fired, mut refused, mut cut) = (0, 0, 0);
+        for seed in 0..100 {
+            let disk = disk(seed, Odds::default());
+            let mut writer = open(options(&disk)).expect("a new folder").into_writer().expect("a writer");
+            disk.configure(|c| c.odds = odds);
+            append(&mut writer, 1, 30).1.expect("it says that it works");
+            drop(writer);
+            disk.crash();
+            disk.restart();
+            if fault != Fault::ReadFails {
+                disk.configure(|c| c.odds = Odds::default());
+            }
+            match open(options(&disk)) {
+                Err(_) => refused += 1,
+                Ok(mut journal) => {
+                    disk.configure(|c| c.odds = Odds::default());
+                    let found = log(&mut journal);
+                    assert!(found == expected(found.len() as u64), "{fault:?}, seed {seed}: something was invented");
+                    cut += u32::from(found.len() < 30);
+                }
+            }
+            fired += disk.fired().count(fault);
+        }
+        assert!(fired > 20 && refused + cut > 0, "{fault:?}: fired {fired}, refused {refused}, cut {cut}");
+    }
+}
+
+#[test]
+fn a_full_disk_waits_and_goes_on() {
+    let disk = disk(5, Odds::default());
+    let mut writer = open(options(&disk)).expect("a new folder").into_writer().expect("a writer");
+    append(&mut writer, 1, 3).1.expect("the disk works");
+    disk.configure(|c| c.capacity = 1);
+    let mut position = 4;
+    while writer.room() != Room::None {
+        if writer.has_room() {
+            append(&mut writer, position, position).1.expect("there is room");
+            position += 1;
+        }
+        disk.set_now(disk.now() + Duration::from_secs(2));
+        writer.reap().expect("a full disk is no failure");
+    }
+    assert!(disk.fired().count(Fault::Full) > 0);
+    disk.configure(|c| c.capacity = u64::MAX);
+    disk.set_now(disk.now() + Duration::from_secs(2));
+    append(&mut writer, position, position + 20).1.expect("it goes on by itself");
 }

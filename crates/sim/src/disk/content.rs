@@ -224,6 +224,11 @@ impl Content {
         self.pending.iter_mut().filter(|w| w.id == id).for_each(|w| w.way = Way::Forgotten);
     }
 
+    /// A process was killed: what it had in flight is as if cached.
+    pub(super) fn orphan(&mut self) {
+        self.pending.iter_mut().filter(|w| w.way == Way::Flying).for_each(|w| w.way = Way::Cached);
+    }
+
     /// After a crash: nothing is known of what was pending.
     pub(super) fn restart(&mut self) -> Left {
         let mut left = Left::default();

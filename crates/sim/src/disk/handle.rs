@@ -179,7 +179,7 @@ impl Queue for SimQueue {
 impl Drop for SimQueue {
     fn drop(&mut self) {
         let mut state = self.disk.state();
-        if self.boot == state.boot && !state.dead {
+        if self.boot == state.boot && state.ended.is_none() {
             let owner = self.owner;
             let (ended, rest): (Vec<_>, Vec<_>) =
                 std::mem::take(&mut state.flights).into_iter().partition(|f| f.owner == owner);

@@ -25,6 +25,15 @@ enum Fate {
     Misdirected,
 }
 
+/// What can go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// Power: what was not durable survives by sector at random.
+    Power,
+    /// The process: what it has written is there.
+    Process,
+}
+
 /// A durable write in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
@@ -49,8 +58,10 @@ pub(super) struct State {
     pub(super) fired: Fired,
     pub(super) now: Duration,
     pub(super) steps: u64,
-    pub(super) crash_at: Option<u64>,
-    pub(super) dead: bool,
+    /// At which step what goes: power, or only the process.
+    pub(super) ends_at: Option<(u64, End)>,
+    /// What went, until the restart.
+    pub(super) ended: Option<End>,
     /// Counts restarts: handles of an earlier one are dead.
     pub(super) boot: u64,
     next_id: u64,
@@ -78,8 +89,8 @@ impl State {
             fired: Fired::default(),
             now: Duration::ZERO,
             steps: 0,
-            crash_at: None,
-            dead: false,
+            ends_at: None,
+            ended: None,
             boot: 0,
             next_id: 1,
         }
@@ -91,47 +102,47 @@ impl State {
     }
 
     pub(super) fn alive(&self, boot: u64) -> io::Result<()> {
-        if self.dead || boot != self.boot { Err(gone()) } else { Ok(()) }
+        if self.ended.is_some() || boot != self.boot { Err(gone()) } else { Ok(()) }
     }
 
-    /// A step begins. True when power goes during it: what it does may survive, and nobody hears of it.
-    fn step(&mut self) -> bool {
+    /// A step begins. Says what goes during it: what it does may survive, and nobody hears of it.
+    fn step(&mut self) -> Option<End> {
         self.steps += 1;
         if self.chance.happens(self.config.odds.bit_flip) {
             self.rot();
         }
-        self.crash_at.is_some_and(|at| at <= self.steps) || self.chance.happens(self.config.odds.crash)
+        if self.chance.happens(self.config.odds.crash) {
+            return Some(End::Power);
+        }
+        self.ends_at.filter(|(at, _)| *at <= self.steps).map(|(_, end)| end)
     }
 
     /// A step ends.
-    fn end(&mut self, crashes: bool) -> io::Result<()> {
-        if crashes {
-            self.crash();
-            return Err(gone());
+    fn end(&mut self, end: Option<End>) -> io::Result<()> {
+        let Some(end) = end else { return Ok(()) };
+        self.go(end);
+        Err(gone())
+    }
+
+    /// Power or the process goes.
+    pub(super) fn go(&mut self, end: End) {
+        self.ended = Some(end);
+        self.ends_at = None;
+        self.fired.add(if end == End::Power { Fault::Crash } else { Fault::Kill });
+        self.flights.clear();
+        if end == End::Process {
+            // Nobody heard that they are on the disk, and perhaps they are not: the next flush sees to that.
+            self.files.values_mut().for_each(Content::orphan);
         }
-        Ok(())
-    }
-
-    pub(super) fn crash(&mut self) {
-        self.dead = true;
-        self.crash_at = None;
-        self.fired.add(Fault::Crash);
-    }
-
-    pub(super) fn kill(&mut self) {
-        self.boot += 1;
-        self.locks.clear();
-        self.fired.add(Fault::Kill);
-        let flights = std::mem::take(&mut self.flights);
-        self.end_flights(&flights);
     }
 
     pub(super) fn restart(&mut self) {
-        self.dead = false;
+        let Some(ended) = self.ended.take() else { return };
         self.boot += 1;
         self.locks.clear();
-        self.flights.clear();
-        self.crash_at = None;
+        if ended == End::Process {
+            return;
+        }
         for _ in 0..self.names.restart(&mut self.chance) {
             self.fired.add(Fault::NameLost);
         }
@@ -481,7 +492,7 @@ impl State {
         for flight in &self.flights {
             hash.write_u64(flight.write);
         }
-        hash.write_u8(u8::from(self.dead));
+        hash.write_u8(self.ended.map_or(0, |end| 1 + end as u8));
         hash.finish()
     }
 }

@@ -129,7 +129,7 @@ pub(super) fn journal(bytes: &[u8]) {
     assert_eq!(second.torn, None, "what was cut is gone");
 }
 
-/// A snapshot's file: whatever loads can be worked with, and is written and read back as the same state.
+/// A snapshot's file: whatever loads is conserved, and is written and read back as the same state.
 pub(super) fn snapshot(bytes: &[u8]) {
     let data = folder();
     write(tegata_journal::snapshot_path(&data, 1), bytes);

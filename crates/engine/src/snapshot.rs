@@ -313,6 +313,7 @@ impl Restorer {
         engine.rules.shops.restored();
         engine.rules = engine.rules.indexed();
         let programmes = engine.rules.programmes.len() as u32;
+        sums_of_all(&engine.shards)?;
         for s in &mut engine.shards {
             s.restored(programmes)?;
         }
@@ -346,6 +347,24 @@ fn undo<T: Slot>(numbers: &[u32], words: &[u64], mut put: impl FnMut(u32, T) -> 
     for (n, words) in numbers.iter().zip(words.chunks_exact(T::WORDS)) {
         if !put(*n, T::take(words).ok_or(RestoreError::Slot)?) {
             return Err(RestoreError::Order);
+        }
+    }
+    Ok(())
+}
+
+/// Nothing was made or lost, of any programme, over all shards. Sums that yen cannot come to would overflow later.
+fn sums_of_all(shards: &[Shard]) -> Result<(), RestoreError> {
+    let programmes = shards.iter().map(|s| s.sums.len()).max().unwrap_or(0);
+    for p in 0..programmes {
+        let mut all = Sums::default();
+        for sums in shards.iter().filter_map(|s| s.sums.get(p)) {
+            if !sums.plausible() {
+                return Err(RestoreError::Slot);
+            }
+            all.add(sums);
+        }
+        if !all.conserved() {
+            return Err(RestoreError::Slot);
         }
     }
     Ok(())

@@ -59,10 +59,26 @@ fn options(data: &Path) -> Options {
     o
 }
 
-/// What a log says, in a number: positions, times and bodies.
-fn sum_of(n: &mut u64, b: &tegata_journal::Batch<'_>) {
-    *n = mix(mix(*n, b.first_position), u64::from(b.count) << 32 ^ b.at_us as u64);
-    *n = mix(*n, u64::from(crc32c::crc32c(b.body)));
+/// What a log says, in a number; and how far it has come.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Said {
+    sum: u64,
+    position: u64,
+    at_us: i64,
+}
+
+/// Before its first batch.
+const NOTHING: Said = Said { sum: 0, position: 0, at_us: i64::MIN };
+
+impl Said {
+    fn batch(&mut self, b: &tegata_journal::Batch<'_>) {
+        assert!(b.first_position == self.position + 1 && b.count > 0, "positions follow each other, from 1 on");
+        assert!(b.at_us >= self.at_us, "logged time never goes back");
+        self.sum = mix(mix(self.sum, b.first_position), u64::from(b.count) << 32 ^ b.at_us as u64);
+        self.sum = mix(self.sum, u64::from(crc32c::crc32c(b.body)));
+        self.position += u64::from(b.count);
+        self.at_us = b.at_us;
+    }
 }
 
 /// `BEACON` of 8 KiB, then segments of 16 KiB; the last one is filled up with zeros.
@@ -81,9 +97,9 @@ pub(super) fn journal(bytes: &[u8]) {
         before.push(whole);
     }
     // As a reader beside a running server has it, and as a start has it.
-    let mut read = 0;
+    let mut read = NOTHING;
     let looked = read_log::<()>(&data, 0, None, &mut |b| {
-        sum_of(&mut read, b);
+        read.batch(b);
         Ok(())
     });
     let mut opened = match tegata_journal::open(options(&data)) {
@@ -95,9 +111,9 @@ pub(super) fn journal(bytes: &[u8]) {
         }
     };
     let recovery = opened.recovery().clone();
-    let mut replayed = 0;
+    let mut replayed = NOTHING;
     let last = opened.replay::<()>(0, None, &mut |b| {
-        sum_of(&mut replayed, b);
+        replayed.batch(b);
         Ok(())
     });
     assert_eq!(last.as_ref().ok(), Some(&recovery.last_position), "what was found is what is replayed");
@@ -113,7 +129,7 @@ pub(super) fn journal(bytes: &[u8]) {
     assert_eq!(second.torn, None, "what was cut is gone");
 }
 
-/// A snapshot's file: whatever loads can be worked with, and is written and read back as the same state.
+/// A snapshot's file: whatever loads is conserved, and is written and read back as the same state.
 pub(super) fn snapshot(bytes: &[u8]) {
     let data = folder();
     write(tegata_journal::snapshot_path(&data, 1), bytes);
@@ -131,9 +147,9 @@ pub(super) fn archive(bytes: &[u8]) {
     write(data.join("archive").join("0000000001.arc"), bytes);
     std::fs::create_dir_all(data.join("journal")).expect("a folder");
     let read = || {
-        let mut sum = 0;
+        let mut sum = NOTHING;
         let end = read_log::<()>(&data, 0, None, &mut |b| {
-            sum_of(&mut sum, b);
+            sum.batch(b);
             Ok(())
         });
         match end {

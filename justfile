@@ -9,6 +9,8 @@ loom: && shuttle
     cargo loom
 shuttle:
     cargo shuttle
+sim:
+    cargo run --release -p tegata-sim
 bench:
     cargo run --release -p tegata-bench --bin numbers
 load scenario="peak":

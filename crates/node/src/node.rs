@@ -29,8 +29,8 @@ use crate::unlogged::Unlogged;
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
 use tegata_model::{
-    AccountId, Code, Command, Decision, Envelope, Extension, Key, NamespaceId, Operation, Position, RECORD_BYTES_MAX,
-    Settings, Timestamp, decode, decode_envelope, encode, scope_of,
+    AccountId, Class, Code, Command, Decision, Envelope, Extension, Key, NamespaceId, Operation, Position,
+    RECORD_BYTES_MAX, Settings, Timestamp, decode, decode_envelope, encode, scope_of,
 };
 use watch::Watch;
 
@@ -425,6 +425,9 @@ impl Node {
     #[cold]
     fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
         let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
+        // Of a key that is out of its horizon nobody can say that nothing was taken: it may have been, and forgotten.
+        let denies = code.class() == Class::NotExecuted || code == Code::PlanMismatch;
+        let code = if denies && self.is_too_old(record) { Code::KeyTooOld } else { code };
         let index = code.number().checked_sub(Code::Overloaded.number()).map(usize::from);
         if let Some(count) = index.and_then(|i| self.not_executed.get_mut(i)) {
             *count += 1;
@@ -432,6 +435,11 @@ impl Node {
         let applied =
             Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
         self.give(ticket, kind, &applied);
+    }
+
+    fn is_too_old(&self, record: &[u8]) -> bool {
+        let key = record.get(48..64).and_then(|b| b.first_chunk());
+        key.is_some_and(|key| self.engine.unseen(&Key::from_bytes(*key), self.now) == Code::KeyTooOld)
     }
 
     #[inline]

@@ -364,3 +364,15 @@ fn full_tables_still_take_an_advice() {
     let (refused, told) = (rig.send("C1", key(11), 8, debit(1)), rig.send("C1", key(12), 8, advice(700)));
     assert_eq!((rig.code(refused), rig.code(told)), (Some(Code::MemoryLimit), None));
 }
+
+#[test]
+fn of_a_key_out_of_its_horizon_nobody_says_that_nothing_was_taken() {
+    let mut rig = Rig::new(Limits::default());
+    let later = 604_800 + 301;
+    rig.time(at(later));
+    rig.node.halt();
+    let old = rig.send("C1", key(9), later + 60, debit(5));
+    assert_eq!(rig.code(old), Some(Code::KeyTooOld), "it may have been decided and forgotten");
+    let new = rig.send("C1", Key::new(at(later), 7 << 72), later + 60, debit(5));
+    assert_eq!(rig.code(new), Some(Code::Halted), "a new key was never decided");
+}

@@ -34,10 +34,10 @@ impl Clock {
         self.step_us += us;
     }
 
-    /// Puts it right, and keeps it so.
-    pub fn set_right(&mut self, now: u64) {
+    /// Puts it to `wall_us`, and lets it go as it should.
+    pub fn set(&mut self, wall_us: i64, now: u64) {
         self.drift_ppm = 0;
-        self.step_us += BEGAN_US + now as i64 - self.read(now);
+        self.step_us += wall_us - self.read(now);
     }
 }
 
@@ -52,7 +52,7 @@ mod tests {
         assert_eq!(clock.read(10_000_000), BEGAN_US + 10_000_000 + 1_000 + 7);
         clock.step(-50);
         assert_eq!(clock.read(10_000_000), BEGAN_US + 10_000_000 + 1_000 - 43);
-        clock.set_right(10_000_000);
+        clock.set(BEGAN_US + 10_000_000, 10_000_000);
         assert_eq!(clock.read(20_000_000), BEGAN_US + 20_000_000);
     }
 }

@@ -77,7 +77,12 @@ pub enum Event<'a> {
         outcome: &'a Outcome,
     },
     /// The node took a request of a connection.
-    Accepted(Place),
+    Accepted {
+        /// Which.
+        place: Place,
+        /// Its key and what it asks; nothing for a question.
+        asked: Option<(Scope, u64)>,
+    },
     /// A session was given an answer to a command or to a status.
     Answered {
         /// Which request.

@@ -66,6 +66,12 @@ impl Oracle {
         Ok(())
     }
 
+    /// The latest time that was handed to the journal, µs UTC.
+    pub(crate) fn logged_at(&self) -> i64 {
+        let last = self.uncertain.last().map_or(i64::MIN, |b| b.at);
+        last.max(self.replay.engine().at().micros())
+    }
+
     /// A start found this batch.
     pub(crate) fn found(&mut self, batch: &Batch, goals: &mut Goals) -> Result<(), String> {
         if batch.last() > self.durable {

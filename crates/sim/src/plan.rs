@@ -116,6 +116,8 @@ pub struct Plan {
     pub way_us: u64,
     /// µs between two faults, mostly.
     pub fault_us: u64,
+    /// Faults, at most.
+    pub faults: u64,
 }
 
 impl Plan {
@@ -147,6 +149,7 @@ impl Plan {
             turn_us: r.spread(20, 2_000),
             way_us: r.spread(50, 20_000),
             fault_us: r.spread(200_000, 30_000_000),
+            faults: r.spread(2, 120),
             features,
         }
     }

@@ -1,7 +1,9 @@
 //! The process under test: the real turn over the real node, engine and journal, with sessions around it.
 
 use crate::session::Hub;
+use std::cell::Cell;
 use std::collections::VecDeque;
+use std::rc::Rc;
 use std::time::Duration;
 use tegata_drive::{Around, Beginning, Copying, Draft, Steady};
 use tegata_engine::Engine;
@@ -44,7 +46,8 @@ pub(crate) struct Surroundings {
     pub(crate) changes: Vec<Transition>,
     pub(crate) refused: u8,
     pub(crate) snapshots_begun: u64,
-    pub(crate) snapshots_failed: u64,
+    /// Counted by the snapshots themselves.
+    pub(crate) snapshots_taken: Rc<Cell<u64>>,
 }
 
 impl Surroundings {
@@ -61,7 +64,7 @@ impl Surroundings {
             changes: Vec::new(),
             refused: 0,
             snapshots_begun: 0,
-            snapshots_failed: 0,
+            snapshots_taken: Rc::default(),
         }
     }
 
@@ -147,11 +150,8 @@ impl Around for Surroundings {
     fn begin_snapshot(&mut self, beginning: Beginning) -> Option<Copy> {
         self.snapshots_begun += 1;
         match Draft::begin(beginning) {
-            Ok(draft) => Some(Copy { draft: Some(draft), taken: false }),
-            Err(_) => {
-                self.snapshots_failed += 1;
-                None
-            }
+            Ok(draft) => Some(Copy { draft: Some(draft), taken: false, count: Rc::clone(&self.snapshots_taken) }),
+            Err(_) => None,
         }
     }
 }
@@ -161,6 +161,7 @@ impl Around for Surroundings {
 pub(crate) struct Copy {
     draft: Option<Draft>,
     taken: bool,
+    count: Rc<Cell<u64>>,
 }
 
 impl Copying for Copy {
@@ -172,7 +173,10 @@ impl Copying for Copy {
                     self.draft = None;
                 }
             }
-            None => self.taken = self.draft.take().is_some_and(|d| d.finish().is_ok()),
+            None => {
+                self.taken = self.draft.take().is_some_and(|d| d.finish().is_ok());
+                self.count.set(self.count.get() + u64::from(self.taken));
+            }
         }
         true
     }
@@ -193,6 +197,8 @@ pub(crate) struct Process {
     pub(crate) hubs: Vec<Hub>,
     /// The core's next turn.
     pub(crate) turn_at: u64,
+    /// Turns in a row that found nothing to do.
+    pub(crate) idle: u64,
     /// The last position when it started.
     pub(crate) began_at: u64,
 }

@@ -4,7 +4,7 @@ use crate::disk::{Chance, Config, Fault, Odds, Order, Seeded, SimDisk};
 use crate::plan::{Feature, Plan};
 use crate::random::Random;
 use std::time::Duration;
-use tegata_journal::{Folder, Options};
+use tegata_journal::{Folder, Options, WriteError, Writer};
 
 /// See the module.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ impl Storage {
 
     /// Power will be gone within some steps.
     pub(crate) fn crash_soon(&mut self, most: u64) {
-        let steps = self.random.spread(1, most);
+        let steps = self.random.between(1, most);
         self.disk.crash_at(self.disk.steps() + steps);
     }
 
@@ -97,6 +97,15 @@ impl Storage {
     pub(crate) fn failures(&self) -> u64 {
         let fired = self.disk.fired();
         FAILURES.iter().map(|f| fired.count(*f)).sum()
+    }
+
+    /// A stop in order waits for what is in flight, for which the disk's time must go on.
+    pub(crate) fn close(&self, journal: Writer) -> Result<(), WriteError> {
+        let mut order = Order::ByTime;
+        self.disk.configure(|c| std::mem::swap(&mut c.order, &mut order));
+        let closed = journal.close();
+        self.disk.configure(|c| c.order = order);
+        closed
     }
 
     /// True when there is a file whose name ends so.

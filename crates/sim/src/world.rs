@@ -23,7 +23,7 @@ use tegata_client::Attempt;
 use tegata_model::{hash_bytes, mix};
 
 /// Events after which a world that does not end is called stuck.
-const EVENTS_MAX: u64 = 20_000_000;
+const EVENTS_MAX: u64 = 15_000_000;
 
 /// What happens next.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -112,7 +112,7 @@ pub struct World {
     due: Vec<u64>,
     healing: Option<u64>,
     healed: bool,
-    starts: u64,
+    faults_left: u64,
     /// Breakers that opened and probed since they were closed last.
     probed: BTreeSet<u8>,
     opened: BTreeSet<u8>,
@@ -161,7 +161,7 @@ impl World {
             due: vec![u64::MAX; plan.gateways as usize + 1],
             healing: None,
             healed: false,
-            starts: 0,
+            faults_left: plan.faults,
             probed: BTreeSet::new(),
             opened: BTreeSet::new(),
             roomy: false,

@@ -203,8 +203,20 @@ impl Content {
     pub(super) fn land(&mut self, id: u64, bytes: u64) {
         let Some(at) = self.pending.iter().position(|w| w.id == id) else { return };
         let mut write = self.pending.remove(at);
-        write.images.truncate((bytes as usize).div_ceil(self.sector));
+        let lost = write.images.split_off((bytes as usize).div_ceil(self.sector).min(write.images.len()));
         self.put_down(&write);
+        // What was written before to the same sectors never comes back.
+        for older in self.pending.iter_mut().filter(|w| w.id < id) {
+            older.images.retain(|(s, _)| write.images.iter().all(|(landed, _)| landed != s));
+        }
+        // What did not land is not read either.
+        for (sector, _) in lost {
+            let newest = self.pending.iter().rev().flat_map(|w| &w.images).find(|(s, _)| *s == sector);
+            let image = newest.map_or_else(|| Self::of(&self.stable, sector, self.sector), |(_, i)| i.clone());
+            let from = (sector * self.sector).min(self.seen.len());
+            let n = (self.seen.len() - from).min(self.sector);
+            self.seen[from..from + n].copy_from_slice(&image[..n]);
+        }
     }
 
     /// A write that was said to be durable stays where a crash may take it.

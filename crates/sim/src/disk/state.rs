@@ -16,7 +16,8 @@ use tegata_journal::Open;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 enum Fate {
     Lands,
-    Fails,
+    /// It fails, and so many bytes of it have landed all the same.
+    Fails(u64),
     /// So many bytes of it land, and then it fails.
     Short(u64),
     Lost,
@@ -333,7 +334,7 @@ impl State {
     fn fate(&mut self, bytes: u64) -> Fate {
         let odds = self.config.odds;
         let of = [
-            (odds.write_fails, Fate::Fails),
+            (odds.write_fails, Fate::Fails(0)),
             (odds.write_short, Fate::Short(0)),
             (odds.write_lost, Fate::Lost),
             (odds.write_stale, Fate::Stale),
@@ -342,6 +343,7 @@ impl State {
         let chance = &mut self.chance;
         match of.into_iter().find(|(odds, _)| chance.happens(*odds)).map(|(_, fate)| fate) {
             Some(Fate::Short(_)) => Fate::Short(self.chance.up_to(bytes.saturating_sub(1))),
+            Some(Fate::Fails(_)) => Fate::Fails(self.chance.up_to(bytes)),
             Some(fate) => fate,
             None => Fate::Lands,
         }
@@ -380,7 +382,7 @@ impl State {
             let flight = self.flights.remove(due[which]);
             self.land(&flight);
             match flight.fate {
-                Fate::Fails => return Err(failed()),
+                Fate::Fails(_) => return Err(failed()),
                 Fate::Short(_) => return Err(io::Error::new(io::ErrorKind::WriteZero, "a short write")),
                 _ => done.push(flight.buffer),
             }
@@ -402,8 +404,8 @@ impl State {
         let Some(file) = self.files.get_mut(&flight.file) else { return };
         match flight.fate {
             Fate::Lands => file.land(flight.write, bytes),
-            Fate::Fails => {
-                file.strand(flight.write);
+            Fate::Fails(n) => {
+                file.land(flight.write, n);
                 self.fired.add(Fault::WriteFails);
             }
             Fate::Short(n) => {
@@ -445,7 +447,7 @@ impl State {
         self.now = self.now.max(flight.due);
         self.land(&flight);
         match flight.fate {
-            Fate::Fails => Err(failed()),
+            Fate::Fails(_) => Err(failed()),
             Fate::Short(_) => Err(io::Error::new(io::ErrorKind::WriteZero, "a short write")),
             _ => Ok(()),
         }

@@ -17,7 +17,7 @@ impl Invariant for AnsweredOnce {
 
     fn see(&mut self, event: &Event<'_>) -> Result<(), String> {
         match event {
-            Event::Accepted(place) if !self.open.insert(*place) => Err(format!("{place:?} was accepted twice")),
+            Event::Accepted { place, .. } if !self.open.insert(*place) => Err(format!("{place:?} was accepted twice")),
             Event::Answered { place, .. } | Event::Replied(place) if !self.open.remove(place) => {
                 Err(format!("{place:?} was answered, and nothing is open there"))
             }
@@ -41,12 +41,17 @@ mod tests {
     fn two_answers_and_none_are_seen() {
         let d = decision(Code::Approved, 1, 7);
         let answered = Event::Answered { place: place(1), asked: None, decision: &d, durable: 7 };
-        only_the_last_is_bad(AnsweredOnce::default(), &[Event::Accepted(place(1)), answered, answered]);
+        only_the_last_is_bad(
+            AnsweredOnce::default(),
+            &[Event::Accepted { place: place(1), asked: None }, answered, answered],
+        );
         let healed = Event::Healed { open: 0, unknown: 0, in_flight: 0, tripped: 0 };
-        only_the_last_is_bad(AnsweredOnce::default(), &[Event::Accepted(place(1)), healed]);
+        only_the_last_is_bad(AnsweredOnce::default(), &[Event::Accepted { place: place(1), asked: None }, healed]);
         let ended = Event::Ended { connection: 1 };
         assert_eq!(AnsweredOnce::default().see(&healed), Ok(()));
         let mut gone = AnsweredOnce::default();
-        [Event::Accepted(place(1)), ended, healed].iter().for_each(|e| assert_eq!(gone.see(e), Ok(())));
+        [Event::Accepted { place: place(1), asked: None }, ended, healed]
+            .iter()
+            .for_each(|e| assert_eq!(gone.see(e), Ok(())));
     }
 }

@@ -35,12 +35,13 @@ impl Invariant for RefusedNever {
                 let known = self.known.entry((*scope, scope.asks(operation))).or_default();
                 known.asking += 1;
                 known.refused = false;
+                // Whatever becomes of this one, an earlier one was done.
+                known.doubtful |= known.effect_at.is_some();
             }
             Event::Told { scope, operation, outcome } => {
                 let known = self.known.entry((*scope, scope.asks(operation))).or_default();
                 known.asking = known.asking.saturating_sub(1);
                 match outcome {
-                    Outcome::Unknown(_) => known.doubtful = true,
                     Outcome::NotExecuted { .. }
                         if known.asking == 0 && !known.doubtful && **operation != Operation::Fence =>
                     {
@@ -49,7 +50,9 @@ impl Invariant for RefusedNever {
                         }
                         known.refused = true;
                     }
-                    _ => {}
+                    Outcome::NotExecuted { .. } => {}
+                    // It may be, or was, done by another send than this caller's.
+                    _ => known.doubtful = true,
                 }
             }
             Event::Decided { position, command, applied, .. }

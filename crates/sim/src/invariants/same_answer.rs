@@ -1,7 +1,7 @@
 //! A decided key gets the same answer for ever, byte for byte, and it is the one that the log gives.
 
 use super::Invariant;
-use crate::history::{Event, Scope};
+use crate::history::{Event, Place, Scope};
 use std::collections::BTreeMap;
 use tegata_engine::Effect;
 use tegata_model::{Code, Decision, Position, Yen};
@@ -13,6 +13,10 @@ pub(super) struct SameAnswer {
     logged: BTreeMap<u64, Decision>,
     /// By key and fingerprint: what was answered.
     answered: BTreeMap<(Scope, u64), Decision>,
+    /// What the log decides under a key, and for what request.
+    decided: BTreeMap<Scope, (u64, Decision)>,
+    /// Repeats of what was decided when they were accepted.
+    repeats: BTreeMap<Place, Decision>,
 }
 
 impl Invariant for SameAnswer {
@@ -22,7 +26,9 @@ impl Invariant for SameAnswer {
 
     fn see(&mut self, event: &Event<'_>) -> Result<(), String> {
         match event {
-            Event::Decided { position, applied, .. } if applied.effect == Effect::Decided => {
+            Event::Decided { position, command, applied, .. } if applied.effect == Effect::Decided => {
+                let scope = Scope::of(&command.envelope);
+                self.decided.insert(scope, (scope.asks(&command.operation), applied.decision));
                 self.logged.insert(position.get(), applied.decision);
             }
             Event::Answered { asked, decision, .. } if decision.position != Position::ZERO => {
@@ -40,7 +46,21 @@ impl Invariant for SameAnswer {
                     return Err(format!("{asked:?} was answered {before:?}, and then {decision:?}"));
                 }
             }
+            Event::Accepted { place, asked: Some((scope, asks)) } => {
+                if let Some((_, decision)) = self.decided.get(scope).filter(|(what, _)| what == asks) {
+                    self.repeats.insert(*place, *decision);
+                }
+            }
+            Event::Ended { connection } => self.repeats.retain(|p, _| p.connection != *connection),
             _ => {}
+        }
+        // Before any refusal the key is looked up.
+        if let Event::Answered { place, decision, .. } = event
+            && let Some(expected) = self.repeats.remove(place)
+            && expected != **decision
+            && decision.code != Code::KeyTooOld
+        {
+            return Err(format!("{place:?} repeats what was decided, {expected:?}, and was answered {decision:?}"));
         }
         Ok(())
     }
@@ -59,6 +79,9 @@ mod tests {
         let (one, two) = (decision(Code::Approved, 5, 8), decision(Code::Approved, 6, 9));
         let events = [first.seen(), second.seen(), answered(&one), answered(&one), answered(&two)];
         only_the_last_is_bad(SameAnswer::default(), &events);
+        let accepted = Event::Accepted { place: place(1), asked: Some((scope(1), scope(1).asks(&debit(5)))) };
+        let refused = decision(Code::Overloaded, 0, 0);
+        only_the_last_is_bad(SameAnswer::default(), &[first.seen(), accepted, answered(&refused)]);
         let invented = decision(Code::Approved, 7, 8);
         only_the_last_is_bad(SameAnswer::default(), &[first.seen(), answered(&invented)]);
     }

@@ -44,7 +44,10 @@ impl World {
             let soon = self.random.spread(1, 200_000);
             self.later(other, intent.clone(), soon);
         }
-        let gap = if self.plan.has(Feature::LongPauses) && self.random.chance(20) {
+        // Nobody waits for anything: hours pass in a few events.
+        let quiet = self.callers.iter().all(|c| c.open() == 0)
+            && self.process.as_ref().is_some_and(|p| p.core.node.is_normal());
+        let gap = if self.plan.has(Feature::LongPauses) && quiet && self.random.chance(60) {
             self.random.spread(10_000_000, 100_000_000_000)
         } else if self.plan.has(Feature::Burst) && self.random.chance(600) {
             self.random.spread(1, 500)

@@ -6,9 +6,10 @@ use std::time::Duration;
 
 impl World {
     pub(super) fn fault(&mut self) -> Result<(), String> {
-        if self.healing.is_some() {
+        if self.healing.is_some() || self.faults_left == 0 {
             return Ok(());
         }
+        self.faults_left -= 1;
         let next = self.random.spread(1_000, self.plan.fault_us.max(2_000) * 2);
         self.at(self.now + next, Event::Fault);
         let kinds: Vec<Feature> = [
@@ -18,6 +19,8 @@ impl World {
             Feature::Partition,
             Feature::CallerRestart,
             Feature::Stop,
+            Feature::CrashInIo,
+            Feature::CrashInIo,
             Feature::CrashInIo,
             Feature::FailedWrite,
             Feature::FullDisk,
@@ -40,7 +43,8 @@ impl World {
                 self.end_process(power)
             }
             Feature::CrashInIo => {
-                self.storage.crash_soon(400);
+                let most = self.random.spread(2, 400);
+                self.storage.crash_soon(most);
                 Ok(())
             }
             Feature::FailedWrite => {

@@ -1,6 +1,7 @@
 //! The second phase: nothing goes wrong any more, and then everything must be answered, resolved and closed.
 
 use super::{Event, World};
+use crate::clocks::BEGAN_US;
 use crate::goals::Goal;
 use crate::history::Event as Seen;
 use tegata_client::{Ask, Call};
@@ -19,9 +20,13 @@ impl World {
         self.net.heal();
         self.storage.calm();
         self.paused_until = 0;
-        self.clock.set_right(self.now);
+        // Logged time never goes back: where a clock was ahead, all go on from there.
+        let (wall, now) = (self.clock.read(self.now), self.now);
+        let followed = self.process.as_mut().map_or(wall, |p| p.core.around.steady.look(wall, now as i64));
+        let wall = (BEGAN_US + now as i64).max(followed).max(self.oracle.logged_at());
+        self.clock.set(wall, now);
         for caller in &mut self.callers {
-            caller.clock.set_right(self.now);
+            caller.clock.set(wall, now);
         }
         self.at(self.now, Event::Start);
         self.at(self.now + LOOK_US, Event::Settle);
@@ -42,6 +47,7 @@ impl World {
         let over = open + self.doubts + in_flight + tripped.len() as u64 + down == 0;
         if over || self.now - began > HEALING_MAX {
             self.healed = true;
+            self.say(|| format!("tripped {tripped:?}"));
             return self.oracle.see(&Seen::Healed {
                 open: open + down,
                 unknown: self.doubts,
@@ -72,7 +78,7 @@ impl World {
         }
         let archived = self.storage.has_file(".arc");
         if let Some(p) = self.process.take() {
-            p.core.journal.close().map_err(|e| format!("everything-settles: no stop in order: {e}"))?;
+            self.storage.close(p.core.journal).map_err(|e| format!("everything-settles: no stop in order: {e}"))?;
         }
         self.storage.disk.kill();
         self.start()?;

@@ -13,6 +13,8 @@ use tegata_node::{BreakerState, Cause, Limits, Node, Outbound, Room};
 
 /// Seconds after which an answer counts as undelivered.
 const ACK_S: u32 = 5;
+/// Turns without work after which a core that waits for time is looked at once a second.
+const IDLE_TURNS: u64 = 400;
 /// How often deliveries are looked at while some wait, in µs.
 const TICK_US: u64 = 100_000;
 
@@ -100,8 +102,7 @@ impl World {
         let hub = || Hub::new(self.plan.credits, u64::from(ACK_S) * 1_000_000, position);
         let hubs = (0..self.plan.threads).map(|_| hub()).collect();
         let ready = self.now.max(self.storage.now()) + 1;
-        self.process = Some(Process { core, hubs, turn_at: ready, began_at: position });
-        self.starts += 1;
+        self.process = Some(Process { core, hubs, turn_at: ready, idle: 0, began_at: position });
         self.roomy = true;
         self.at(ready, Event::Turn);
         Ok(())
@@ -185,13 +186,24 @@ impl World {
                 self.end_process(false)?;
             }
             Ok(busy) => {
-                let wait = if busy { self.plan.turn_us } else { u64::try_from(rest.as_micros()).unwrap_or(u64::MAX) };
+                let rest = u64::try_from(rest.as_micros()).unwrap_or(u64::MAX);
+                let idle = self.rested(busy);
+                // A core that only waits for time, and for long, is looked at seldom: hours of it would take minutes.
+                let wait =
+                    if busy { self.plan.turn_us } else { rest.max(if idle > IDLE_TURNS { 1_000_000 } else { 0 }) };
                 let wake = self.storage.next_completion().map_or(now + wait, |at| at.min(now + wait));
                 // Whoever waits for a flush of its own does nothing else meanwhile.
                 self.next_turn(wake.max(now + 1).max(self.storage.now()), true);
             }
         }
         self.drained()
+    }
+
+    /// Turns in a row that found nothing to do.
+    fn rested(&mut self, busy: bool) -> u64 {
+        let Some(p) = &mut self.process else { return 0 };
+        p.idle = if busy { 0 } else { p.idle + 1 };
+        p.idle
     }
 
     /// The core is called, or rests until then.
@@ -212,6 +224,7 @@ impl World {
         let changes = std::mem::take(&mut around.changes);
         let answers: Vec<Vec<Outbound>> = around.outbox.iter_mut().map(|o| o.drain(..).collect()).collect();
         let facts = p.core.node.facts();
+        let taken = p.core.around.snapshots_taken.take();
         let load = Load {
             in_flight: facts.in_flight,
             in_flight_max: p.hubs.iter().map(|h| h.credits_in_all()).sum::<u64>() + 4_096,
@@ -237,6 +250,9 @@ impl World {
             self.goals.reach(Goal::DiskFullRecovered);
         }
         self.roomy = room == Room::Ample;
+        if taken > 0 {
+            self.goals.reach(Goal::SnapshotTaken);
+        }
         if crowded {
             self.goals.reach(Goal::QueueStood);
         }
@@ -273,7 +289,7 @@ impl World {
             _ => {}
         }
         match (t.cause, t.change.event.name(), t.change.to) {
-            (_, "drill", _) => self.goals.reach(Goal::DrillDone),
+            (_, "drill over", _) => self.goals.reach(Goal::DrillDone),
             (Cause::Clock, "confirm", _) => self.goals.reach(Goal::ClockConfirmed),
             (Cause::Memory, _, BreakerState::Open) => self.goals.reach(Goal::MemoryFull),
             _ => {}
@@ -346,7 +362,7 @@ impl World {
                     if let Some(asked) = asked {
                         self.asked.insert(place, asked);
                     }
-                    self.oracle.see(&Seen::Accepted(place))?;
+                    self.oracle.see(&Seen::Accepted { place, asked })?;
                 }
             }
         }
@@ -482,7 +498,7 @@ impl World {
             }
         }
         self.asked.clear();
-        if p.core.journal.close().is_ok() {
+        if self.storage.close(p.core.journal).is_ok() {
             self.goals.reach(Goal::Drained);
         }
         self.storage.disk.kill();

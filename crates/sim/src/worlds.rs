@@ -67,6 +67,8 @@ fn beacon_and_stop(t: &mut Teller) -> Result<(), Stop> {
     t.flush(&mut writer)?;
     t.quiet(&mut writer)?;
     t.append(&mut writer, 100)?;
+    // Not while something is in flight.
+    t.quiet(&mut writer)?;
     Ok(writer.close()?)
 }
 

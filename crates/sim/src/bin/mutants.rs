@@ -111,12 +111,13 @@ fn fate(tree: &Tree, mutant: &Mutant, usual: &BTreeMap<&Killer, Duration>) -> Re
 fn evidence(text: &str) -> &str {
     let says = |line: &&str| {
         line.ends_with("FAILED") && line.starts_with("test ")
-            || line.contains("--seed ")
             || line.starts_with("world \"")
             || line.starts_with("---- ")
+            || line.starts_with("FAILED seed ")
             || *line == HANGS
     };
-    text.lines().find(says).or(text.lines().find(|l| l.contains("panicked"))).unwrap_or("it failed").trim()
+    let line = text.lines().find(says).or(text.lines().find(|l| l.contains("panicked"))).unwrap_or("it failed");
+    line.trim_start_matches("---- ").trim_end_matches(" ----").trim_end_matches(" stdout").trim()
 }
 
 const HANGS: &str = "it hangs";

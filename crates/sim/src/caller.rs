@@ -16,6 +16,7 @@ const PATIENCE_US: u64 = 2_000_000;
 
 /// What a caller wants of the world.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment")]
 pub(crate) enum Wish {
     /// A connection of this number.
     Open(u64),
@@ -29,6 +30,7 @@ pub(crate) enum Wish {
 
 /// What a task came to.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "it lives for a moment")]
 pub(crate) enum Result {
     /// An attempt or a resolution.
     Outcome {
@@ -51,6 +53,7 @@ enum Work {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "most tasks that wait have a call")]
 enum Stage {
     /// Nothing is asked of a connection.
     Idle,
@@ -91,6 +94,9 @@ struct Line {
     retired: Option<u64>,
     out: Vec<u8>,
 }
+
+/// A task that ended with its process: an attempt, and whether it was being resolved; or a question.
+pub(crate) type Ended = (u64, Option<(Attempt, bool)>);
 
 /// See the module.
 #[derive(Debug)]
@@ -167,7 +173,7 @@ impl Caller {
 
     /// The process ended: its connections are gone, and what it knows is what it had stored before each send. Its
     /// connections, and its attempts with whether they were being resolved.
-    pub(crate) fn restart(&mut self) -> (Vec<u64>, Vec<(u64, Option<(Attempt, bool)>)>) {
+    pub(crate) fn restart(&mut self) -> (Vec<u64>, Vec<Ended>) {
         self.current = None;
         let lines = std::mem::take(&mut self.lines).into_keys().collect();
         let tasks = std::mem::take(&mut self.tasks).into_iter().map(|(id, task)| match task.work {

@@ -93,6 +93,8 @@ pub enum Event<'a> {
         decision: &'a Decision,
         /// What the journal calls durable.
         durable: u64,
+        /// Its key is out of the horizon: what was decided may be forgotten.
+        too_old: bool,
     },
     /// A session was given an answer to a question.
     Replied(Place),

@@ -131,7 +131,7 @@ impl Plan {
         let batch_bytes_max = *r.pick(&[4 << 10, 16 << 10, 60 << 10]);
         Self {
             seed,
-            steps: r.between(150, 900),
+            steps: r.spread(200, 4_000),
             gateways: r.between(1, 4),
             threads,
             shards: *r.pick(&[1, 1, 2, 5]),
@@ -149,7 +149,7 @@ impl Plan {
             turn_us: r.spread(20, 2_000),
             way_us: r.spread(50, 20_000),
             fault_us: r.spread(200_000, 30_000_000),
-            faults: r.spread(2, 120),
+            faults: r.spread(8, 250),
             features,
         }
     }

@@ -1,6 +1,6 @@
 //! The disk of a world: how it behaves is drawn from the seed; when it misbehaves, the world says.
 
-use crate::disk::{Chance, Config, Fault, Odds, Order, Seeded, SimDisk};
+use crate::disk::{Chance, Config, End, Fault, Odds, Order, Seeded, SimDisk};
 use crate::plan::{Feature, Plan};
 use crate::random::Random;
 use std::time::Duration;
@@ -27,7 +27,7 @@ impl Storage {
             stall: Duration::from_micros(random.spread(10_000, 5_000_000)),
             ..Config::default()
         };
-        let mut storage = Self { disk: SimDisk::new(config, Chance::Seeded(Seeded::new(random.next()))), random };
+        let mut storage = Self { disk: SimDisk::new(config, Chance::Seeded(Seeded::new(random.number()))), random };
         storage.calm();
         if plan.has(Feature::Stall) {
             let stall = storage.random.spread(10, 20_000) as u32;
@@ -80,10 +80,11 @@ impl Storage {
         });
     }
 
-    /// Power will be gone within some steps.
+    /// Power or the process will be gone within some steps.
     pub(crate) fn crash_soon(&mut self, most: u64) {
-        let steps = self.random.between(1, most);
-        self.disk.crash_at(self.disk.steps() + steps);
+        let (steps, power) = (self.random.between(1, most), self.random.chance(700));
+        let end = if power { End::Power } else { End::Process };
+        self.disk.end_at(self.disk.steps() + steps, end);
     }
 
     /// There is little room left.

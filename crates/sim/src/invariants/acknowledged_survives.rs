@@ -38,7 +38,7 @@ mod tests {
     #[test]
     fn what_is_lost_is_seen() {
         let d = decision(Code::Approved, 1, 7);
-        let answered = Event::Answered { place: place(1), asked: None, decision: &d, durable: 7 };
+        let answered = Event::Answered { place: place(1), asked: None, decision: &d, durable: 7, too_old: false };
         only_the_last_is_bad(
             AcknowledgedSurvives::default(),
             &[answered, Event::Recovered { last: 7, durable: 7 }, Event::Recovered { last: 6, durable: 6 }],

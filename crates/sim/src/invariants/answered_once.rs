@@ -40,7 +40,7 @@ mod tests {
     #[test]
     fn two_answers_and_none_are_seen() {
         let d = decision(Code::Approved, 1, 7);
-        let answered = Event::Answered { place: place(1), asked: None, decision: &d, durable: 7 };
+        let answered = Event::Answered { place: place(1), asked: None, decision: &d, durable: 7, too_old: false };
         only_the_last_is_bad(
             AnsweredOnce::default(),
             &[Event::Accepted { place: place(1), asked: None }, answered, answered],

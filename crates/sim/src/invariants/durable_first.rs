@@ -31,7 +31,8 @@ mod tests {
     #[test]
     fn an_early_answer_is_seen() {
         let d = decision(Code::Approved, 1, 7);
-        let answered = |durable| Event::Answered { place: place(1), asked: None, decision: &d, durable };
+        let answered =
+            |durable| Event::Answered { place: place(1), asked: None, decision: &d, durable, too_old: false };
         only_the_last_is_bad(DurableFirst, &[answered(7), answered(6)]);
     }
 }

@@ -4,7 +4,7 @@ use super::Invariant;
 use crate::history::{Event, Place, Scope};
 use std::collections::BTreeMap;
 use tegata_engine::Effect;
-use tegata_model::{Code, Decision, Position, Yen};
+use tegata_model::{Class, Code, Decision, Position, Yen};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -55,10 +55,10 @@ impl Invariant for SameAnswer {
             _ => {}
         }
         // Before any refusal the key is looked up.
-        if let Event::Answered { place, decision, .. } = event
+        if let Event::Answered { place, decision, too_old, .. } = event
             && let Some(expected) = self.repeats.remove(place)
             && expected != **decision
-            && decision.code != Code::KeyTooOld
+            && !(*too_old && (decision.code == Code::KeyTooOld || decision.code.class() == Class::Unknown))
         {
             return Err(format!("{place:?} repeats what was decided, {expected:?}, and was answered {decision:?}"));
         }
@@ -75,7 +75,13 @@ mod tests {
     fn another_answer_is_seen() {
         let first = record(1, debit(5), decision(Code::Approved, 5, 8));
         let second = record(2, debit(6), decision(Code::Approved, 6, 9));
-        let answered = |decision| Event::Answered { place: place(1), asked: Some((scope(1), 3)), decision, durable: 9 };
+        let answered = |decision| Event::Answered {
+            place: place(1),
+            asked: Some((scope(1), 3)),
+            decision,
+            durable: 9,
+            too_old: false,
+        };
         let (one, two) = (decision(Code::Approved, 5, 8), decision(Code::Approved, 6, 9));
         let events = [first.seen(), second.seen(), answered(&one), answered(&one), answered(&two)];
         only_the_last_is_bad(SameAnswer::default(), &events);

@@ -316,7 +316,10 @@ impl World {
             let place = Place { connection: a.waiter.connection, request: a.waiter.request };
             let asked = self.asked.remove(&place);
             self.note_answer(a, began_at);
-            self.oracle.see(&Seen::Answered { place, asked, decision: &a.decision, durable })?;
+            let horizon = u64::from(self.plan.horizon_s);
+            let made = asked.and_then(|(scope, _)| scope.key.created_at());
+            let too_old = made.is_some_and(|made| made.plus_seconds(horizon) < a.decision.at);
+            self.oracle.see(&Seen::Answered { place, asked, decision: &a.decision, durable, too_old })?;
         }
         for ((w, reply), _) in replies.iter().zip(asking).filter(|(_, present)| *present) {
             let place = Place { connection: w.connection, request: w.request };
@@ -324,7 +327,8 @@ impl World {
             match reply {
                 tegata_node::Reply::Status { decided: Some((decision, _)), .. }
                 | tegata_node::Reply::Refused { decision, .. } => {
-                    self.oracle.see(&Seen::Answered { place, asked: None, decision, durable })?;
+                    let answered = Seen::Answered { place, asked: None, decision, durable, too_old: false };
+                    self.oracle.see(&answered)?;
                 }
                 _ => self.oracle.see(&Seen::Replied(place))?,
             }

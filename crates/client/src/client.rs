@@ -1,7 +1,7 @@
 //! The client: one attempt, one outcome, however many connections and sends that takes.
 
 use crate::call::Call;
-use crate::connection::{Access, Connection, Credential, OpenError};
+use crate::connection::{Access, Connection, Credential, Lost, OpenError};
 use crate::keys::random;
 use crate::outcome::{InDoubt, Outcome};
 use crate::retry::Budget;
@@ -150,10 +150,12 @@ impl Client {
 
     /// The answer to one send, or whether a server said that it does not want this caller.
     pub(crate) async fn ask_or_tell(&self, call: Call, until: Instant) -> Result<Answer, bool> {
-        let until = until.min(Instant::now() + PATIENCE);
-        let connection = self.connection_by(until).await?;
-        match timeout_at(until, connection.ask(call)).await {
-            Ok(answer) => answer.map_err(|_| false),
+        let connection = self.connection_by(until.min(Instant::now() + PATIENCE)).await?;
+        let (answers, mut answer) = mpsc::unbounded_channel();
+        // Who waits for credits waits for others' answers: that is not the connection's fault.
+        timeout_at(until, connection.send(call, answers)).await.map_err(|_| false)?;
+        match timeout_at(until.min(Instant::now() + PATIENCE), answer.recv()).await {
+            Ok(answer) => answer.unwrap_or(Err(Lost::Unanswered)).map_err(|_| false),
             Err(_) => {
                 connection.retire();
                 Err(false)

@@ -460,6 +460,10 @@ impl Caller {
             },
             Work::Ask(call) => *call,
         };
+        if let Work::Resolve(..) = task.work {
+            // For credits it waits as long as it must.
+            task.until = u64::MAX;
+        }
         task.stage = Stage::Queued(connection, call);
         if let Some(line) = self.lines.get_mut(&connection) {
             line.queue.push_back(id);
@@ -498,7 +502,8 @@ impl Caller {
                 task.stage = Stage::Idle;
                 sends.sent(passed, || self.random.wide());
             }
-            _ => task.stage = Stage::Sent(connection),
+            Work::Resolve(..) => (task.stage, task.until) = (Stage::Sent(connection), now + PATIENCE_US),
+            Work::Ask(_) => task.stage = Stage::Sent(connection),
         }
         true
     }

@@ -1,5 +1,6 @@
 //! The client against a real server, through a proxy that loses what the tests want lost.
 
+mod credits;
 mod outcomes;
 mod proxy;
 mod refusals;

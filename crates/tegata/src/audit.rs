@@ -11,9 +11,9 @@ use crate::parse;
 use ring::rand::SystemRandom;
 use ring::signature::{ED25519, Ed25519KeyPair, KeyPair, UnparsedPublicKey};
 use serde_json::json;
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::fs::{File, OpenOptions};
+use std::io::{Read as _, Write as _};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tegata_journal::{ReadError, dropped_to, read_log, read_store};
 
@@ -146,15 +146,16 @@ fn make_key(file: &Path) -> Result<Report, Failure> {
 }
 
 fn key(file: &Path) -> Result<Ed25519KeyPair, Failure> {
-    let mode = std::fs::metadata(file).map_err(of_file(file))?.mode() & 0o777;
-    if mode & 0o077 != 0 {
+    let mut open = File::open(file).map_err(of_file(file))?;
+    if let Err(mode) = tegata_access::is_private(&open).map_err(of_file(file))? {
         let file = file.display();
         return Err(Failure::new(
             Exit::Usage,
             format!("{file}: others may read or change this key (mode {mode:03o}): chmod 600 {file}"),
         ));
     }
-    let bytes = std::fs::read(file).map_err(of_file(file))?;
+    let mut bytes = Vec::new();
+    open.read_to_end(&mut bytes).map_err(of_file(file))?;
     Ed25519KeyPair::from_pkcs8(&bytes)
         .map_err(|_| Failure::new(Exit::Usage, format!("{}: is no key of `tegata audit key`", file.display())))
 }

@@ -1,6 +1,7 @@
 //! Heads that were signed and kept elsewhere show a log that was rewritten with all its checksums computed anew.
 
 use crate::stage::Stage;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use tegata_journal::{BatchMeta, Options, open, read_log, read_store};
 
@@ -82,6 +83,10 @@ fn what_was_rewritten_is_not_as_it_was_signed() {
         assert_eq!(said.code, 10, "{name}: {}", said.json);
         assert!(said.json.to_string().contains("the log was "), "{name}: {}", said.json);
     }
+
+    std::fs::set_permissions(&key, std::fs::Permissions::from_mode(0o640)).expect("it is the test's own");
+    let shown = s.run(&["audit", "head", "--data", &data_, "--key", &key_]);
+    assert!(shown.code == 2 && shown.json.to_string().contains("chmod 600"), "{}", shown.json);
 
     let another = s.done(&["audit", "key", &text(&s.folder.path().join("another.key"))]);
     let said = verify(&data_, another["public"].as_str().expect("a key"), &heads_);

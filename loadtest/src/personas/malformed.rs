@@ -219,7 +219,7 @@ impl<'a> Caller<'a> {
                 code(Code::Malformed)
             }
             4..=5 => {
-                let unknown = [0, 20, 23, 26, 40, 63, 80, 99, 127, 128, 140, 200, 255];
+                let unknown = [0, 20, 23, 26, 40, 63, 81, 99, 127, 128, 140, 200, 255];
                 b[at::KIND] = unknown[(self.count % 13) as usize];
                 code(Code::OperationUnknown)
             }
@@ -340,8 +340,9 @@ impl<'a> Caller<'a> {
                 CloseReason::ProtocolError
             }
             7 => {
+                // A proof without a challenge.
                 b = self.hello(|h| (h.auth_method, h.auth) = (1, [7; 32]));
-                CloseReason::ProtocolError
+                CloseReason::Unauthenticated
             }
             8 => {
                 b = self.hello(|h| (h.version_min, h.version_max) = (2, 9));

@@ -7,7 +7,7 @@ use crate::layout::{BLOCK, Damage};
 use crate::options::Options;
 use crate::reader::{After, Batch, walk};
 use crate::scan::{Found, scan};
-use crate::segments::{Segment, create, reopen, zero};
+use crate::segments::{Segment, copy, create, reopen, zero};
 use crate::snapshots::{self, snapshot_trailer};
 use crate::store::{Store, segment_path, segments_dir};
 use crate::writer::{Writer, WriterParts};
@@ -143,7 +143,9 @@ fn behind(store: &Store, found: &Found) -> Vec<(u32, u64)> {
 }
 
 /// What was read must be on the disk before it is trusted, names included: their maker may have been killed before they
-/// were. And nothing may stand in the way of the next batches.
+/// were. A flush is not enough for the batches that nothing vouches for: where an earlier one failed, they are still in
+/// the cache, clean, and this one would say that they are flushed. So they are written again. And nothing may stand in
+/// the way of the next batches.
 fn settle(store: &Store, found: &Found, window_bytes: u64) -> Result<(), OpenError> {
     let dir = &store.dir;
     for folder in [segments_dir(dir), snapshots::folder(dir.path()), archive::folder(dir), dir.path().to_owned()] {
@@ -156,6 +158,13 @@ fn settle(store: &Store, found: &Found, window_bytes: u64) -> Result<(), OpenErr
         let file = store.dir.file(&path, Open::Read).map_err(OpenError::io("opening", &path))?;
         file.sync().map_err(OpenError::io("flushing", &path))?;
     }
+    if let Some(first) = found.unvouched {
+        for number in found.segments.iter().copied().filter(|n| (first.segment..=found.end.segment).contains(n)) {
+            let from = if number == first.segment { first.offset } else { BLOCK as u64 };
+            let to = if number == found.end.segment { found.end.offset } else { store.segment_bytes };
+            rewrite(store, number, from, to)?;
+        }
+    }
     let mut left = window_bytes;
     for (number, from) in behind(store, found) {
         let to = (from + left).min(store.segment_bytes);
@@ -167,6 +176,14 @@ fn settle(store: &Store, found: &Found, window_bytes: u64) -> Result<(), OpenErr
         }
     }
     Ok(())
+}
+
+/// Writes a part of a segment again as it was read, durably.
+fn rewrite(store: &Store, number: u32, from: u64, to: u64) -> Result<(), OpenError> {
+    let path = segment_path(&store.dir, number);
+    let bytes = store.dir.read(&path).map_err(OpenError::io("reading", &path))?;
+    let bytes = bytes.get(from as usize..to as usize).unwrap_or_default();
+    copy(&reopen(&store.dir, number, store.direct)?, from, bytes).map_err(OpenError::io("writing", &path))
 }
 
 impl Journal {

@@ -11,6 +11,7 @@ use crate::disk::{Folder, Open, Stream};
 use crate::error::OpenError;
 use crate::layout::{self, BLOCK, BatchHeader, Beacon, Damage};
 use crate::store::{beacon_path, segment_path, segments_dir};
+use std::collections::VecDeque;
 use std::io::{self, Read};
 use std::path::PathBuf;
 
@@ -36,6 +37,8 @@ pub(crate) struct Found {
     pub(crate) bytes: u64,
     /// S.
     pub(crate) vouched: u64,
+    /// The first batch above S, if there is one: only its writer could know whether it was ever flushed.
+    pub(crate) unvouched: Option<Place>,
     pub(crate) beacon: Option<Beacon>,
     /// Damage above S within W: everything from `end` on is cut.
     pub(crate) torn: Option<Damage>,
@@ -178,11 +181,13 @@ pub(crate) fn scan(
         batches: 0,
         bytes: 0,
         vouched: beacon.map_or(0, |b| b.flushed).max(start.position).max(witness),
+        unvouched: None,
         beacon,
         torn: None,
     };
     let mut expected = start.expected(store);
     let mut damage: Option<(Damage, PathBuf, u64)> = None;
+    let mut unvouched: VecDeque<(u64, Place)> = VecDeque::new();
     // Bytes of data behind the first damage, counted along the log.
     let mut behind = 0u64;
     let mut before_damage = 0u64;
@@ -202,6 +207,10 @@ pub(crate) fn scan(
                     found.chain = h.chain();
                     found.boot_epoch = found.boot_epoch.max(h.boot_epoch);
                     found.vouched = found.vouched.max(h.flushed);
+                    unvouched.push_back((h.last_position(), at));
+                    while unvouched.front().is_some_and(|(last, _)| *last <= found.vouched) {
+                        unvouched.pop_front();
+                    }
                     found.batches += 1;
                     found.bytes += u64::from(h.body_bytes);
                 }
@@ -226,6 +235,7 @@ pub(crate) fn scan(
             before_damage = 0;
         }
     }
+    found.unvouched = unvouched.front().map(|(_, at)| *at);
     let Some((d, file, offset)) = damage else {
         // Nothing is damaged, but something that was flushed may be missing altogether.
         if found.vouched > found.last_position {

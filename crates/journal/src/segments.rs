@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 
 /// Names of files that were set aside begin with this.
 const SPARE: &str = "spare-";
-/// Bytes of zeros written at once.
-const ZERO_BYTES: usize = 1 << 20;
+/// Bytes written at once.
+const PIECE_BYTES: usize = 1 << 20;
 
 /// A segment that can be written.
 #[derive(Debug)]
@@ -47,11 +47,11 @@ fn fill(
     let file = dir.file(draft, Open::Reuse { direct })?;
     // A full disk says so here, before anything is written to it in vain.
     file.reserve(bytes)?;
-    let mut zeros = Buffers::new(1, ZERO_BYTES);
+    let mut zeros = Buffers::new(1, PIECE_BYTES);
     let zeros = zeros.get_mut(0);
     let mut at = 0;
     while at < bytes {
-        let n = (bytes - at).min(ZERO_BYTES as u64) as usize;
+        let n = (bytes - at).min(PIECE_BYTES as u64) as usize;
         file.write_at(&zeros[..n], at)?;
         at += n as u64;
     }
@@ -89,13 +89,26 @@ pub(crate) fn reopen(dir: &Folder, number: u32, direct: bool) -> Result<Segment,
     Ok(Segment { number, file })
 }
 
+/// Writes whole blocks to a segment, durably.
+pub(crate) fn copy(segment: &Segment, from: u64, bytes: &[u8]) -> io::Result<()> {
+    let mut buffers = Buffers::new(1, PIECE_BYTES);
+    let mut at = from;
+    for piece in bytes.chunks(PIECE_BYTES) {
+        let buffer = &mut buffers.get_mut(0)[..piece.len()];
+        buffer.copy_from_slice(piece);
+        segment.file.write_durably(buffer, at)?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
+
 /// Writes zeros over a part of a segment, durably.
 pub(crate) fn zero(segment: &Segment, from: u64, to: u64) -> io::Result<()> {
-    let mut zeros = Buffers::new(1, ZERO_BYTES);
+    let mut zeros = Buffers::new(1, PIECE_BYTES);
     let zeros = zeros.get_mut(0);
     let mut at = from;
     while at < to {
-        let n = (to - at).min(ZERO_BYTES as u64) as usize;
+        let n = (to - at).min(PIECE_BYTES as u64) as usize;
         segment.file.write_durably(&zeros[..n], at)?;
         at += n as u64;
     }

@@ -20,7 +20,7 @@ mod state;
 pub use chance::{Chance, Script, Seeded};
 pub use faults::{Fault, Fired, Odds, Promise, Spoilt};
 
-pub use state::End;
+pub use state::{End, When};
 
 use state::State;
 use std::path::{Path, PathBuf};
@@ -143,7 +143,12 @@ impl SimDisk {
 
     /// Power or the process goes at this step: it has begun, and is not complete.
     pub fn end_at(&self, step: u64, end: End) {
-        self.state().ends_at = Some((step, end));
+        self.end_when(When::Step(step), end);
+    }
+
+    /// Power or the process goes then.
+    pub fn end_when(&self, when: When, end: End) {
+        self.state().ends = Some((when, end));
     }
 
     /// Power goes at this step.

@@ -69,7 +69,7 @@ goals! {
     Drained "a server stopped in order and started again",
 }
 
-/// How often each was reached.
+/// How often each was reached: in one world, or in how many worlds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Goals(pub Vec<u64>);
 
@@ -85,9 +85,9 @@ impl Goals {
         self.0[goal as usize] += 1;
     }
 
-    /// What happened in another world happened, too.
-    pub fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(n, m)| *n += m);
+    /// One world more: what happened in it, however often, happened in one world more.
+    pub fn add(&mut self, world: &Self) {
+        self.0.iter_mut().zip(&world.0).for_each(|(n, m)| *n += u64::from(*m > 0));
     }
 
     /// How many of them were reached.

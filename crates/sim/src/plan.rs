@@ -39,7 +39,7 @@ features! {
     Crash "crash" 700,
     CrashInIo "crash-in-io" 600,
     CrashInRecovery "crash-in-recovery" 400,
-    FailedWrite "failed-write" 300,
+    FailedWrite "failed-write" 400,
     FullDisk "full-disk" 350,
     Stall "stall" 400,
     Pause "pause" 400,
@@ -135,7 +135,8 @@ impl Plan {
             gateways: r.between(1, 4),
             threads,
             shards: *r.pick(&[1, 1, 2, 5]),
-            segment_bytes: *r.pick(&[160 << 10, 256 << 10, 1 << 20]),
+            // A segment of a few batches, or of many.
+            segment_bytes: (batch_bytes_max as u64 + 4_096) * *r.pick(&[4, 4, 16]),
             snapshot_bytes: if has(Feature::Snapshots) { r.spread(16 << 10, 1 << 20) } else { 0 },
             batch_bytes_max,
             seal_bytes: r.spread(512, batch_bytes_max as u64) as usize,
@@ -148,7 +149,7 @@ impl Plan {
             gap_us: r.spread(2_000, 2_000_000),
             turn_us: r.spread(20, 2_000),
             way_us: r.spread(50, 20_000),
-            fault_us: r.spread(200_000, 30_000_000),
+            fault_us: r.spread(100_000, 10_000_000),
             faults: r.spread(8, 250),
             features,
         }

@@ -1,6 +1,6 @@
 //! The disk of a world: how it behaves is drawn from the seed; when it misbehaves, the world says.
 
-use crate::disk::{Chance, Config, End, Fault, Odds, Order, Seeded, SimDisk};
+use crate::disk::{Chance, Config, End, Fault, Odds, Order, Seeded, SimDisk, When};
 use crate::plan::{Feature, Plan};
 use crate::random::Random;
 use std::time::Duration;
@@ -21,7 +21,7 @@ impl Storage {
         let mut random = Random::new(plan.seed, "disk");
         let quick = random.spread(20, 2_000);
         let config = Config {
-            sector: *random.pick(&[512, 4_096]),
+            sector: *random.pick(&[512, 512, 4_096]),
             order: *random.pick(&[Order::ByTime, Order::ByTime, Order::Oldest, Order::Newest, Order::Any]),
             latency: (Duration::from_micros(quick), Duration::from_micros(quick * random.between(1, 5))),
             stall: Duration::from_micros(random.spread(10_000, 5_000_000)),
@@ -71,7 +71,7 @@ impl Storage {
 
     /// Some write or flush will fail soon.
     pub(crate) fn fail_soon(&mut self) {
-        let odds = self.random.spread(1_000, 200_000) as u32;
+        let odds = self.random.spread(10_000, 500_000) as u32;
         let which = self.random.below(3);
         self.disk.configure(|c| match which {
             0 => c.odds.write_fails = odds,
@@ -84,7 +84,10 @@ impl Storage {
     pub(crate) fn crash_soon(&mut self, most: u64) {
         let (steps, power) = (self.random.between(1, most), self.random.chance(700));
         let end = if power { End::Power } else { End::Process };
-        self.disk.end_at(self.disk.steps() + steps, end);
+        let step = When::Step(self.disk.steps() + steps);
+        // What is rare among all steps is what matters most.
+        let when = *self.random.pick(&[step, When::Tearing, When::Landed]);
+        self.disk.end_when(when, end);
     }
 
     /// There is little room left.

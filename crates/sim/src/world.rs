@@ -117,6 +117,8 @@ pub struct World {
     probed: BTreeSet<u8>,
     opened: BTreeSet<u8>,
     roomy: bool,
+    /// Until when a full disk waits to be noticed.
+    full_until: u64,
 }
 
 impl World {
@@ -165,6 +167,7 @@ impl World {
             probed: BTreeSet::new(),
             opened: BTreeSet::new(),
             roomy: false,
+            full_until: 0,
             random,
             plan,
         };
@@ -259,7 +262,7 @@ impl World {
             Event::Fault => self.fault(),
             Event::Start => self.start(),
             Event::Calm => {
-                self.storage.calm();
+                self.calm();
                 Ok(())
             }
             Event::Settle => self.settle(),

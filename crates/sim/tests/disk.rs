@@ -189,6 +189,33 @@ fn a_flush_that_failed_is_not_believed_later() {
 }
 
 #[test]
+fn what_a_killed_writer_left_in_the_cache_is_written_again_and_not_only_flushed() {
+    let mut more = 0;
+    for seed in 0..100 {
+        let disk = disk(seed, Odds::default());
+        let mut writer = open(options(&disk)).expect("it opens").into_writer().expect("it starts");
+        assert_eq!(append(&mut writer, 1, 3).0, 3);
+        let meta = BatchMeta { first_position: 4, count: 1, at_us: 4, margin: [5; 64] };
+        writer.append(&meta, &[&body(4)]).expect("it is in flight");
+        disk.kill();
+        drop(writer);
+        // The flush of a start fails, and takes what it should have flushed from the cache's list of what is dirty.
+        disk.configure(|c| c.odds.sync_fails = 1_000_000);
+        assert!(open(options(&disk)).is_err(), "seed {seed}: nothing was flushed");
+        disk.configure(|c| c.odds = Odds::default());
+        let mut journal = open(options(&disk)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        let believed = log(&mut journal).len();
+        more += believed - 3;
+        drop(journal);
+        disk.crash();
+        disk.restart();
+        let mut journal = open(options(&disk)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        assert!(log(&mut journal).len() >= believed, "seed {seed}: what a start had believed is gone");
+    }
+    assert!(more > 0, "the cache held nothing");
+}
+
+#[test]
 fn what_lies_is_refused_or_cut_and_never_believed() {
     let lying = [
         (Fault::WriteLost, Odds { write_lost: 30_000, ..Odds::default() }),

@@ -34,6 +34,17 @@ pub enum End {
     Process,
 }
 
+/// When it goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum When {
+    /// During this step.
+    Step(u64),
+    /// During the next durable write of more than one sector: it may be torn.
+    Tearing,
+    /// After the next durable write has landed, before anybody else hears of it.
+    Landed,
+}
+
 /// A durable write in flight.
 #[derive(Debug, Clone)]
 pub(super) struct Flight {
@@ -58,8 +69,8 @@ pub(super) struct State {
     pub(super) fired: Fired,
     pub(super) now: Duration,
     pub(super) steps: u64,
-    /// At which step what goes: power, or only the process.
-    pub(super) ends_at: Option<(u64, End)>,
+    /// When what goes: power, or only the process.
+    pub(super) ends: Option<(When, End)>,
     /// What went, until the restart.
     pub(super) ended: Option<End>,
     /// Counts restarts: handles of an earlier one are dead.
@@ -89,7 +100,7 @@ impl State {
             fired: Fired::default(),
             now: Duration::ZERO,
             steps: 0,
-            ends_at: None,
+            ends: None,
             ended: None,
             boot: 0,
             next_id: 1,
@@ -114,7 +125,12 @@ impl State {
         if self.chance.happens(self.config.odds.crash) {
             return Some(End::Power);
         }
-        self.ends_at.filter(|(at, _)| *at <= self.steps).map(|(_, end)| end)
+        self.ends.and_then(|(when, end)| matches!(when, When::Step(at) if at <= self.steps).then_some(end))
+    }
+
+    /// What goes now, if it waited for this.
+    fn goes(&self, now: When) -> Option<End> {
+        self.ends.filter(|(when, _)| *when == now).map(|(_, end)| end)
     }
 
     /// A step ends.
@@ -127,7 +143,7 @@ impl State {
     /// Power or the process goes.
     pub(super) fn go(&mut self, end: End) {
         self.ended = Some(end);
-        self.ends_at = None;
+        self.ends = None;
         self.fired.add(if end == End::Power { Fault::Crash } else { Fault::Kill });
         self.flights.clear();
         if end == End::Process {
@@ -352,7 +368,8 @@ impl State {
     /// Starts a durable write.
     pub(super) fn submit(&mut self, owner: u64, buffer: usize, file: u64, bytes: &[u8], at: u64) -> io::Result<()> {
         self.has_room(file, at + bytes.len() as u64)?;
-        let crashes = self.step();
+        let torn = bytes[self.config.sector.min(bytes.len())..].iter().any(|b| *b != 0);
+        let crashes = self.step().or_else(|| if torn { self.goes(When::Tearing) } else { None });
         let fate = self.fate(bytes.len() as u64);
         let write = self.id();
         if fate != Fate::Lost && fate != Fate::Misdirected {
@@ -385,6 +402,10 @@ impl State {
                 Fate::Fails(_) => return Err(failed()),
                 Fate::Short(_) => return Err(io::Error::new(io::ErrorKind::WriteZero, "a short write")),
                 _ => done.push(flight.buffer),
+            }
+            if let Some(end) = self.goes(When::Landed) {
+                self.go(end);
+                return Ok(());
             }
             if self.config.order != Order::ByTime {
                 return Ok(());

@@ -41,8 +41,10 @@ impl World {
         let twice = self.plan.has(Feature::Twice) && self.random.chance(100) && !office;
         if twice && let Intent::Decide(_) = intent {
             let other = 1 + self.random.below(self.plan.gateways) as usize;
-            let soon = self.random.spread(1, 200_000);
-            self.later(other, intent.clone(), soon);
+            // At once, or when the first has long given it up.
+            let most = if self.random.chance(700) { 200_000 } else { 60_000_000 };
+            let after = self.random.spread(1, most);
+            self.later(other, intent.clone(), after);
         }
         // Nobody waits for anything: hours pass in a few events.
         let quiet = self.callers.iter().all(|c| c.open() == 0)
@@ -168,6 +170,11 @@ impl World {
                     && let Some(undo) = self.workload.undo(attempt, wall)
                 {
                     self.later(i, undo, 10_000);
+                    if self.random.chance(600) {
+                        // Somebody still has the original in a queue.
+                        let after = self.random.spread(10_000, 60_000_000);
+                        self.later(i, Intent::Decide(*attempt), after);
+                    }
                     return Ok(());
                 }
                 self.doubt(i, doubt.clone());

@@ -4,7 +4,19 @@ use super::{Event, World};
 use crate::plan::Feature;
 use std::time::Duration;
 
+/// µs that a full disk stays full for a node that does not notice.
+const FULL_US: u64 = 900_000_000;
+
 impl World {
+    /// What was wrong with the disk is over; not yet where it is full and the log still had segments in store.
+    pub(super) fn calm(&mut self) {
+        if self.now < self.full_until && self.healing.is_none() && self.process.is_some() && self.roomy {
+            let again = self.random.spread(1_000_000, 60_000_000);
+            return self.at(self.now + again, Event::Calm);
+        }
+        self.storage.calm();
+    }
+
     pub(super) fn fault(&mut self) -> Result<(), String> {
         if self.healing.is_some() || self.faults_left == 0 {
             return Ok(());
@@ -49,10 +61,13 @@ impl World {
             }
             Feature::FailedWrite => {
                 self.storage.fail_soon();
+                let until = self.now + self.random.spread(1_000_000, 600_000_000);
+                self.at(until, Event::Calm);
                 Ok(())
             }
             Feature::FullDisk => {
                 self.storage.fill();
+                self.full_until = self.now + FULL_US;
                 let until = self.now + self.random.spread(1_000_000, 60_000_000);
                 self.at(until, Event::Calm);
                 Ok(())

@@ -40,7 +40,9 @@ impl World {
         let (mut tripped, mut in_flight, mut full) = (Vec::new(), 0, false);
         if let Some(p) = &mut self.process {
             tripped = Cause::ALL.into_iter().filter(|c| p.core.node.breaker(*c) != BreakerState::Closed).collect();
-            in_flight = p.core.node.in_flight() as u64;
+            // What a caller that is gone had sent is answered, too.
+            let quiet = p.core.is_quiet() && p.hubs.iter().all(|h| h.bundle.is_empty());
+            in_flight = (p.core.node.in_flight() as u64).max(u64::from(!quiet));
             full = tripped.contains(&Cause::Memory);
         }
         let down = u64::from(self.process.is_none());

@@ -134,6 +134,16 @@ impl<T: Slot> Slab<T> {
         self.free = vacant.map(|(_, n)| n).collect();
     }
 
+    /// What refers to its slots. To be asked when all of a copy is back.
+    pub(crate) fn links(&self) -> Links {
+        let mut links = Links { taken: vec![0; self.len().div_ceil(64)], len: self.len };
+        // Nothing refers to what is vacant.
+        self.free.iter().for_each(|n| {
+            links.take(*n);
+        });
+        links
+    }
+
     /// Puts a slot back as it was when the copy began. False when there is no such slot.
     pub(crate) fn undo(&mut self, n: u32, old: T) -> bool {
         if n == 0 || n >= self.len {
@@ -146,6 +156,28 @@ impl<T: Slot> Slab<T> {
     /// Bytes of memory held.
     pub fn bytes(&self) -> usize {
         self.chunks.iter().map(Vec::capacity).sum::<usize>() * size_of::<T>() + self.free.capacity() * size_of::<u32>()
+    }
+}
+
+/// Slots to which something refers: each may be referred to once. So a list that begins outside ends, shares no slot with
+/// another, and has none that is vacant.
+pub(crate) struct Links {
+    taken: Vec<u64>,
+    len: u32,
+}
+
+impl Links {
+    /// Something refers to slot `n`; 0 is nothing. False when there is no such slot, or something else refers to it.
+    pub(crate) fn take(&mut self, n: u32) -> bool {
+        let (word, bit) = (n as usize / 64, 1 << (n % 64));
+        if n == 0 {
+            return true;
+        }
+        if n >= self.len || self.taken[word] & bit != 0 {
+            return false;
+        }
+        self.taken[word] |= bit;
+        true
     }
 }
 
@@ -170,6 +202,20 @@ pub(crate) mod tests {
         fn take(w: &[u64]) -> Option<Self> {
             Some(Self(w[0]))
         }
+    }
+
+    #[test]
+    fn a_slot_is_referred_to_once_and_a_vacant_one_never() {
+        let mut slab = Slab::new();
+        for n in 1..=100 {
+            slab.insert(N(n));
+        }
+        slab.remove(70);
+        let mut links = slab.links();
+        assert!(links.take(0) && links.take(0), "0 is none");
+        assert!(links.take(69) && !links.take(69), "twice");
+        assert!(!links.take(70), "vacant");
+        assert!(links.take(100) && !links.take(101) && !links.take(u32::MAX), "not there");
     }
 
     #[test]

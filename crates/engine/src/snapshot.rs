@@ -20,8 +20,8 @@ use crate::sums::Sums;
 use crate::{Engine, SHARDS_MAX};
 use std::collections::BTreeMap;
 use tegata_model::{
-    AccountId, Extension, GatewayId, Life, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId, Short,
-    Timestamp, Writer, get_allowance, get_programme, put_allowance, put_programme,
+    AccountId, Extension, GatewayId, Life, Operation, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId,
+    Short, Timestamp, Writer, get_allowance, get_programme, put_allowance, put_programme,
 };
 
 /// Version of the head and of the slots' words. Version 1 knew no stand-in, and is read as if there had been none.
@@ -31,6 +31,8 @@ const PROGRAMME_BYTES_1: usize = 98;
 /// Tables of a shard, in the order in which they are copied; shops come last, in the first shard's name.
 const TABLES: u32 = 6;
 const SHOPS: u32 = TABLES;
+/// Record kind of an advice, which takes value as debits (4), debits to be confirmed (5) and holds (6) do.
+const KIND_ADVICE: u8 = Operation::ADVICE as u8;
 
 /// A piece of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -322,6 +324,8 @@ impl Restorer {
         if engine.shards.iter().any(|s| s.details.iter().any(|(_, d)| !there(d))) {
             return Err(RestoreError::Slot);
         }
+        // Balances and holds are what the sums say: what follows from them never comes out below zero.
+        engine.audit().map_err(|_| RestoreError::Slot)?;
         Ok(engine)
     }
 }
@@ -475,28 +479,33 @@ impl Shard {
         self.lots.restored();
         self.details.restored();
         self.allocations.restored();
-        let there = |n: u32, slots: usize| if (n as usize) < slots { Ok(()) } else { Err(RestoreError::Slot) };
-        let (lots, details, allocations) = (self.lots.len(), self.details.len(), self.allocations.len());
+        let slot = |good: bool| if good { Ok(()) } else { Err(RestoreError::Slot) };
+        let there = |n: u32, slots: usize| slot((n as usize) < slots);
+        let (mut lots, mut holds) = (self.lots.links(), self.details.links());
+        let (mut details, mut allocations) = (self.details.links(), self.allocations.links());
         for (n, a) in self.accounts.iter() {
             there(a.programme, programmes as usize)?;
-            there(a.lots, lots)?;
-            there(a.holds, details)?;
+            slot(lots.take(a.lots) && holds.take(a.holds))?;
             self.account_index.insert(account_hash(&a.id), n);
         }
         for (_, l) in self.lots.iter() {
             there(l.programme, programmes as usize)?;
-            there(l.next, lots)?;
+            slot(lots.take(l.next))?;
         }
         for (_, d) in self.details.iter() {
-            there(d.next_hold, details)?;
-            there(d.allocations, allocations)?;
+            slot(holds.take(d.next_hold) && allocations.take(d.allocations))?;
         }
         for (_, x) in self.allocations.iter() {
             there(x.programme, programmes as usize)?;
-            there(x.next, allocations)?;
+            slot(allocations.take(x.next) && x.returned <= x.amount)?;
         }
         for (n, d) in self.decisions.iter() {
-            there(d.detail, details)?;
+            slot(details.take(d.detail) && (d.detail == 0 || self.details.get(d.detail).decision == n))?;
+            if d.detail != 0 && matches!(d.kind, 4..=6 | KIND_ADVICE) {
+                // What can still be given back was taken from somewhere.
+                let left = self.allocations_of(d.detail).map(|(_, x)| u128::from(x.amount - x.returned)).sum::<u128>();
+                slot(left >= u128::from(self.details.get(d.detail).returnable()))?;
+            }
             there(d.shop, self.shops.len())?;
             let hash = account_hash(&d.account);
             self.key_index.insert(key_hash(hash, d.namespace, &d.key), n);

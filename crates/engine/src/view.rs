@@ -192,12 +192,13 @@ impl Engine {
                     if owner != Some((State::Open, a.id)) {
                         return Err(format!("a hold of account {} is listed but not open", a.id.masked()));
                     }
-                    let mut sum = 0;
+                    let mut sum = 0u128;
                     for (_, x) in shard.allocations_of(h) {
-                        found[x.programme as usize] += u128::from(x.amount - x.returned);
-                        sum += x.amount - x.returned;
+                        let left = u128::from(x.amount.saturating_sub(x.returned));
+                        found[x.programme as usize] += left;
+                        sum += left;
                     }
-                    if sum != hold.taken {
+                    if sum != u128::from(hold.taken) {
                         return Err(format!("a hold of account {} holds {sum} yen, not {}", a.id.masked(), hold.taken));
                     }
                 }

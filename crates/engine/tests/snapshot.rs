@@ -190,3 +190,51 @@ fn anything_else_is_refused() {
     swapped.swap(n, n + 1);
     assert_eq!(of(&swapped).err(), Some(RestoreError::Order), "pages {n} and {} swapped", n + 1);
 }
+
+/// Whoever can write checksums can write any words. What is not refused is an engine that takes payments.
+#[test]
+fn forged_slots_are_refused_or_do_no_harm() {
+    let log = Log::make(5, 3_000);
+    let cut = log.records.len() - 400;
+    let mut engine = Engine::new(2);
+    log.apply(&mut engine, 0..cut);
+    let head = engine.start_snapshot();
+    let pages: Vec<_> = std::iter::from_fn(|| engine.snapshot_page(4_000)).collect();
+    let mut dice = Log { records: Vec::new(), seed: 6, debits: Vec::new() };
+    let (mut refused, mut used) = (0, 0);
+    for _ in 0..400 {
+        let mut pages = pages.clone();
+        // Half of the time of the tables whose slots refer to each other.
+        let few: Vec<usize> = (0..pages.len()).filter(|n| [1, 3, 4].contains(&pages[*n].table)).collect();
+        let n = if dice.random(2) == 0 {
+            few[dice.random(few.len() as u64) as usize]
+        } else {
+            dice.random(pages.len() as u64) as usize
+        };
+        let words = &mut pages[n].words;
+        if words.is_empty() {
+            continue;
+        }
+        let len = words.len() as u64;
+        for _ in 0..1 + dice.random(3) {
+            let (at, from) = (dice.random(len) as usize, dice.random(len) as usize);
+            words[at] = match dice.random(5) {
+                0 => words[from],
+                1 => words[at] ^ 1 << dice.random(64),
+                2 => words[at].wrapping_add(dice.random(9) << 32),
+                3 => dice.random(40) << 32 | dice.random(40),
+                _ => 0,
+            };
+        }
+        let mut restorer = Restorer::new(&head).expect("a head");
+        let taken = pages.iter().try_for_each(|p| restorer.page(p));
+        let Ok(mut forged) = taken.and_then(|()| restorer.finish()) else {
+            refused += 1;
+            continue;
+        };
+        used += 1;
+        log.apply(&mut forged, cut..log.records.len());
+        assert!(forged.sums().iter().all(|(_, sums)| sums.conserved()), "nothing was made or lost");
+    }
+    assert!(refused > 50 && used > 50, "{refused} refused, {used} used");
+}

@@ -1,7 +1,6 @@
 //! A state that came from a file: nothing in it was made or lost, and it is written and read back as the same.
 //!
-//! That slots refer to each other as an engine's do is not asked: who forges a snapshot with its checksums forges the
-//! balances in it as well.
+//! What payments do to it is asked by a test of the engine, which has a log that goes on from there.
 
 use tegata_engine::{Engine, Restorer};
 

@@ -272,3 +272,60 @@ fn version_1_is_written_and_read_as_it_was() {
     restore(&dir, &all);
     assert!(read(&dir).expect("a sound log").1 == expected(3));
 }
+
+#[test]
+fn a_batch_of_another_history_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (dir, other) = (folder.path().join("data"), folder.path().join("other"));
+    crashed(&dir, IoChoice::Auto);
+    // The same positions, times, lengths and places; of one batch other bytes.
+    let mut writer = open(options(&other, IoChoice::Auto)).expect("a new folder").into_writer().expect("a writer");
+    append(&mut writer, 1..=2);
+    let meta = BatchMeta { first_position: 3, count: 1, at_us: 1_003, margin: [5; 64] };
+    let changed: Vec<u8> = body(3).iter().map(|b| b ^ 2).collect();
+    writer.append(&meta, &[&changed]).expect("the disk works");
+    append(&mut writer, 4..=BATCHES);
+    drop(writer);
+    let (ours, theirs) = (files(&dir), files(&other));
+    assert_eq!(places(&ours), places(&theirs));
+    for position in [5, BATCHES - 1] {
+        let (name, at, disk) = places(&ours)[position as usize - 1].clone();
+        let mut mixed = ours.clone();
+        mixed.get_mut(&name).expect("the segment")[at..at + disk].copy_from_slice(&theirs[&name][at..at + disk]);
+        match refused(&dir, &mixed, &format!("batch {position} of another history")) {
+            OpenError::Corrupt { position: told, .. } => assert_eq!(told, position),
+            other => panic!("batch {position}: {other}"),
+        }
+    }
+}
+
+#[test]
+fn what_lies_farther_behind_the_end_than_a_crash_can_leave_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    crashed(&dir, IoChoice::Auto);
+    let all = files(&dir);
+    let (name, at, disk) = places(&all).pop().expect("batches");
+    let window = options(&dir, IoChoice::Auto).window_bytes as usize;
+    // Bytes of no batch from the end on, over as many segments as it takes.
+    let littered = |mut left: usize| {
+        let mut littered = all.clone();
+        for (file, bytes) in littered.iter_mut().filter(|(n, _)| n.extension().is_some_and(|x| x == "seg")) {
+            let from = if *file == name { at + disk } else { 4_096 };
+            if *file >= name {
+                let to = bytes.len().min(from + left);
+                bytes[from..to].fill(0xA5);
+                left -= to - from;
+            }
+        }
+        assert_eq!(left, 0, "there was room for all of it");
+        littered
+    };
+    restore(&dir, &littered(window));
+    let (recovery, log) = read(&dir).expect("a crash may leave as much");
+    assert!(recovery.torn.is_some() && log == expected(BATCHES));
+    match refused(&dir, &littered(window + SECTOR), "more than the window") {
+        OpenError::Corrupt { position, .. } => assert_eq!(position, BATCHES + 1),
+        other => panic!("{other}"),
+    }
+}

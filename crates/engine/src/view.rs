@@ -113,6 +113,13 @@ impl Engine {
         all.collect()
     }
 
+    /// Yen that approved advices were short of and that did not come back, of all programmes.
+    #[must_use]
+    pub fn shortfall(&self) -> u64 {
+        let all: u128 = self.shards.iter().flat_map(|s| &s.sums).map(|s| s.shortfall).sum();
+        u64::try_from(all).unwrap_or(u64::MAX)
+    }
+
     /// A shop's sums over all shards; nothing when it is not registered.
     #[must_use]
     pub fn shop_sums(&self, id: &ShopId) -> Option<ShopSums> {

@@ -115,6 +115,7 @@ impl Log {
 fn assert_equal(a: &Engine, b: &Engine, at: Timestamp) {
     assert!(a.rules().leases.iter().any(|l| l.used > 0), "advices came");
     assert!(a.sums()[0].1.shortfall > 0, "some were not covered");
+    assert_eq!((u128::from(a.shortfall()), a.shortfall()), (a.sums()[0].1.shortfall, b.shortfall()));
     assert_eq!(a.rules().leases, b.rules().leases);
     assert_eq!(a.rules().programmes, b.rules().programmes);
     assert_eq!((a.applied(), a.digest(), a.sums()), (b.applied(), b.digest(), b.sums()));

@@ -161,6 +161,8 @@ pub struct ServerFacts {
     pub in_flight: u64,
     /// Bytes of the engine's tables.
     pub table_bytes: u64,
+    /// Yen that approved advices were short of.
+    pub shortfall: u64,
     /// Answers to commands since the start, by class in the order of [`tegata_model::Class`].
     pub answers: [u64; 6],
     /// Those of them that were decided before.

@@ -118,6 +118,8 @@ fn metrics(shared: &Shared) -> String {
     one("accounts", "gauge", "Coupons and wallets.", &[("", facts.accounts)]);
     one("decisions", "gauge", "Decisions remembered.", &[("", facts.decisions)]);
     one("table_bytes", "gauge", "Bytes of the engine's tables.", &[("", facts.table_bytes)]);
+    let short = [("", facts.shortfall)];
+    one("shortfall_yen", "gauge", "Yen that approved advices were short of, of all programmes.", &short);
     let connections = shared.connections.load(Ordering::Relaxed) as u64;
     one("connections", "gauge", "Connections of gateways and operators.", &[("", connections)]);
     one(

@@ -118,6 +118,7 @@ impl Node {
             decisions: sizes.decisions,
             in_flight: self.in_flight() as u64,
             table_bytes: sizes.account_bytes + sizes.decision_bytes,
+            shortfall: self.engine.shortfall(),
             answers: self.answers,
             replayed: self.replayed,
             not_executed: self.not_executed,

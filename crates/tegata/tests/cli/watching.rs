@@ -37,5 +37,6 @@ fn health_and_metrics() {
     assert_eq!(value("tegata_answers_total{class=\"declined\"}"), 1);
     assert_eq!(value("tegata_answers_total{class=\"approved\"}"), 4, "rules, shop, issue, debit");
     assert_eq!(value("tegata_journal_failed"), 0);
+    assert_eq!(value("tegata_shortfall_yen"), 0);
     assert!(value("tegata_position{mark=\"applied\"}") >= 6);
 }

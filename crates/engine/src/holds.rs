@@ -3,12 +3,8 @@
 use crate::apply::{Context, Verdict};
 use crate::rules::Rules;
 use crate::shard::{Shard, key_hash};
-use crate::slots::Remembered;
+use crate::slots::{Remembered, kind};
 use tegata_model::{Code, Key, State, Timestamp};
-
-/// Record kinds of the two operations that reserve value.
-const KIND_DEBIT_CONFIRMED: u8 = 5;
-const KIND_HOLD: u8 = 6;
 
 impl Shard {
     /// The decision under another key of the same account and namespace.
@@ -38,7 +34,7 @@ impl Shard {
             related: d.position,
             ..Verdict::of(code)
         };
-        let fits = if confirm { d.kind == KIND_DEBIT_CONFIRMED } else { d.kind == KIND_HOLD };
+        let fits = if confirm { d.kind == kind::DEBIT_CONFIRMED } else { d.kind == kind::HOLD };
         if !fits {
             return refused(self, Code::OriginalKind);
         }
@@ -110,7 +106,7 @@ impl Shard {
         let account = account.ok_or(Verdict::of(Code::AccountUnknown))?;
         self.settle_holds(account, c.at);
         let d = self.decisions.get(n).copied().ok_or(Verdict::of(Code::OriginalUnknown))?;
-        if d.kind != KIND_HOLD && d.kind != KIND_DEBIT_CONFIRMED {
+        if d.kind != kind::HOLD && d.kind != kind::DEBIT_CONFIRMED {
             return Err(Verdict { related: d.position, ..Verdict::of(Code::OriginalKind) });
         }
         if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) {

@@ -5,22 +5,8 @@ use crate::apply::{Context, Verdict};
 use crate::funds::{SHORTFALL, Taken, taken_from};
 use crate::rules::Rules;
 use crate::shard::{Shard, key_hash};
-use crate::slots::{Allocation, Remembered, lot_id};
+use crate::slots::{Allocation, Remembered, kind, lot_id};
 use tegata_model::{Code, Envelope, ExpiredRefund, Key, Life, Position, State, Timestamp};
-
-/// Record kinds that a reversal or a refund may refer to.
-mod kind {
-    pub(super) const ISSUE: u8 = 1;
-    pub(super) const LOAD: u8 = 2;
-    pub(super) const CHARGE: u8 = 3;
-    pub(super) const DEBIT: u8 = 4;
-    pub(super) const DEBIT_CONFIRMED: u8 = 5;
-    pub(super) const HOLD: u8 = 6;
-    pub(super) const CAPTURE: u8 = 7;
-    pub(super) const CONFIRM: u8 = 9;
-    pub(super) const REVERSAL: u8 = 10;
-    pub(super) const ADVICE: u8 = 25;
-}
 
 /// The vacant slot: an advice about an account that is not known took from nobody.
 const NOBODY: Option<u32> = Some(0);

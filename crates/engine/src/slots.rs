@@ -211,6 +211,30 @@ pub mod flag {
     pub const BESIDE: u8 = 32;
 }
 
+/// Numbers of record kinds, as in [`Remembered::kind`].
+pub mod kind {
+    /// Issue.
+    pub const ISSUE: u8 = 1;
+    /// Load.
+    pub const LOAD: u8 = 2;
+    /// Charge.
+    pub const CHARGE: u8 = 3;
+    /// Debit.
+    pub const DEBIT: u8 = 4;
+    /// Debit confirmed.
+    pub const DEBIT_CONFIRMED: u8 = 5;
+    /// Hold.
+    pub const HOLD: u8 = 6;
+    /// Capture.
+    pub const CAPTURE: u8 = 7;
+    /// Confirm.
+    pub const CONFIRM: u8 = 9;
+    /// Reversal.
+    pub const REVERSAL: u8 = 10;
+    /// Advice.
+    pub const ADVICE: u8 = 25;
+}
+
 /// A decision under its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(C)]

@@ -15,13 +15,13 @@ use crate::lease::Lease;
 use crate::rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 use crate::shard::{Shard, account_hash, key_hash};
 use crate::slab::Slot;
-use crate::slots::Detail;
+use crate::slots::{Detail, kind};
 use crate::sums::Sums;
 use crate::{Engine, SHARDS_MAX};
 use std::collections::BTreeMap;
 use tegata_model::{
-    AccountId, Extension, GatewayId, Life, Operation, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId,
-    Short, Timestamp, Writer, get_allowance, get_programme, put_allowance, put_programme,
+    AccountId, Extension, GatewayId, Life, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId, Short,
+    Timestamp, Writer, get_allowance, get_programme, put_allowance, put_programme,
 };
 
 /// Version of the head and of the slots' words. Version 1 knew no stand-in, and is read as if there had been none.
@@ -31,8 +31,6 @@ const PROGRAMME_BYTES_1: usize = 98;
 /// Tables of a shard, in the order in which they are copied; shops come last, in the first shard's name.
 const TABLES: u32 = 6;
 const SHOPS: u32 = TABLES;
-/// Record kind of an advice, which takes value as debits (4), debits to be confirmed (5) and holds (6) do.
-const KIND_ADVICE: u8 = Operation::ADVICE as u8;
 
 /// A piece of a table.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -501,7 +499,7 @@ impl Shard {
         }
         for (n, d) in self.decisions.iter() {
             slot(details.take(d.detail) && (d.detail == 0 || self.details.get(d.detail).decision == n))?;
-            if d.detail != 0 && matches!(d.kind, 4..=6 | KIND_ADVICE) {
+            if d.detail != 0 && matches!(d.kind, kind::DEBIT..=kind::HOLD | kind::ADVICE) {
                 // What can still be given back was taken from somewhere.
                 let left = self.allocations_of(d.detail).map(|(_, x)| u128::from(x.amount - x.returned)).sum::<u128>();
                 slot(left >= u128::from(self.details.get(d.detail).returnable()))?;

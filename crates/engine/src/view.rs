@@ -201,9 +201,11 @@ impl Engine {
                     }
                     let mut sum = 0u128;
                     for (_, x) in shard.allocations_of(h) {
-                        let left = u128::from(x.amount.saturating_sub(x.returned));
-                        found[x.programme as usize] += left;
-                        sum += left;
+                        let Some(left) = x.amount.checked_sub(x.returned) else {
+                            return Err(format!("a hold of account {} gave back more than it took", a.id.masked()));
+                        };
+                        found[x.programme as usize] += u128::from(left);
+                        sum += u128::from(left);
                     }
                     if sum != u128::from(hold.taken) {
                         return Err(format!("a hold of account {} holds {sum} yen, not {}", a.id.masked(), hold.taken));

@@ -185,6 +185,11 @@ fn anything_else_is_refused() {
         assert_eq!(changed(&|p| p[n].first += 1), Some(RestoreError::Order), "page {n} of the next slot");
         assert_eq!(changed(&|p| p[n].first = 0).is_none(), pages[n].first == 0, "page {n} of the first slot");
     }
+    let accounts = pages.iter().position(|p| p.table == 0).expect("accounts");
+    let mut richer = pages.clone();
+    // The third word of an account is what remains of its first lot.
+    richer[accounts].words[2] += 1;
+    assert_eq!(of(&richer).err(), Some(RestoreError::Slot), "a yen that no sum knows");
     let same = |w: &[Page]| (w[0].shard, w[0].table) == (w[1].shard, w[1].table);
     let n = pages.windows(2).position(same).expect("two pages of a table");
     let mut swapped = pages.clone();

@@ -39,7 +39,7 @@ pub enum End {
 pub enum When {
     /// During this step.
     Step(u64),
-    /// During the next durable write of more than one sector: it may be torn.
+    /// During the next durable write that has more than zeros behind its first sector: it may be torn.
     Tearing,
     /// After the next durable write has landed, before anybody else hears of it.
     Landed,
@@ -368,8 +368,8 @@ impl State {
     /// Starts a durable write.
     pub(super) fn submit(&mut self, owner: u64, buffer: usize, file: u64, bytes: &[u8], at: u64) -> io::Result<()> {
         self.has_room(file, at + bytes.len() as u64)?;
-        let torn = bytes[self.config.sector.min(bytes.len())..].iter().any(|b| *b != 0);
-        let crashes = self.step().or_else(|| if torn { self.goes(When::Tearing) } else { None });
+        let may_tear = bytes[self.config.sector.min(bytes.len())..].iter().any(|b| *b != 0);
+        let crashes = self.step().or_else(|| if may_tear { self.goes(When::Tearing) } else { None });
         let fate = self.fate(bytes.len() as u64);
         let write = self.id();
         if fate != Fate::Lost && fate != Fate::Misdirected {

@@ -10,7 +10,7 @@
 
 use crate::disk::{Disk, Folder, Open, Stream, read_exact_at};
 use crate::error::OpenError;
-use crate::layout::{Damage, MARGIN_BYTES, VERSION};
+use crate::layout::{Damage, MARGIN_BYTES, VERSION, countable};
 use std::io::{self, BufReader, BufWriter, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -75,6 +75,7 @@ impl Trailer {
         if b[80 + MARGIN_BYTES..].iter().any(|x| *x != 0) {
             return Err(Damage::Padding);
         }
+        countable(long(b, 24), word(b, 40), word(b, 44))?;
         let trailer = Self {
             position: long(b, 24),
             at_us: long(b, 32) as i64,

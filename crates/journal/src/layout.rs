@@ -47,6 +47,8 @@ pub enum Damage {
     Chain,
     /// Zeros where a batch should be, with data behind them.
     Hole,
+    /// A position, a start or a segment that no log comes to.
+    Number,
 }
 
 impl core::fmt::Display for Damage {
@@ -61,6 +63,7 @@ impl core::fmt::Display for Damage {
             Self::Misplaced => f.write_str("a whole batch in the wrong place"),
             Self::Chain => f.write_str("the chain of hashes breaks"),
             Self::Hole => f.write_str("zeros with data behind them"),
+            Self::Number => f.write_str("a number that no log comes to"),
         }
     }
 }
@@ -102,6 +105,16 @@ fn unseal(b: &[u8], magic: [u8; 8]) -> Result<(), Damage> {
         VERSION => Ok(()),
         got => Err(Damage::Version { got }),
     }
+}
+
+/// The last segment, half of what its number could hold, as for positions and starts: no log comes to them, and whoever
+/// counts on from one that was read does not overflow.
+pub(crate) const SEGMENT_MAX: u32 = u32::MAX >> 1;
+
+/// That a log may come to these.
+pub(crate) fn countable(position: u64, boot_epoch: u32, segment: u32) -> Result<(), Damage> {
+    let counts = position <= u64::MAX >> 1 && boot_epoch <= u32::MAX >> 1 && segment <= SEGMENT_MAX;
+    if counts { Ok(()) } else { Err(Damage::Number) }
 }
 
 /// The header of a batch.
@@ -166,6 +179,7 @@ impl BatchHeader {
         if b[208..].iter().any(|x| *x != 0) {
             return Err(Damage::Padding);
         }
+        countable(u64_at(b, 48), u32_at(b, 32), u32_at(b, 36))?;
         Ok(Self {
             store: array_at(b, 16),
             boot_epoch: u32_at(b, 32),
@@ -312,6 +326,7 @@ impl Beacon {
         if clean > 1 || b[56..].iter().any(|x| *x != 0) {
             return Err(Damage::Padding);
         }
+        countable(u64_at(b, 48).max(u64_at(b, 40)), u32_at(b, 32), 0)?;
         Ok(Self {
             store: array_at(b, 16),
             boot_epoch: u32_at(b, 32),

@@ -9,7 +9,7 @@
 
 use crate::disk::{Folder, Open, Stream};
 use crate::error::OpenError;
-use crate::layout::{self, BLOCK, BatchHeader, Beacon, Damage};
+use crate::layout::{self, BLOCK, BatchHeader, Beacon, Damage, SEGMENT_MAX};
 use crate::store::{beacon_path, segment_path, segments_dir};
 use std::collections::VecDeque;
 use std::io::{self, Read};
@@ -51,7 +51,7 @@ pub(crate) fn segment_numbers(dir: &Folder) -> Result<Vec<u32>, OpenError> {
     for path in dir.disk.list(&segments).map_err(OpenError::io("reading", &segments))? {
         let number = path.file_stem().and_then(|s| s.to_str()).and_then(|s| s.parse::<u32>().ok());
         match (path.extension().and_then(|x| x.to_str()), number) {
-            (Some("seg"), Some(n)) => numbers.push(n),
+            (Some("seg"), Some(n)) if n <= SEGMENT_MAX => numbers.push(n),
             (Some("tmp"), _) => {}
             _ => return Err(OpenError::NotAStore { dir: segments, what: "a file there is not a segment" }),
         }

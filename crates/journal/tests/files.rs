@@ -180,6 +180,12 @@ fn what_no_writer_would_have_made_is_refused() {
         sealed(&mut reserved[end..]);
         assert_eq!(refused(&reserved), Damage::Padding, "byte {at} of the trailer");
     }
+    for (at, bytes) in [(24, 8), (40, 4), (44, 4)] {
+        let mut counted = SNAPSHOT.to_vec();
+        counted[end + at..end + at + bytes].fill(0xFF);
+        sealed(&mut counted[end..]);
+        assert_eq!(refused(&counted), Damage::Number, "byte {at} of the trailer");
+    }
     for at in 0..SNAPSHOT.len() {
         let mut flipped = SNAPSHOT.to_vec();
         flipped[at] ^= 0x10;

@@ -12,7 +12,7 @@ use tegata_wire::DecisionBody;
 
 /// Bytes of an attempt: `[16] key | u64 due ns | u48 yen | u8 kind | u8 zero | u64 of | u32 account | u32 shop`.
 const ATTEMPT_BYTES: usize = 48;
-/// Bytes of an answer: `u64 number | u64 position | u48 yen | u16 code | u64 hash of the decision`.
+/// Bytes of an answer: `u56 number | u8 1: overtaken | u64 position | u48 yen | u16 code | u64 hash of the decision`.
 const ANSWER_BYTES: usize = 32;
 /// Bytes of answers that are written at once.
 const ANSWERS_AT_ONCE: usize = 64 << 10;
@@ -110,6 +110,9 @@ pub struct Said {
     pub code: u16,
     /// Of the whole decision, to see that a repeat is told the same.
     pub hash: u64,
+    /// Another answer was read first, and the frame that this one answers was sent before that: which of the two was
+    /// given first is not known.
+    pub overtaken: bool,
 }
 
 impl Attempt {
@@ -143,11 +146,11 @@ impl Said {
         // What a decision says for ever.
         let for_ever = DecisionBody { state: 0, retry_after_ms: 0, ..*d };
         let hash = u64::from(crc32c::crc32c(&for_ever.encode())) | u64::from(d.code) << 32;
-        Self { number, position: d.position, amount: d.amount, code: d.code, hash }
+        Self { number, position: d.position, amount: d.amount, code: d.code, hash, overtaken: false }
     }
 
     fn put(&self, out: &mut Vec<u8>) {
-        out.extend_from_slice(&self.number.to_le_bytes());
+        out.extend_from_slice(&(self.number | u64::from(self.overtaken) << 56).to_le_bytes());
         out.extend_from_slice(&self.position.to_le_bytes());
         out.extend_from_slice(&(self.amount | u64::from(self.code) << 48).to_le_bytes());
         out.extend_from_slice(&self.hash.to_le_bytes());
@@ -156,7 +159,14 @@ impl Said {
     fn get(b: &[u8; ANSWER_BYTES]) -> Self {
         let word = long(b, 16);
         let (number, position, hash) = (long(b, 0), long(b, 8), long(b, 24));
-        Self { number, position, amount: word & ((1 << 48) - 1), code: (word >> 48) as u16, hash }
+        Self {
+            number: number & NUMBER_MASK,
+            position,
+            amount: word & ((1 << 48) - 1),
+            code: (word >> 48) as u16,
+            hash,
+            overtaken: number > NUMBER_MASK,
+        }
     }
 }
 
@@ -376,12 +386,20 @@ mod tests {
             account: u32::MAX - n as u32,
             shop: 9 + n as u32,
         };
+        let said = |n: u64| Said {
+            number: n,
+            position: 5,
+            amount: 999_999_999_999,
+            code: 161,
+            hash: u64::MAX,
+            overtaken: n % 2 == 1,
+        };
         for thread in 0..2 {
             let mut j = Journal::create(dir.path(), thread).expect("files");
             for n in 0..5 + thread as u64 {
                 assert_eq!(j.next_number(), (thread as u64) << 48 | n);
                 j.attempt(&attempt(n));
-                j.said(&Said { number: n, position: 5, amount: 999_999_999_999, code: 161, hash: u64::MAX });
+                j.said(&said(n));
             }
             j.finish().expect("written");
         }
@@ -394,9 +412,8 @@ mod tests {
         assert_eq!(all.get(1 << 48 | 5), None);
         assert_eq!(all.place(1 << 48), Some(5));
         assert_eq!(all.iter().map(|(n, _)| all.place(n)).collect::<Vec<_>>(), (0..10).map(Some).collect::<Vec<_>>());
-        let mut said = Vec::new();
-        Attempts::answers(dir.path(), 2, &mut |s| said.push(s)).expect("read");
-        assert_eq!(said.len(), 11);
-        assert_eq!((said[0].amount, said[0].code, said[0].hash), (999_999_999_999, 161, u64::MAX));
+        let mut read = Vec::new();
+        Attempts::answers(dir.path(), 2, &mut |s| read.push(s)).expect("read");
+        assert_eq!(read, (0..5).chain(0..6).map(said).collect::<Vec<_>>());
     }
 }

@@ -43,6 +43,9 @@ const PROMPT: i32 = -10;
 /// Bits of a request's number that are the attempt's count; its slot stands above them.
 const COUNT_BITS: u32 = 40;
 
+/// In the number of a request that was sent after its attempt was answered: whatever was decided stands before it.
+const PRESSED_AGAIN: u64 = 1 << 63;
+
 /// What all threads of a run share.
 #[derive(Debug)]
 pub(crate) struct Common<'a> {

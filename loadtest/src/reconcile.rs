@@ -5,6 +5,7 @@
 //! ledger entry costs one access to an array.
 
 use crate::attempts::{Attempt, Attempts, Keys, Said, What};
+use crate::codes::is_refused;
 use crate::seed::DataSet;
 use crate::summary::Reconciliation;
 use tegata_model::Operation;
@@ -132,7 +133,8 @@ impl<'a> Join<'a> {
         let differs = match before.told {
             Told::Nothing => false,
             _ if decided(before.code) && decided(s.code) => before.hash != s.hash,
-            Told::Approved => now.told != Told::Approved,
+            // What was refused may have been refused before it was approved, and be read later.
+            Told::Approved => now.told != Told::Approved && !(s.overtaken && is_refused(s.code)),
             Told::Not => now.told == Told::Approved,
         };
         if differs && !before.differs {
@@ -352,4 +354,34 @@ pub struct Found {
     pub moved: Moved,
     /// The first violations, a sentence each.
     pub findings: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::attempts::Journal;
+
+    #[test]
+    fn a_refusal_that_may_have_come_first_is_no_second_story() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let mut journal = Journal::create(dir.path(), 0).expect("files");
+        journal.attempt(&Attempt::default());
+        journal.finish().expect("written");
+        let attempts = Attempts::read(dir.path(), 1).expect("read");
+        let said = |code, overtaken| Said { code, overtaken, hash: u64::from(code), ..Said::default() };
+        let differs = |first: Said, then: Said| {
+            let mut join = Join::new(&attempts, Keys::new(0), &DataSet::default());
+            join.said(&first);
+            join.said(&then);
+            join.finish().reconciliation.differs
+        };
+        let (approved, declined, refused, fenced) = (0, 10, 113, 153);
+        assert_eq!(differs(said(approved, false), said(refused, true)), 0, "sent before the approval was read");
+        assert_eq!(differs(said(approved, false), said(refused, false)), 1, "sent after it");
+        for other in [declined, fenced] {
+            assert_eq!(differs(said(approved, false), said(other, true)), 1, "a decision is the same in any order");
+        }
+        assert_eq!(differs(said(refused, false), said(approved, true)), 1, "no send of it was left");
+        assert_eq!(differs(said(approved, false), said(approved, false)), 0);
+    }
 }

@@ -33,6 +33,7 @@ fn main() {
     caught("a debit is taken under a key of somebody's own", "", gateways(invents()), |r| r.orphan);
     caught("a debit is taken after a decline", "", gateways(declines()), |r| r.ghost);
     caught("a repeat is told something else", "", gateways(changes()), |r| r.differs);
+    caught("a repeat of what was approved is refused", "", gateways(refuses()), |r| r.differs);
     caught("another amount is taken than was answered", "", gateways(shrinks()), |r| r.wrong);
     caught("more is taken than there was", "", books(takes_too_much()), |r| r.negative);
     caught("a debit is taken after its deadline", "", books(takes_late()), |r| r.late);
@@ -234,10 +235,18 @@ fn declines() -> Box<Lie> {
 }
 
 fn changes() -> Box<Lie> {
+    in_repeats(|d| d.balance += 1)
+}
+
+fn refuses() -> Box<Lie> {
+    in_repeats(|d| *d = DecisionBody { code: 113, ..DecisionBody::default() })
+}
+
+fn in_repeats(change: fn(&mut DecisionBody)) -> Box<Lie> {
     let seen = Mutex::new(BTreeSet::new());
     Box::new(move |way, frame, on, _| match (way, approved_debit(frame)) {
         (Way::ToClient, Some((position, _))) if !seen.lock().expect("no panic").insert(position) => {
-            told(frame, on, |d| d.balance += 1);
+            told(frame, on, change);
         }
         _ => on.extend_from_slice(frame),
     })

@@ -1,6 +1,6 @@
 //! What tills, customers and the gateway do about answers, and about none.
 
-use super::{Driver, MILLI, Slot, Waits, request};
+use super::{Driver, MILLI, PRESSED_AGAIN, Slot, Waits, request};
 use crate::attempts::{Attempt, Said, What};
 use crate::codes::{UNKNOWN, again_after, is_executed, is_refused};
 use crate::frames::Stamp;
@@ -26,7 +26,8 @@ impl Driver<'_> {
         let Some(n) = n else {
             // A repeat of what was answered before: the reconciliation looks whether it is the same.
             let number = self.journal.number(id, super::COUNT_BITS);
-            return self.journal.said(&Said::of(number, d));
+            let overtaken = id & PRESSED_AGAIN == 0;
+            return self.journal.said(&Said { overtaken, ..Said::of(number, d) });
         };
         let at = self.at;
         let slot = &mut self.slots[n as usize];
@@ -113,7 +114,7 @@ impl Driver<'_> {
         let c = &mut self.connections[i];
         let Some(socket) = &mut c.socket else { return };
         let stamp = Stamp {
-            request: request(n, slot.number),
+            request: request(n, slot.number) | PRESSED_AGAIN,
             acked: socket.acked,
             deadline_ms: self.common.scenario.till.deadline_ms,
             age_ms: 0,

@@ -22,10 +22,15 @@ const PAGE_BESIDE_WORK: Duration = Duration::from_micros(500);
 const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 /// Records that are applied before their answers are handed out.
 const APPLY_AT_ONCE: usize = 256;
+/// The same while the queue stands: the core's turns are rare then, because every connection has something to be read. Half
+/// of it for every so many µs that one had to wait until it was read: who is to be refused hears of it before others are
+/// served.
+const APPLY_OF_A_CROWD: usize = 2_048;
+const APPLY_HALF_US: u64 = 3_000;
 /// Accounts that are counted for a plan before payments have their turn: well under a tenth of a millisecond.
 const PLAN_AT_ONCE: u32 = 1_024;
-/// Bundles that are taken from one thread of connections in a turn while the queue stands: a whole ring of them.
-const BUNDLES_OF_A_CROWD: usize = 256;
+/// Bundles that are taken from one thread of connections in a turn: a whole ring of them.
+const BUNDLES_AT_ONCE: usize = 8;
 /// Turns between two looks at the tables' sizes.
 const FACTS_EVERY: u64 = 256;
 
@@ -94,10 +99,10 @@ impl<A: Around> Core<A> {
         }
         self.look_at_room();
         self.look_at_clock();
-        let mut busy = self.take_in();
-        busy |= self.apply_durable()?;
-        self.node.look(self.around.now(), self.clock_suspect);
-        self.tell_changes();
+        let (mut busy, read_after_us) = self.take_in();
+        busy |= self.apply_durable(read_after_us)?;
+        let changed = self.node.look(self.around.now(), self.clock_suspect);
+        self.tell_changes(changed);
         busy |= self.node.watches_time() && self.node.pass_time(self.around.now());
         busy |= self.seal()?;
         busy |= self.node.plan_some(PLAN_AT_ONCE);
@@ -141,8 +146,8 @@ impl<A: Around> Core<A> {
     }
 
     /// Whoever watches is told what changed.
-    fn tell_changes(&mut self) {
-        if !self.node.has_changes() {
+    fn tell_changes(&mut self, changed: bool) {
+        if !changed && !self.node.has_changes() {
             return;
         }
         let changes = self.node.take_changes();
@@ -150,31 +155,32 @@ impl<A: Around> Core<A> {
         self.around.publish(&mut self.node);
     }
 
-    /// Takes the next bundle of every thread.
-    fn take_in(&mut self) -> bool {
-        let mut busy = false;
+    /// Takes the bundles of every thread. Whether there were any, and for how long something waited until it was read.
+    fn take_in(&mut self) -> (bool, u64) {
+        let (mut busy, mut read_after_us) = (false, 0);
         for thread in 0..self.around.threads() {
-            // While the queue stands all of it is taken: whose turn it is, is known only of what was looked at.
-            let most = if self.node.is_crowded() { BUNDLES_OF_A_CROWD } else { 1 };
-            for _ in 0..most {
+            // Whose turn it is, and how long they wait, is known only of what was taken.
+            for _ in 0..BUNDLES_AT_ONCE {
                 let Some(bundle) = self.around.take_in(thread) else { break };
-                busy = true;
+                (busy, read_after_us) = (true, bundle.waited_us.max(read_after_us));
                 let empty = self.node.accept(thread, bundle, self.around.now());
                 self.around.give_back(thread, empty);
             }
         }
-        busy
+        (busy, read_after_us)
     }
 
-    /// Applies a few records of what is durable.
-    fn apply_durable(&mut self) -> Result<bool, WriteError> {
+    /// Applies some records of what is durable.
+    fn apply_durable(&mut self, read_after_us: u64) -> Result<bool, WriteError> {
         let before = self.journal.flushed();
         let flushed = self.journal.reap()?;
         if flushed > before {
             self.around.durable(flushed);
             self.node.durable(flushed);
         }
-        let busy = self.node.apply_some(APPLY_AT_ONCE);
+        let halves = (read_after_us / APPLY_HALF_US).min(4);
+        let crowded = self.node.is_crowded();
+        let busy = self.node.apply_some(if crowded { APPLY_OF_A_CROWD >> halves } else { APPLY_AT_ONCE });
         if busy {
             self.around.applied(&self.node);
         }

@@ -7,6 +7,8 @@
 //!
 //! What is applied is no longer in flight, and a position tells that by itself: nothing is taken out for it.
 
+use std::hint::black_box;
+
 /// Slots. More than are in flight at most times, and few enough to stay in the processor's cache.
 const SLOTS: usize = 1 << 14;
 
@@ -30,6 +32,12 @@ impl Flights {
     #[inline]
     pub(crate) fn newest(&self, scope: u64, applied: u64) -> Option<u64> {
         Some(self.newest[Self::slot(scope)]).filter(|p| *p > applied)
+    }
+
+    /// Loads the slots of some, side by side.
+    #[inline]
+    pub(crate) fn touch(&self, scopes: impl Iterator<Item = u64>) {
+        black_box(scopes.fold(0, |sum, scope| sum ^ self.newest[Self::slot(scope)]));
     }
 
     /// Forgets all but these, which come in the order of their positions: what came after them was taken back.

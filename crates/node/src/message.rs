@@ -215,6 +215,8 @@ pub struct Inbound {
     pub delivered: Vec<u64>,
     /// How far this thread's deliveries are.
     pub report: Option<Report>,
+    /// For how long a connection had to wait until it was read, at most, in µs.
+    pub waited_us: u64,
 }
 
 impl Inbound {

@@ -220,6 +220,7 @@ impl Node {
     pub fn accept(&mut self, thread: usize, bundle: Inbound, now: Timestamp) -> Inbound {
         self.now = self.now.max(now);
         let mut bundle = bundle;
+        self.note_waited(std::mem::take(&mut bundle.waited_us));
         if let Some(report) = bundle.report.take() {
             self.reports[thread] = report;
         }
@@ -251,7 +252,8 @@ impl Node {
             self.serve_crowd();
             return bundle;
         }
-        if self.waiting.is_empty() && self.open_room() >= bundle.records.len() {
+        let fits = self.open_room() >= bundle.records.len() && self.may_admit() >= bundle.waiters.len() as u64;
+        if self.waiting.is_empty() && fits {
             self.admit_all(thread as u16, &bundle, 0, 0);
             bundle.records.clear();
             bundle.waiters.clear();
@@ -277,12 +279,13 @@ impl Node {
                 *hint = self.engine.hint(record);
                 ahead = tail;
             }
-            self.engine.touch_keys(&hints[..group.len()]);
-            for (waiter, hint) in group.iter().zip(&hints) {
+            self.touch_keys(&hints[..group.len()]);
+            let ahead = self.may_admit() as usize;
+            for (n, (waiter, hint)) in group.iter().zip(&hints).enumerate() {
                 let rest = &bundle.records[at..];
                 let len = whole_record(rest);
                 if self.waiting_bytes <= self.limits.waiting_bytes_max
-                    && self.open_room() < len
+                    && (self.open_room() < len || ahead <= n)
                     && !self.needs_no_room(rest)
                 {
                     return (at, index);
@@ -293,6 +296,13 @@ impl Node {
             }
         }
         (at, index)
+    }
+
+    /// Loads what it takes to know whether these keys are decided, or in flight.
+    #[inline]
+    fn touch_keys(&self, hints: &[Hint]) {
+        self.engine.touch_keys(hints);
+        self.flights.touch(hints.iter().map(Hint::scope));
     }
 
     /// One record: a known key is answered from memory; what may not or cannot be done is refused; the rest gets its

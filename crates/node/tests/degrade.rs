@@ -470,6 +470,60 @@ fn a_queue_that_stands_becomes_a_crowd_by_itself() {
 }
 
 #[test]
+fn a_queue_that_lately_stood_too_long_is_a_crowd_as_soon_as_it_stands() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+    let gather = |rig: &mut Rig, n: u64| {
+        rig.debit(n, 8_000);
+        rig.debit(n + 1, 8_000);
+        rig.pass(rig.now.get() + 10);
+        (rig.node.mode(), rig.node.is_crowded())
+    };
+    assert_eq!(gather(&mut rig, 1), (Mode::Normal, false), "it never stood too long");
+    rig.pass(150);
+    assert_eq!(rig.node.mode(), Mode::Brownout);
+    logged(&mut rig);
+    rig.pass(2_000);
+    assert_eq!((rig.node.mode(), rig.node.is_crowded()), (Mode::Normal, false));
+    assert_eq!(gather(&mut rig, 11), (Mode::Normal, true));
+    logged(&mut rig);
+    rig.pass(12_000);
+    assert_eq!(gather(&mut rig, 21), (Mode::Normal, false), "that was long ago");
+}
+
+#[test]
+fn a_queue_that_gathered_while_the_core_stood_still_is_not_its_fault() {
+    let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+    rig.debit(1, 8_000);
+    rig.debit(2, 8_000);
+    rig.node.look(ms(10), false);
+    // Stopped, or robbed of its processor.
+    rig.now.set(210);
+    rig.node.look(ms(210), false);
+    rig.pass(340);
+    assert_eq!(rig.node.mode(), Mode::Normal, "50 ms are for catching up, then the window begins");
+    rig.pass(370);
+    assert_eq!(rig.node.mode(), Mode::Brownout);
+}
+
+#[test]
+fn what_is_admitted_ahead_of_the_engine_is_bounded_in_ordinary_times_too() {
+    let mut rig = Rig::new(Limits::default());
+    for n in 1..=2_000 {
+        rig.debit(n, 8_000);
+    }
+    let mut sealed = Vec::new();
+    while rig.node.has_work() {
+        let (count, last) =
+            rig.node.seal(ms(0)).map_or((0, 0), |s| (s.count, s.first_position + u64::from(s.count) - 1));
+        sealed.push(count);
+        rig.durable(last);
+        rig.pass(rig.now.get() + 10);
+    }
+    assert_eq!((sealed[0], sealed.iter().sum::<u32>()), (512, 2_000), "the others wait, and can still be refused");
+    assert_eq!(rig.codes().len(), 2_000);
+}
+
+#[test]
 fn what_is_admitted_ahead_of_the_engine_is_bounded_while_the_queue_stands() {
     let mut rig = crowded(1 << 20);
     for n in 1..=2_000 {

@@ -66,11 +66,13 @@ pub struct Config {
     pub queue_long_ms: u32,
     /// And short again below this, in ms.
     pub queue_short_ms: u32,
+    /// For so long it must be long without a break before its breaker opens, in ms; pauses of the core itself do not count.
+    pub queue_window_ms: u32,
     /// While the queue is long, a payment waits no longer than this, in ms, and no longer than a quarter of its own time.
     pub queue_wait_ms: u32,
     /// A table is no longer full below so many per mille of its limit.
     pub memory_free_permille: u32,
-    /// For so long it must be slow or long without a break before a breaker opens, in ms.
+    /// For so long the journal must be slow without a break before its breaker opens, in ms.
     pub breaker_window_ms: u32,
     /// For so long all must be well before an open breaker lets anything through, in ms.
     pub breaker_rest_ms: u32,
@@ -158,9 +160,10 @@ impl Default for Config {
             journal_io: JournalIo::Auto,
             journal_slow_ms: 250,
             journal_fast_ms: 100,
-            queue_long_ms: 20,
-            queue_short_ms: 10,
-            queue_wait_ms: 20,
+            queue_long_ms: 6,
+            queue_short_ms: 2,
+            queue_window_ms: 10,
+            queue_wait_ms: 2,
             memory_free_permille: 990,
             breaker_window_ms: 100,
             breaker_rest_ms: 500,
@@ -303,17 +306,13 @@ impl Config {
             stage_us: us(self.breaker_stage_ms),
             probes: self.breaker_probes,
         };
-        let slow = |bad, good| Policy {
-            open_at: us(bad),
-            close_below: us(good),
-            window_us: us(self.breaker_window_ms),
-            ..quick
-        };
+        let slow =
+            |bad, good, window| Policy { open_at: us(bad), close_below: us(good), window_us: us(window), ..quick };
         let never = Policy { open_at: u64::MAX, ..quick };
         Cause::ALL.map(|cause| match cause {
-            Cause::JournalLatency => slow(self.journal_slow_ms, self.journal_fast_ms),
+            Cause::JournalLatency => slow(self.journal_slow_ms, self.journal_fast_ms, self.breaker_window_ms),
             Cause::JournalSpace => quick,
-            Cause::QueueDelay => slow(self.queue_long_ms, self.queue_short_ms),
+            Cause::QueueDelay => slow(self.queue_long_ms, self.queue_short_ms, self.queue_window_ms),
             Cause::Memory => Policy { open_at: 1_000, close_below: u64::from(self.memory_free_permille), ..quick },
             // A clock jumps, which is no level; nothing measures a quorum yet.
             Cause::Clock | Cause::Replication => never,
@@ -359,6 +358,7 @@ impl Config {
             "queue_short_ms to 30000 ms",
         )?;
         range((1..=1_000).contains(&self.memory_free_permille), "memory_free_permille", "1 to 1000")?;
+        range(self.queue_window_ms <= 60_000, "queue_window_ms", "0 to 60000 ms")?;
         range(self.breaker_window_ms <= 60_000, "breaker_window_ms", "0 to 60000 ms")?;
         range(self.breaker_rest_ms <= 600_000, "breaker_rest_ms", "0 to 600000 ms")?;
         range((1..=60_000).contains(&self.breaker_stage_ms), "breaker_stage_ms", "1 to 60000 ms")?;

@@ -158,7 +158,12 @@ impl Around for Outside {
 
     #[inline]
     fn take_in(&mut self, thread: usize) -> Option<Inbound> {
-        self.sides[thread].from_io.try_recv()
+        let side = &mut self.sides[thread];
+        let bundle = side.from_io.try_recv();
+        if bundle.is_some() {
+            side.taken.notify_waiters();
+        }
+        bundle
     }
 
     #[inline]

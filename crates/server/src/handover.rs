@@ -6,7 +6,10 @@ use tegata_node::{Inbound, Outbound};
 use tegata_sync::{Doorbell, Receiver, Sender, channel};
 use tokio::sync::Notify;
 
-/// Bundles that may wait in one direction. A bundle gathers while the ring is full, so more would only wait longer.
+/// Bundles that may wait for the core. While they do nothing is read: the core has its turn before more comes, however
+/// many connections have something, so that it sees in time how long its queue is.
+const INBOUND_SLOTS: usize = 8;
+/// Bundles that may wait in any other direction.
 const RING_SLOTS: usize = 256;
 
 /// What a thread of connections holds.
@@ -18,6 +21,8 @@ pub(crate) struct IoSide {
     pub(crate) empty_outbound: Sender<Outbound>,
     pub(crate) core: CoreBell,
     pub(crate) answers: Arc<Notify>,
+    /// The core took a bundle.
+    pub(crate) taken: Arc<Notify>,
 }
 
 /// What the core holds, for one thread of connections.
@@ -28,6 +33,7 @@ pub(crate) struct CoreSide {
     pub(crate) to_io: Sender<Outbound>,
     pub(crate) empty_outbound: Receiver<Outbound>,
     pub(crate) answers: Arc<Notify>,
+    pub(crate) taken: Arc<Notify>,
 }
 
 /// Wakes the core if it sleeps.
@@ -49,11 +55,11 @@ impl CoreBell {
 
 /// The rings for one thread of connections.
 pub(crate) fn pair(core: &CoreBell) -> (IoSide, CoreSide) {
-    let (to_core, from_io) = channel(RING_SLOTS);
+    let (to_core, from_io) = channel(INBOUND_SLOTS);
     let (give_inbound, take_inbound) = channel(RING_SLOTS);
     let (to_io, from_core) = channel(RING_SLOTS);
     let (give_outbound, take_outbound) = channel(RING_SLOTS);
-    let answers = Arc::new(Notify::new());
+    let (answers, taken) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let io = IoSide {
         to_core,
         empty_inbound: take_inbound,
@@ -61,7 +67,8 @@ pub(crate) fn pair(core: &CoreBell) -> (IoSide, CoreSide) {
         empty_outbound: give_outbound,
         core: core.clone(),
         answers: Arc::clone(&answers),
+        taken: Arc::clone(&taken),
     };
-    let core = CoreSide { from_io, empty_inbound: give_inbound, to_io, empty_outbound: take_outbound, answers };
+    let core = CoreSide { from_io, empty_inbound: give_inbound, to_io, empty_outbound: take_outbound, answers, taken };
     (io, core)
 }

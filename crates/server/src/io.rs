@@ -17,6 +17,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Poll;
 use std::time::Duration;
 use tegata_access::{Asked, Class, Verdict};
 use tegata_journal::WriteError;
@@ -26,7 +27,7 @@ use tegata_wire::{self as wire, CloseReason, Scan};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 /// Bytes read from a connection at once.
 const READ_BYTES: usize = 64 << 10;
@@ -45,6 +46,8 @@ pub(crate) struct Hub {
     pub(crate) bundle: RefCell<Inbound>,
     pub(crate) dirty: Notify,
     pub(crate) connections: RefCell<HashMap<u64, Rc<Connection>>>,
+    /// To read a connection.
+    turn: Semaphore,
     pub(crate) next_id: Cell<u64>,
     pub(crate) taken_over: Cell<u64>,
     pub(crate) thread: usize,
@@ -75,6 +78,7 @@ pub(crate) fn run(door: Doorway, core: Option<Core>) -> Result<(), WriteError> {
         bundle: RefCell::new(Inbound::default()),
         dirty: Notify::new(),
         connections: RefCell::new(HashMap::new()),
+        turn: Semaphore::new(1),
         next_id: Cell::new(1),
         taken_over: Cell::new(start),
         thread: door.thread,
@@ -157,8 +161,7 @@ async fn send_bundles(hub: Rc<Hub>) {
     loop {
         hub.dirty.notified().await;
         while !hub.send_bundle() {
-            // The core is behind: requests gather in the bundle, bounded by the connections' credits.
-            tokio::time::sleep(Duration::from_millis(1)).await;
+            hub.room().await;
         }
     }
 }
@@ -232,6 +235,43 @@ impl Hub {
             Err(back) => {
                 *bundle = back;
                 false
+            }
+        }
+    }
+
+    /// Reads what is there, once it is this connection's turn and the core has room: who waited longest is read next.
+    async fn read_some(&self, read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            read.readable().await?;
+            let ready = clock::now();
+            // Nobody closes it.
+            let _turn = self.turn.acquire().await;
+            self.room().await;
+            self.note_wait(clock::now().since(ready));
+            let mut buffer = ReadBuf::new(buffer);
+            let now = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *read).poll_read(context, &mut buffer)));
+            if let Poll::Ready(got) = now.await {
+                return got.map(|()| buffer.filled().len());
+            }
+        }
+    }
+
+    /// A connection waited for so long until it is read, in µs. The core is told with what is read.
+    fn note_wait(&self, us: u64) {
+        let waited = &mut self.bundle.borrow_mut().waited_us;
+        *waited = us.max(*waited);
+    }
+
+    /// Waits while the ring to the core is full.
+    async fn room(&self) {
+        let is_full = || self.side.borrow().to_core.is_full();
+        while is_full() {
+            let taken = Arc::clone(&self.side.borrow().taken);
+            let mut taken = std::pin::pin!(taken.notified());
+            // From here on it hears of every bundle that is taken.
+            taken.as_mut().enable();
+            if is_full() {
+                taken.await;
             }
         }
     }
@@ -377,7 +417,7 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
             while c.is_at_its_limit() && !c.broken.get() {
                 c.progress().await;
             }
-            read_some(&mut read, &mut buffer[filled..]).await
+            hub.read_some(&mut read, &mut buffer[filled..]).await
         };
         let got = tokio::select! {
             biased;
@@ -428,14 +468,6 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
 
 fn body_of(frame: &[u8]) -> &[u8] {
     frame.get(wire::REQUEST_HEADER_BYTES..).unwrap_or_default()
-}
-
-async fn read_some(read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
-    std::future::poll_fn(|context| {
-        let mut buffer = ReadBuf::new(buffer);
-        Pin::new(&mut *read).poll_read(context, &mut buffer).map_ok(|()| buffer.filled().len())
-    })
-    .await
 }
 
 impl Hub {

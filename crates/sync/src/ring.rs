@@ -109,6 +109,14 @@ impl<T> Sender<T> {
         Ok(())
     }
 
+    /// True when there was no room at this instant. A sender that is about to wait asks this after it said so.
+    #[inline]
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.tail.wrapping_sub(self.head_seen) > self.shared.mask
+            && self.tail.wrapping_sub(self.shared.head.load(Ordering::Acquire)) > self.shared.mask
+    }
+
     /// True when nobody will receive any more.
     #[must_use]
     pub fn is_disconnected(&self) -> bool {

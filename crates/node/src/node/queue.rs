@@ -10,8 +10,8 @@ use crate::message::{Inbound, Question};
 use tegata_engine::{Hint, TOUCH_MAX, scope_hash};
 use tegata_model::{Code, RecordError, Timestamp, decode, decode_envelope, decode_purchase};
 
-/// Records that may be admitted and not applied while the queue stands, as µs of the pace: what is admitted can no longer
-/// be refused, so the queue must stand before admission.
+/// Records that may be admitted and not applied, as µs of the pace: what is admitted can no longer be refused, so the
+/// queue must stand before admission.
 const AHEAD_US: u64 = 10_000;
 /// And so many in any case: what little is known of the pace must not stop everything.
 const AHEAD_MIN: u64 = 512;
@@ -37,7 +37,13 @@ impl Node {
     /// True while the queue has stood too long, and until nobody is left of it.
     #[inline]
     pub fn is_crowded(&self) -> bool {
-        self.breakers.state(Cause::QueueDelay) != BreakerState::Closed || !self.crowd.is_empty()
+        self.queue_stands() || !self.crowd.is_empty()
+    }
+
+    /// True while the queue has stood too long. Where it lately had, it has again as soon as it stands at all.
+    #[inline]
+    pub(super) fn queue_stands(&self) -> bool {
+        self.watch.stands || self.breakers.state(Cause::QueueDelay) != BreakerState::Closed
     }
 
     /// Adds the rest of a bundle to the crowd. No more may wait than will be served in time at the pace that was seen.
@@ -64,8 +70,9 @@ impl Node {
         }
     }
 
-    /// Records that may still be admitted while the queue stands.
-    fn may_admit(&self) -> u64 {
+    /// Records that may still be admitted.
+    #[inline]
+    pub(super) fn may_admit(&self) -> u64 {
         let ahead = (self.next.get() - 1).saturating_sub(self.engine.applied().get());
         (self.pace * AHEAD_US / 1_000).max(AHEAD_MIN).saturating_sub(ahead)
     }
@@ -153,7 +160,7 @@ impl Node {
         for (taken, hint) in some.iter().zip(&mut hints) {
             *hint = self.engine.key_hint(taken.record);
         }
-        self.engine.touch_keys(&hints[..some.len()]);
+        self.touch_keys(&hints[..some.len()]);
         let applied = self.engine.applied().get();
         for (taken, hint) in some.iter().zip(&hints) {
             let rank = Rank::of(u16::from(taken.record[0]));
@@ -209,7 +216,7 @@ impl Node {
                 *hint = self.engine.hint(record);
                 ahead = tail;
             }
-            self.engine.touch_keys(&hints[..who.len()]);
+            self.touch_keys(&hints[..who.len()]);
             for ((ticket, looked), hint) in who.iter().zip(&hints) {
                 let (record, tail) = rest.split_at(whole_record(rest));
                 match if *looked { Ok(()) } else { check(record) } {

@@ -11,6 +11,13 @@ use tegata_model::{Code, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
 
 /// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
 const LOOK_US: u64 = 5_000;
+/// For how long it is remembered that the queue stood too long, in µs: who overloads goes on, and the next crowd must not
+/// gather for a whole window again.
+const CROWD_US: u64 = 10_000_000;
+/// Between two looks lies more than this only when the core itself did not run, in µs.
+const PAUSE_US: u64 = 25_000;
+/// For no longer than this a pause of the core explains a queue, in µs.
+const EXCUSE_US_MAX: u64 = 50_000;
 /// How long the last flush counts when nothing is in flight, in µs.
 const FLUSH_COUNTS_US: u64 = 20_000;
 /// Batches that have been in flight for less are not searched for requests whose time is over, in µs.
@@ -30,6 +37,13 @@ pub(super) struct Watch {
     flushed_at: Timestamp,
     /// The longest that the first request of a bundle waited since the last look, in µs.
     waited_us: u64,
+    /// The queue stood too long within [`CROWD_US`], and stands.
+    pub(super) stands: bool,
+    stood_at: Timestamp,
+    /// Something waited at the last look: the core had no reason to sleep for long.
+    busy: bool,
+    /// Until now the core catches up with what came while it did not run: the queue says nothing.
+    excused_until: Timestamp,
     /// The highest position that passed as a probe.
     pub(super) last_probe: u64,
     /// What the log says.
@@ -54,13 +68,13 @@ impl Node {
     #[cold]
     fn look_around(&mut self, clock_suspect: bool) -> bool {
         self.note_pace();
-        self.watch.looked_at = self.now;
+        self.note_pause();
         let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
         let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
         let levels: Levels = [
             in_flight_us.max(if counts { self.watch.flush_us } else { 0 }),
             self.room as u64,
-            std::mem::take(&mut self.watch.waited_us).max(self.oldest_waiting_us()).max(self.oldest_unapplied_us()),
+            self.queue_delay_us(),
             self.fullness(),
             u64::from(clock_suspect),
             0,
@@ -68,12 +82,43 @@ impl Node {
         // What was taken back again is answered, too.
         let answered = self.watch.last_probe.min(self.next.get() - 1) <= self.engine.applied().get();
         let before = self.breakers.refused_outright();
-        let changed = self.breakers.observe(&levels, answered, self.now);
+        let mut changed = self.breakers.observe(&levels, answered, self.now);
+        changed |= self.note_crowd(levels[Cause::QueueDelay as usize]);
         self.after_change(before);
         if in_flight_us >= LATE_US && self.now.since(self.watch.searched_at) >= SEARCH_US {
             self.tell_late();
         }
         changed
+    }
+
+    /// A core that was kept from running, as by a machine that stood still, is given as long to catch up.
+    fn note_pause(&mut self) {
+        let pause_us = self.now.since(self.watch.looked_at);
+        if self.watch.busy && pause_us > PAUSE_US {
+            self.watch.excused_until = self.now.plus_millis(pause_us.min(EXCUSE_US_MAX) / 1_000);
+        }
+        (self.watch.looked_at, self.watch.busy) = (self.now, self.in_flight() > 0);
+    }
+
+    /// For how long the oldest request waited for the core, in µs.
+    fn queue_delay_us(&mut self) -> u64 {
+        let waited_us = std::mem::take(&mut self.watch.waited_us);
+        let delay_us = waited_us.max(self.oldest_waiting_us()).max(self.oldest_unapplied_us());
+        if self.now >= self.watch.excused_until {
+            return delay_us;
+        }
+        // Neither good nor bad.
+        delay_us.min(self.limits.policies[Cause::QueueDelay as usize].open_at.saturating_sub(1))
+    }
+
+    /// Remembers that the queue stood too long. True when it began to stand again, or no longer does.
+    fn note_crowd(&mut self, delay_us: u64) -> bool {
+        if self.breakers.state(Cause::QueueDelay) != BreakerState::Closed {
+            self.watch.stood_at = self.now;
+        }
+        let lately = self.now.since(self.watch.stood_at) < CROWD_US && !self.watch.stood_at.is_zero();
+        let stands = lately && delay_us >= self.limits.policies[Cause::QueueDelay as usize].close_below;
+        std::mem::replace(&mut self.watch.stands, stands) != stands
     }
 
     /// The logged time of the oldest batch that is not durable.
@@ -98,8 +143,10 @@ impl Node {
         let applied = self.engine.applied().get();
         let ms = self.now.since(self.watch.looked_at) / 1_000;
         let pace = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied)) / ms.max(1);
-        // A pause says nothing about the pace, so that it falls slowly and rises at once.
-        self.pace = pace.max(self.pace - self.pace / 16);
+        // It falls slowly and rises at once, because little to apply says little; and a pause, as for a slow flush, nothing.
+        if pace > 0 {
+            self.pace = pace.max(self.pace - self.pace / 16);
+        }
     }
 
     /// For how long a record has waited, in µs.
@@ -112,7 +159,13 @@ impl Node {
     /// The first record of a bundle tells how long its requests waited.
     #[inline]
     pub(super) fn note_waiting(&mut self, records: &[u8]) {
-        self.watch.waited_us = self.watch.waited_us.max(self.waited_us(records));
+        self.note_waited(self.waited_us(records));
+    }
+
+    /// Something waited for so long, in µs.
+    #[inline]
+    pub(super) fn note_waited(&mut self, us: u64) {
+        self.watch.waited_us = self.watch.waited_us.max(us);
     }
 
     /// Per mille of the tables' limits. What is above the limit is the reserve of the decisions.
@@ -239,8 +292,7 @@ impl Node {
     /// refused.
     #[must_use]
     pub fn unlooked_ranks(&self) -> u8 {
-        let stands = self.breakers.state(Cause::QueueDelay) != BreakerState::Closed;
-        self.refused_ranks() | if stands { Rank::SHEDDABLE } else { 0 }
+        self.refused_ranks() | if self.queue_stands() { Rank::SHEDDABLE } else { 0 }
     }
 
     /// True when nobody has to be told anything soon: all breakers are closed.

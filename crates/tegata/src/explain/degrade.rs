@@ -39,20 +39,33 @@ const OTHERS: [[&str; 4]; 5] = [
 ];
 
 /// The settings that say when, and why their defaults are what they are.
-const THRESHOLDS: [[&str; 2]; 10] = [
+const THRESHOLDS: [[&str; 2]; 11] = [
     [
         "journal_slow_ms",
         "a flush takes 0.1 ms here and some ms on a bad day; a stall is seen within half a second, window included",
     ],
     ["journal_fast_ms", "well above any ordinary flush, well below slow: what lies between changes nothing"],
-    ["queue_long_ms", "with it the rest of the way still ends within 50 ms"],
-    ["queue_short_ms", "half of it"],
-    ["queue_wait_ms", "whoever would wait longer is better told so at once, with time left to try again"],
+    [
+        "queue_long_ms",
+        "in ordinary times nobody waits so long before the core; at ten times the load, the rest of the way still ends within 50 ms",
+    ],
+    [
+        "queue_short_ms",
+        "a third of it; for 10 s after the breaker was open, a queue of this length is served as a crowd at once",
+    ],
+    [
+        "queue_window_ms",
+        "every ms of it is a queue that must be refused late; a pause of the machine, which looks alike, does not count",
+    ],
+    [
+        "queue_wait_ms",
+        "who is refused knows it within 10 ms at twice the load, on the way through the sockets included, with time left to try again",
+    ],
     [
         "memory_free_permille",
         "one in a hundred is free again, so that it does not open and close with every key that is forgotten",
     ],
-    ["breaker_window_ms", "longer than one late batch or one pause of the machine"],
+    ["breaker_window_ms", "of the journal; longer than one late batch or one pause of the machine"],
     [
         "breaker_rest_ms",
         "long enough that a disk in trouble shows it again; stretched by up to a quarter, so that servers do not probe in step",

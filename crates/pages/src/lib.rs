@@ -86,6 +86,34 @@ fn fresh(layout: Layout) -> *mut u8 {
     block
 }
 
+/// Bytes of small blocks that are touched before: what buffers and queues of a full server take.
+const SMALL_BYTES: usize = 16 << 20;
+const SMALL_BLOCK: Layout = match Layout::from_size_align(16 << 10, 16) {
+    Ok(layout) => layout,
+    Err(_) => panic!("a power of two"),
+};
+
+/// Touches memory for small blocks, and has the system's allocator keep it.
+fn warm_small() {
+    // SAFETY: numbers only; called before there are other threads. With one arena, what is touched here is for all.
+    unsafe {
+        libc::mallopt(libc::M_ARENA_MAX, 1);
+        libc::mallopt(libc::M_TRIM_THRESHOLD, i32::MAX);
+    }
+    let blocks: Vec<*mut u8> = (0..SMALL_BYTES / SMALL_BLOCK.size())
+        // SAFETY: the layout has a size.
+        .map(|_| unsafe { System.alloc(SMALL_BLOCK) })
+        .take_while(|block| !block.is_null())
+        .collect();
+    for block in blocks {
+        // SAFETY: the block is ours, this large, and was allocated by `System` with this layout.
+        unsafe {
+            block.write_bytes(1, SMALL_BLOCK.size());
+            System.dealloc(block, SMALL_BLOCK);
+        }
+    }
+}
+
 /// Keeps `bytes` of memory in stock, rounded down to whole huge pages and at most 4 GiB, from now on. The thread that
 /// fills the stock gives way to every other.
 pub fn keep_warm(bytes: usize) -> io::Result<()> {
@@ -93,6 +121,7 @@ pub fn keep_warm(bytes: usize) -> io::Result<()> {
     if wanted == 0 || WANTED.swap(wanted, Ordering::Relaxed) > 0 {
         return Ok(());
     }
+    warm_small();
     std::thread::Builder::new().name("warm-pages".into()).spawn(move || {
         // SAFETY: setpriority takes numbers only; with 0 it means the calling thread.
         let _ = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 19) };

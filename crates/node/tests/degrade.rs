@@ -524,6 +524,19 @@ fn what_is_admitted_ahead_of_the_engine_is_bounded_in_ordinary_times_too() {
 }
 
 #[test]
+fn when_the_journal_fails_those_who_wait_to_be_admitted_are_told_so() {
+    let mut rig = Rig::new(Limits::default());
+    for n in 1..=2_000 {
+        rig.debit(n, 8_000);
+    }
+    rig.seal();
+    rig.node.halt();
+    let codes = rig.codes();
+    let told = |code| codes.iter().filter(|c| c.1 == code).count();
+    assert_eq!((told(Code::Unknown), told(Code::Halted)), (512, 2_000 - 512));
+}
+
+#[test]
 fn what_is_admitted_ahead_of_the_engine_is_bounded_while_the_queue_stands() {
     let mut rig = crowded(1 << 20);
     for n in 1..=2_000 {

@@ -258,7 +258,12 @@ impl Node {
     /// its key is decided.
     #[cold]
     pub(super) fn needs_no_room(&self, record: &[u8]) -> bool {
-        if self.breakers.refused_outright() & Rank::of(u16::from(record[0])).bit() != 0 {
+        let kind = u16::from(record[0]);
+        if self.halted
+            || self.draining
+            || !self.room.is_for(kind)
+            || self.breakers.refused_outright() & Rank::of(kind).bit() != 0
+        {
             return true;
         }
         decode_envelope(record).is_ok_and(|e| {

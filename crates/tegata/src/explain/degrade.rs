@@ -51,7 +51,7 @@ const THRESHOLDS: [[&str; 2]; 11] = [
     ],
     [
         "queue_short_ms",
-        "a third of it; for 10 s after the breaker was open, a queue of this length is served as a crowd at once",
+        "less than half of it; for 10 s after the breaker was open, a queue of this length is served as a crowd at once",
     ],
     [
         "queue_window_ms",
@@ -59,7 +59,7 @@ const THRESHOLDS: [[&str; 2]; 11] = [
     ],
     [
         "queue_wait_ms",
-        "who is refused knows it within 10 ms at twice the load, on the way through the sockets included, with time left to try again",
+        "at twice the load most of who is refused know it within 10 ms, the way through the sockets included, with time left to try again",
     ],
     [
         "memory_free_permille",

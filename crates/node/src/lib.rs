@@ -16,12 +16,14 @@ mod crowd;
 mod degrade;
 mod delivery;
 mod flights;
+mod limits;
 mod margin;
 mod message;
 mod node;
 mod plans;
 mod repeats;
 mod replay;
+mod retry;
 mod room;
 mod unlogged;
 
@@ -30,8 +32,10 @@ pub use breaker::{Breaker, BreakerState, Change, Event, Policy, STAGES, transiti
 pub use breakers::{BreakerFacts, DRILL_MS_MAX, Levels, Order, Policies, Transition};
 pub use degrade::{Cause, Mode, Rank, Row, Treatment, mode_of};
 pub use delivery::{Delivery, NeverSent};
+pub use limits::Limits;
 pub use margin::Margin;
 pub use message::{Answer, Guard, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
-pub use node::{Limits, Node, SnapshotWish, retry_after_ms, spread};
+pub use node::{Node, SnapshotWish};
 pub use replay::{Replay, ReplayError};
+pub use retry::{retry_after_ms, spread};
 pub use room::Room;

@@ -10,91 +10,30 @@
 //! Invariants: `delivered ≤ applied ≤ durable ≤ submitted ≤ accepted`; a record is applied only after it is durable;
 //! every record that was accepted is answered exactly once.
 
+mod admission;
 mod guarded;
 mod questions;
 mod queue;
 mod watch;
 
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
-use crate::breaker::Policy;
-use crate::breakers::{Breakers, Policies};
+use crate::breakers::Breakers;
 use crate::crowd::{Comers, Crowd, Group};
-use crate::degrade::{Cause, Rank};
 use crate::flights::Flights;
+use crate::limits::Limits;
 use crate::margin::Margin;
 use crate::message::{Answer, Inbound, Outbound, Report, Waiter};
 use crate::plans::Plans;
-use crate::repeats::{Repeat, Repeats};
+use crate::repeats::Repeats;
+use crate::retry::retry_after_ms;
 use crate::room::Room;
 use crate::unlogged::Unlogged;
 use std::collections::VecDeque;
-use tegata_engine::{Applied, Effect, Engine, Hint, TOUCH_MAX};
+use tegata_engine::{Applied, Effect, Engine, TOUCH_MAX};
 use tegata_model::{
-    AccountId, Class, Code, Command, Decision, Envelope, Extension, Key, NamespaceId, Operation, Position,
-    RECORD_BYTES_MAX, Settings, Timestamp, decode, decode_envelope, encode, mix, scope_of,
+    Code, Command, Envelope, Extension, Operation, Position, RECORD_BYTES_MAX, Settings, Timestamp, encode,
 };
 use watch::Watch;
-
-/// Bounds of a node.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Threads of connections.
-    pub threads: usize,
-    /// Most bytes of records in one batch.
-    pub batch_bytes_max: usize,
-    /// From so many bytes on a batch is sealed although others are in flight.
-    pub seal_bytes: usize,
-    /// Most batches in flight.
-    pub in_flight_max: usize,
-    /// Most bytes of records that wait for room in a batch; what comes beyond is refused. Most bytes of repeats that
-    /// wait for a first request; what comes beyond is in progress at once.
-    pub waiting_bytes_max: usize,
-    /// While the queue has stood too long, whoever may be shed waits no longer than this, in µs, and no longer than a
-    /// quarter of its own time.
-    pub wait_us_max: u64,
-    /// Most accounts; what would make more is refused.
-    pub accounts_max: u64,
-    /// Most decisions remembered; beyond, everything that would be remembered is refused.
-    pub decisions_max: u64,
-    /// When breakers open and close.
-    pub policies: Policies,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            threads: 1,
-            batch_bytes_max: 256 << 10,
-            seal_bytes: 64 << 10,
-            in_flight_max: 4,
-            waiting_bytes_max: 64 << 20,
-            wait_us_max: 20_000,
-            accounts_max: 100_000_000,
-            decisions_max: 100_000_000,
-            policies: POLICIES,
-        }
-    }
-}
-
-/// The breakers' defaults, in the order of the causes. `docs/degrade.md` says why.
-const POLICIES: Policies = {
-    const MS: u64 = 1_000;
-    const NEVER: u64 = u64::MAX;
-    let quick = Policy { open_at: 1, close_below: 1, window_us: 0, rest_us: 500 * MS, stage_us: 100 * MS, probes: 16 };
-    [
-        Policy { open_at: 250 * MS, close_below: 100 * MS, window_us: 100 * MS, ..quick },
-        quick,
-        Policy { open_at: 20 * MS, close_below: 10 * MS, window_us: 100 * MS, ..quick },
-        Policy { open_at: 1_000, close_below: 990, ..quick },
-        Policy { open_at: NEVER, ..quick },
-        Policy { open_at: NEVER, ..quick },
-    ]
-};
-
-const FENCE: u16 = Operation::Fence.kind();
-
-/// Told to whoever is refused because the server stops, in ms.
-const RETRY_DRAINING_MS: u32 = 250;
 
 /// The part of the decisions that is kept for ending what was begun: captures, voids, confirmations, reversals, fences,
 /// and lives.
@@ -267,193 +206,6 @@ impl Node {
 
     fn open_room(&self) -> usize {
         self.limits.batch_bytes_max.saturating_sub(self.open.body.len())
-    }
-
-    /// Admits records from byte `at` on, while there is room; returns where it stopped.
-    fn admit_all(&mut self, thread: u16, bundle: &Inbound, mut at: usize, mut index: usize) -> (usize, usize) {
-        for group in bundle.waiters[index..].chunks(TOUCH_MAX) {
-            let mut hints = [Hint::default(); TOUCH_MAX];
-            let mut ahead = &bundle.records[at..];
-            for hint in &mut hints[..group.len()] {
-                let (record, tail) = ahead.split_at(whole_record(ahead));
-                *hint = self.engine.hint(record);
-                ahead = tail;
-            }
-            self.touch_keys(&hints[..group.len()]);
-            let ahead = self.may_admit() as usize;
-            for (n, (waiter, hint)) in group.iter().zip(&hints).enumerate() {
-                let rest = &bundle.records[at..];
-                let len = whole_record(rest);
-                if self.waiting_bytes <= self.limits.waiting_bytes_max
-                    && (self.open_room() < len || ahead <= n)
-                    && !self.needs_no_room(rest)
-                {
-                    return (at, index);
-                }
-                self.admit(Ticket::new(*waiter, thread), &rest[..len], hint);
-                at += len;
-                index += 1;
-            }
-        }
-        (at, index)
-    }
-
-    /// Loads what it takes to know whether these keys are decided, or in flight.
-    #[inline]
-    fn touch_keys(&self, hints: &[Hint]) {
-        self.engine.touch_keys(hints);
-        self.flights.touch(hints.iter().map(Hint::scope));
-    }
-
-    /// One record: a known key is answered from memory; what may not or cannot be done is refused; the rest gets its
-    /// place in the order.
-    #[inline]
-    fn admit(&mut self, ticket: Ticket, record: &[u8], hint: &Hint) {
-        self.admit_unless(None, ticket, record, hint);
-    }
-
-    /// The same, or refused with `why` where it would get a place.
-    #[inline]
-    fn admit_unless(&mut self, why: Option<Code>, ticket: Ticket, record: &[u8], hint: &Hint) {
-        let Ok(envelope) = decode_envelope(record) else {
-            return self.refuse(ticket, record, Code::Malformed);
-        };
-        let kind = u16::from_le_bytes([record[0], record[1]]);
-        let print = || fingerprint(record);
-        if let Some(known) = self.engine.known(&envelope, hint, print, kind, self.now) {
-            self.give(ticket, kind as u8, &known);
-            return;
-        }
-        let first = self.first_in_flight(hint.scope(), envelope.namespace, &envelope.account, &envelope.key);
-        // A fence is no repeat: where the first changes nothing, the fence is what decides the key. Nor is an advice: it
-        // is told whatever the first comes to.
-        if let Some(first) = first.filter(|_| !matches!(kind, FENCE | Operation::ADVICE)) {
-            return self.wait_for(first, envelope.deadline, ticket, record);
-        }
-        if let Some(code) = why.or_else(|| self.obstacle(&envelope, kind, record)) {
-            return self.refuse(ticket, record, if first.is_some() { Code::InProgress } else { code });
-        }
-        self.plans.take(kind, record);
-        self.note_probe(Rank::of(kind));
-        if Operation::has_deadline(kind) {
-            self.open.note_due(envelope.deadline);
-        }
-        let back = self.flights.enter(hint.scope(), self.next.get(), self.engine.applied().get());
-        self.open.push(record, Ticket { back, ..ticket }, *hint);
-        self.next = self.next.next();
-    }
-
-    /// Position and fingerprint of the first request in flight under a key.
-    #[inline]
-    fn first_in_flight(
-        &self,
-        scope: u64,
-        namespace: NamespaceId,
-        account: &AccountId,
-        key: &Key,
-    ) -> Option<(u64, u64)> {
-        let newest = self.flights.newest(scope, self.engine.applied().get())?;
-        self.first_in_chain(newest, scope, (namespace, account.bytes(), *key))
-    }
-
-    #[cold]
-    fn first_in_chain(&self, newest: u64, scope: u64, of: (NamespaceId, &[u8; 16], Key)) -> Option<(u64, u64)> {
-        let applied = self.engine.applied().get();
-        let (mut position, mut first) = (newest, None);
-        while position > applied
-            && let Some(record) =
-                std::iter::once(&self.open).chain(self.sealed.iter().rev()).find_map(|b| b.record_at(position))
-        {
-            if record.scope == scope && scope_of(record.bytes()) == Some(of) {
-                first = Some((position, record));
-            }
-            if record.back == 0 {
-                break;
-            }
-            position -= record.back;
-        }
-        first.map(|(position, record)| (position, fingerprint(record.bytes())))
-    }
-
-    /// A repeat waits for the decision about `first`, while there is time and room.
-    #[cold]
-    fn wait_for(&mut self, first: (u64, u64), deadline: Timestamp, ticket: Ticket, record: &[u8]) {
-        // A fence, whose fingerprint is 0, answers whatever was asked under its key.
-        let conflicts = first.1 != 0 && first.1 != fingerprint(record);
-        let late = if conflicts { Code::Conflict } else { Code::InProgress };
-        if self.halted {
-            self.refuse(ticket, record, Code::Unknown);
-        } else if self.has_passed(deadline) || self.repeats.bytes() > self.limits.waiting_bytes_max {
-            self.refuse(ticket, record, late);
-        } else {
-            let deadline = if deadline.is_zero() { Timestamp::MAX } else { deadline };
-            self.repeats.add(first.0, deadline, Repeat { ticket, record: record.to_vec(), late });
-        }
-    }
-
-    /// Repeats whose first request is applied are admitted again: they find its decision, or take its place.
-    fn admit_repeats(&mut self) {
-        while let Some(repeat) = self.repeats.decided(self.engine.applied().get()) {
-            let Repeat { ticket, record, .. } = repeat;
-            let bundle = Inbound { records: record, waiters: vec![ticket.waiter], ..Inbound::default() };
-            if self.admit_all(ticket.thread, &bundle, 0, 0).1 == 0 {
-                self.waiting_bytes += bundle.records.len();
-                self.waiting.push_front((ticket.thread, bundle, 0, 0));
-            }
-        }
-    }
-
-    fn has_passed(&self, deadline: Timestamp) -> bool {
-        !deadline.is_zero() && self.now > deadline
-    }
-
-    /// Why a request is not admitted.
-    #[inline]
-    fn obstacle(&mut self, envelope: &Envelope, kind: u16, record: &[u8]) -> Option<Code> {
-        if self.halted {
-            return Some(Code::Halted);
-        }
-        if self.draining {
-            return Some(Code::Draining);
-        }
-        if Operation::has_deadline(kind) && self.has_passed(envelope.deadline) {
-            return Some(Code::DeadlinePassed);
-        }
-        if !self.room.is_for(kind) {
-            return Some(Code::DiskFull);
-        }
-        let rank = Rank::of(kind);
-        if let Some(code) = self.breakers.refusal(rank) {
-            return Some(code);
-        }
-        if self.open_room() < record.len() {
-            return Some(Code::Overloaded);
-        }
-        if self.full == Full::Entirely || self.full == Full::ForNew && rank > Rank::Finish {
-            return Some(Code::MemoryLimit);
-        }
-        // Last of all, because it may use up a probe.
-        self.plans.obstacle(kind, record).or_else(|| self.breakers.probe(rank))
-    }
-
-    #[cold]
-    fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
-        let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
-        // Of a key that is out of its horizon nobody can say that nothing was taken: it may have been, and forgotten.
-        let denies = code.class() == Class::NotExecuted || code == Code::PlanMismatch;
-        let code = if denies && self.is_too_old(record) { Code::KeyTooOld } else { code };
-        let index = code.number().checked_sub(Code::Overloaded.number()).map(usize::from);
-        if let Some(count) = index.and_then(|i| self.not_executed.get_mut(i)) {
-            *count += 1;
-        }
-        let applied =
-            Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
-        self.give(ticket, kind, &applied);
-    }
-
-    fn is_too_old(&self, record: &[u8]) -> bool {
-        let key = record.get(48..64).and_then(|b| b.first_chunk());
-        key.is_some_and(|key| self.engine.unseen(&Key::from_bytes(*key), self.now) == Code::KeyTooOld)
     }
 
     #[inline]
@@ -697,38 +449,6 @@ impl Node {
         self.room
     }
 
-    /// Looks again at everything that was not handed to the journal, and so can have taken nothing: something is in the
-    /// way of new records. The node's own stay.
-    fn admit_anew(&mut self) {
-        let mut open = std::mem::take(&mut self.open);
-        (self.open.first, self.next) = (open.first, open.first);
-        self.flights.only(self.sealed.iter().flat_map(Batch::scopes));
-        let mut repeats = Vec::new();
-        while let Some(repeat) = self.repeats.decided(u64::MAX) {
-            repeats.push(repeat);
-        }
-        let mut rest = &open.body[..];
-        let mut asked = Vec::new();
-        for (ticket, hint) in open.tickets.drain(..).zip(&open.hints) {
-            let (record, tail) = rest.split_at(whole_record(rest));
-            rest = tail;
-            if ticket.thread == Ticket::NOBODY.thread {
-                self.open.push(record, ticket, *hint);
-                self.next = self.next.next();
-            } else {
-                asked.push((ticket, record, hint));
-            }
-        }
-        for (ticket, record, hint) in asked {
-            self.admit(ticket, record, hint);
-        }
-        for repeat in repeats {
-            let hint = self.engine.hint(&repeat.record);
-            self.admit(repeat.ticket, &repeat.record, &hint);
-        }
-        self.admit_waiting();
-    }
-
     /// Whether a snapshot is wanted, or is being taken.
     #[must_use]
     pub fn snapshot_wish(&self) -> SnapshotWish {
@@ -750,38 +470,4 @@ impl Node {
     pub fn engine(&self) -> &Engine {
         &self.engine
     }
-}
-
-/// What the refused are told, in ms; 0: not said. Each is told another time, up to half more: those who were refused together
-/// would otherwise come back together.
-#[must_use]
-#[inline]
-pub fn retry_after_ms(code: Code, waiter: Waiter) -> u32 {
-    match retry_base_ms(code) {
-        0 => 0,
-        base => spread(base, waiter),
-    }
-}
-
-/// A wait, and up to half more: another one for each who waits.
-#[must_use]
-pub fn spread(base_ms: u32, waiter: Waiter) -> u32 {
-    let more = mix(waiter.connection, waiter.request) % (u64::from(base_ms) / 2 + 1);
-    base_ms.saturating_add(more as u32)
-}
-
-fn retry_base_ms(code: Code) -> u32 {
-    match code {
-        Code::Draining => RETRY_DRAINING_MS,
-        Code::Overloaded => Cause::QueueDelay.row().retry_after_ms,
-        Code::MemoryLimit => Cause::Memory.row().retry_after_ms,
-        Code::DiskFull => Cause::JournalSpace.row().retry_after_ms,
-        Code::JournalSlow => Cause::JournalLatency.row().retry_after_ms,
-        _ => 0,
-    }
-}
-
-/// What a record asks, as a number; 0 for a fence.
-fn fingerprint(record: &[u8]) -> u64 {
-    decode(record).map_or(0, |c| c.fingerprint().0)
 }

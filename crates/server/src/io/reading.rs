@@ -1,0 +1,359 @@
+//! How a connection is read: in turn with the others and while the core has room. Of every frame it is checked whose it is
+//! and what it may; then it goes into the bundle for the core, or is answered at once.
+
+use super::{Hub, say_goodbye};
+use crate::clock;
+use crate::connection::{Connection, Door};
+use crate::denials;
+use crate::frames::{self, Taken};
+use crate::history;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::atomic::Ordering;
+use std::task::Poll;
+use std::time::Duration;
+use tegata_access::{Asked, Verdict};
+use tegata_model::{Code, GatewayId, NamespaceId, Timestamp};
+use tegata_node::{Guard, Rank, Waiter};
+use tegata_wire::{self as wire, CloseReason, Scan};
+use tokio::io::{AsyncRead, ReadBuf};
+use tokio::net::tcp::OwnedReadHalf;
+
+/// Bytes read from a connection at once.
+const READ_BYTES: usize = 64 << 10;
+/// A bundle of so many bytes is sent at once; a smaller one when every task that is ready has had its turn.
+const SEND_BYTES: usize = 12 << 10;
+/// How long a caller that was told that the server stops is still read.
+const DRAIN_READ: Duration = Duration::from_secs(1);
+
+/// Why reading a connection ended.
+enum End {
+    /// The caller closed its half, or said goodbye: what is in flight is answered first.
+    Left,
+    /// It broke a rule, or the server closes it; it is told why.
+    Told(CloseReason),
+    /// The socket failed.
+    Broken,
+}
+
+pub(super) async fn read(hub: Rc<Hub>, c: Rc<Connection>, half: OwnedReadHalf) {
+    let end = read_frames(&hub, &c, half).await;
+    match end {
+        End::Left => {
+            c.leaving.set(true);
+            while !c.is_settled() && !c.broken.get() {
+                // Whoever does not take its answers is idle like any other, and gone like any other.
+                tokio::select! {
+                    () = c.progress() => {}
+                    () = c.end.notified() => if c.idle.get() { break },
+                }
+            }
+        }
+        End::Told(reason) => say_goodbye(&c, reason),
+        End::Broken => {}
+    }
+    hub.close(&c);
+}
+
+async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf) -> End {
+    let mut buffer = vec![0u8; READ_BYTES];
+    // Frames that came through a tunnel, the last of them in part.
+    let mut opened = Vec::new();
+    let mut filled = 0;
+    // Since when the caller knows that the server stops.
+    let mut told: Option<tokio::time::Instant> = None;
+    loop {
+        let over = told.map_or_else(|| tokio::time::Instant::now() + DRAIN_READ * 3_600, |at| at + DRAIN_READ);
+        // A caller that is at its credits, or does not take its answers, is read no further: TCP tells it to wait.
+        let may_send = async {
+            while c.is_at_its_limit() && !c.broken.get() {
+                c.progress().await;
+            }
+            hub.read_some(&mut read, &mut buffer[filled..]).await
+        };
+        let got = tokio::select! {
+            biased;
+            () = c.end.notified(), if told.is_none() => None,
+            () = tokio::time::sleep_until(over), if told.is_some() => return End::Left,
+            got = may_send => Some(got),
+        };
+        match got {
+            None if c.broken.get() => return End::Broken,
+            None if c.idle.get() => return End::Told(CloseReason::Idle),
+            None if hub.shared.failed.load(Ordering::Acquire) => return End::Told(CloseReason::Failed),
+            None if hub.shared.is_stopping() => {
+                // Commands that are on their way already are refused, known keys answered, until the caller has read
+                // this and ends.
+                wire::encode_goodbye(&mut c.out.borrow_mut(), CloseReason::Draining, 1_000);
+                c.flush();
+                told = Some(tokio::time::Instant::now());
+            }
+            None => continue,
+            Some(Ok(0)) => return End::Left,
+            Some(Ok(n)) => filled += n,
+            Some(Err(_)) => return End::Broken,
+        }
+        if let Some(tunnel) = &c.tunnel {
+            let through = tunnel.borrow_mut().open(&buffer[..filled], &mut opened);
+            filled = 0;
+            c.flush();
+            if through.is_err() {
+                let (nobody, nothing) = (wire::RequestHeader::default(), Asked::default());
+                hub.deny(c, Code::Unauthenticated, 0, &nobody, nothing, clock::now());
+                return End::Broken;
+            }
+            match hub.take_frames(c, &opened) {
+                Ok(used) => drop(opened.drain(..used)),
+                Err(end) => return end,
+            }
+            continue;
+        }
+        match hub.take_frames(c, &buffer[..filled]) {
+            Ok(used) => {
+                buffer.copy_within(used..filled, 0);
+                filled -= used;
+            }
+            Err(end) => return end,
+        }
+    }
+}
+
+fn body_of(frame: &[u8]) -> &[u8] {
+    frame.get(wire::REQUEST_HEADER_BYTES..).unwrap_or_default()
+}
+
+impl Hub {
+    /// Reads what is there, once it is this connection's turn and the core has room: who waited longest is read next.
+    async fn read_some(&self, read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
+        loop {
+            read.readable().await?;
+            let ready = clock::now();
+            // Nobody closes it.
+            let _turn = self.turn.acquire().await;
+            self.room().await;
+            self.note_wait(clock::now().since(ready));
+            let mut buffer = ReadBuf::new(buffer);
+            let now = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *read).poll_read(context, &mut buffer)));
+            if let Poll::Ready(got) = now.await {
+                return got.map(|()| buffer.filled().len());
+            }
+        }
+    }
+
+    /// A connection waited for so long until it is read, in µs. The core is told with what is read.
+    fn note_wait(&self, us: u64) {
+        let waited = &mut self.bundle.borrow_mut().waited_us;
+        *waited = us.max(*waited);
+    }
+
+    /// Takes every whole frame at the start of `bytes`; returns how many bytes that was.
+    fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
+        let received = clock::now();
+        c.heard_at.set(received);
+        self.look_at_pass(c)?;
+        let mut rest = bytes;
+        let mut bundled = false;
+        let result = loop {
+            match wire::scan(rest, wire::FRAME_BYTES_MAX) {
+                Scan::Frame { frame, rest: tail } => {
+                    match self.take_frame(c, frame, received) {
+                        Ok(b) => bundled |= b,
+                        Err(end) => break Err(end),
+                    }
+                    rest = tail;
+                }
+                Scan::Incomplete { .. } => break Ok(bytes.len() - rest.len()),
+                Scan::Bad(wire::FrameError::TooLarge { .. }) => break Err(End::Told(CloseReason::FrameTooLarge)),
+                Scan::Bad(_) => break Err(End::Told(CloseReason::ProtocolError)),
+            }
+        };
+        if bundled && (self.bundle.borrow().bytes() < SEND_BYTES || !self.send_bundle()) {
+            self.dirty.notify_one();
+        }
+        if !c.out.borrow().is_empty() {
+            c.flush();
+        }
+        result
+    }
+
+    /// Takes one frame. True when something went into the bundle.
+    fn take_frame(self: &Rc<Self>, c: &Rc<Connection>, frame: &[u8], received: Timestamp) -> Result<bool, End> {
+        if wire::check_crc(frame).is_err() {
+            return Err(End::Told(CloseReason::BadChecksum));
+        }
+        let header = wire::request_header(frame).map_err(|_| End::Told(CloseReason::ProtocolError))?;
+        if header.version != wire::VERSION && header.kind != wire::KIND_HELLO {
+            return Err(End::Told(CloseReason::Version));
+        }
+        let mut bundle = self.bundle.borrow_mut();
+        if c.delivery.borrow_mut().acknowledged(header.acked, &mut bundle.delivered).is_err() {
+            return Err(End::Told(CloseReason::ProtocolError));
+        }
+        let records = bundle.records.len();
+        let refused = self.shared.refused.load(Ordering::Relaxed);
+        let taken = frames::take(c, frame, &header, received, refused, &mut bundle);
+        let refused = match taken {
+            Ok(Taken::Waiting) => {
+                // Of a programme only the core knows, see `give_answers`.
+                if let Some((waiter, Guard::Denied(code))) = bundle.guards.last()
+                    && *code != Code::ProgrammeNotPermitted
+                    && *waiter == (Waiter { connection: c.id, request: header.request_id })
+                {
+                    self.deny(
+                        c,
+                        *code,
+                        c.gateway.get().get(),
+                        &header,
+                        Asked::of(header.kind, body_of(frame)),
+                        received,
+                    );
+                }
+                return Ok(true);
+            }
+            Ok(Taken::Connection) => {
+                drop(bundle);
+                return self.connection_frame(c, frame, &header, received);
+            }
+            Ok(Taken::Refused(code)) => {
+                if denials::CODES.contains(&code) && c.greeted.get() {
+                    self.deny(
+                        c,
+                        code,
+                        c.gateway.get().get(),
+                        &header,
+                        Asked::of(header.kind, body_of(frame)),
+                        received,
+                    );
+                }
+                code
+            }
+            Err(e) => {
+                bundle.records.truncate(records);
+                let code = match e {
+                    wire::FrameError::Field { name: "amount" } => Code::AmountInvalid,
+                    _ => Code::Malformed,
+                };
+                if let Some(question) = frames::about_its_key(c, &header, code) {
+                    bundle.questions.push((Waiter { connection: c.id, request: header.request_id }, question));
+                    c.taken();
+                    return Ok(true);
+                }
+                code
+            }
+        };
+        frames::put_refusal(c, &header, refused, received, &mut c.out.borrow_mut());
+        Ok(false)
+    }
+
+    /// Hello, ping, acknowledgement, goodbye, history.
+    fn connection_frame(
+        self: &Rc<Self>,
+        c: &Rc<Connection>,
+        frame: &[u8],
+        h: &wire::RequestHeader,
+        at: Timestamp,
+    ) -> Result<bool, End> {
+        match wire::decode_request(frame) {
+            Ok(wire::Request::Hello(_, hello)) => self.greet(c, h, &hello, at).map(|()| false),
+            Ok(wire::Request::Challenge(_, challenge)) => self.challenge(c, h, challenge).map(|()| false),
+            Ok(wire::Request::Ping(_)) => {
+                wire::encode_pong(&mut c.out.borrow_mut(), h.request_id, at.micros());
+                Ok(false)
+            }
+            Ok(wire::Request::Ack(_)) => Ok(!self.bundle.borrow().delivered.is_empty()),
+            Ok(wire::Request::Goodbye(_)) => Err(End::Left),
+            Ok(wire::Request::History(_, query)) => {
+                let judged = c.pass.borrow().as_ref().map(|pass| pass.judge(&Asked::of(h.kind, body_of(frame)), at));
+                let why = match (c.greeted.get(), c.door) {
+                    (false, _) => Some(Code::Unauthenticated),
+                    (true, Door::Gateway) => Some(Code::OperationUnknown),
+                    (true, Door::Operator) if let Some(Verdict::Denied(code)) = judged => {
+                        self.deny(c, code, c.gateway.get().get(), h, Asked::of(h.kind, body_of(frame)), at);
+                        Some(code)
+                    }
+                    (true, Door::Operator) if self.refuses(Rank::Look) => Some(Code::Overloaded),
+                    (true, Door::Operator) => None,
+                };
+                if let Some(code) = why {
+                    frames::put_refusal(c, h, code, at, &mut c.out.borrow_mut());
+                    return Ok(false);
+                }
+                c.taken();
+                history::start(Rc::clone(self), Rc::clone(c), h.request_id, query);
+                Ok(false)
+            }
+            _ => {
+                frames::put_refusal(c, h, Code::Malformed, at, &mut c.out.borrow_mut());
+                Ok(false)
+            }
+        }
+    }
+
+    /// What a connection may do is looked at again when the files were read again. Whoever is known no longer is told so.
+    fn look_at_pass(&self, c: &Connection) -> Result<(), End> {
+        let mut pass = c.pass.borrow_mut();
+        let Some(old) = pass.take_if(|pass| pass.generation != self.shared.access.generation()) else { return Ok(()) };
+        *pass = self.shared.access.pass(old.who);
+        if pass.is_some() {
+            return Ok(());
+        }
+        c.greeted.set(false);
+        Err(End::Told(CloseReason::Unauthenticated))
+    }
+
+    /// A nonce of the server's for the next hello of this connection.
+    fn challenge(&self, c: &Connection, h: &wire::RequestHeader, challenge: wire::Challenge) -> Result<(), End> {
+        let mut nonce = [0; 32];
+        getrandom::fill(&mut nonce).map_err(|_| End::Broken)?;
+        let challenged = wire::Challenged { nonce, store_id: self.shared.store_id };
+        c.exchange.set(Some(wire::Exchange { challenge, challenged }));
+        wire::encode_challenged(&mut c.out.borrow_mut(), h.request_id, &challenged);
+        Ok(())
+    }
+
+    /// True while requests of this rank are refused outright.
+    fn refuses(&self, rank: Rank) -> bool {
+        self.shared.refused.load(Ordering::Relaxed) & rank.bit() != 0
+    }
+
+    fn greet(&self, c: &Connection, h: &wire::RequestHeader, hello: &wire::Hello, at: Timestamp) -> Result<(), End> {
+        let exchange = c.exchange.take();
+        let peer = c.tunnel.as_ref().and_then(|tunnel| tunnel.borrow().peer());
+        let who = self.shared.access.policy().identify(hello, c.door.role(), exchange.as_ref(), peer);
+        let pass = match who.map(|who| who.map(|who| self.shared.access.pass(who))) {
+            Ok(None) => None,
+            Ok(Some(Some(pass))) => Some(pass),
+            refused => {
+                let code = refused.err().unwrap_or(Code::Unauthenticated);
+                self.deny(c, code, hello.gateway, h, Asked::of(h.kind, &[]), at);
+                frames::put_refusal(c, h, code, at, &mut c.out.borrow_mut());
+                return Err(End::Told(CloseReason::Unauthenticated));
+            }
+        };
+        if hello.credits > 0 {
+            c.credits.set(hello.credits.min(self.shared.config.credits));
+        }
+        let common = hello.version_min <= u16::from(wire::VERSION) && u16::from(wire::VERSION) <= hello.version_max;
+        let answer = wire::HelloAnswer {
+            version: u16::from(wire::VERSION),
+            code: if common { 0 } else { u16::from(Code::VersionUnknown.number()) },
+            frame_bytes_max: wire::FRAME_BYTES_MAX as u32,
+            credits: c.credits.get(),
+            idle_limit_ms: self.shared.config.idle_ms,
+            server_time: at.micros(),
+            position: self.shared.positions.get(tegata_sync::Mark::Applied),
+            features: 0,
+            store_id: self.shared.store_id,
+        };
+        wire::encode_hello_answer(&mut c.out.borrow_mut(), h.request_id, &answer);
+        if !common {
+            return Err(End::Told(CloseReason::Version));
+        }
+        c.gateway.set(GatewayId::new(hello.gateway));
+        *c.namespaces.borrow_mut() = hello.namespaces.iter().map(|n| NamespaceId::new(*n)).collect();
+        *c.pass.borrow_mut() = pass;
+        c.greeted.set(true);
+        self.shared.sessions.greeted(self.thread, c.id, hello.gateway);
+        Ok(())
+    }
+}

@@ -160,7 +160,9 @@ fn ctrl_c_keeps_what_was_measured_and_proves_it() {
     let m = summary(&folder);
     assert!(m.interrupted && m.reconciliation.holds() && m.conserved && m.digest_equal == Some(true), "{m:?}");
     assert!(m.seconds < 59.0, "as long as it was: {}", m.seconds);
-    assert!((1_000.0..3_000.0).contains(&m.offered_per_second), "{}", m.offered_per_second);
+    // Of the second that it lasted, or of the part of it in which a busy machine came to offer; of the whole minute that was
+    // planned it would be 33 a second.
+    assert!((100.0..3_000.0).contains(&m.offered_per_second), "{}", m.offered_per_second);
 }
 
 #[test]

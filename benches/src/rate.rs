@@ -24,8 +24,10 @@ pub struct Shape {
     pub warm_up: u64,
     /// Coupons to seed and to pay with.
     pub coupons: u32,
-    /// A running server whose data set is seeded, instead of a new one. The echo is then left out.
+    /// A running server instead of a new one. The echo is then left out.
     pub server: Option<SocketAddr>,
+    /// Where that one is seeded first; nothing: it was by an earlier run.
+    pub operate: Option<SocketAddr>,
     /// Partitions of the server's state.
     pub shards: u32,
     /// Threads of the server that serve connections; nothing: what it chooses.
@@ -47,6 +49,7 @@ impl Default for Shape {
             warm_up: 1,
             coupons: 1_000_000,
             server: None,
+            operate: None,
             shards: 8,
             io_threads: None,
             warm_bytes: 1_500_000_000,
@@ -83,7 +86,9 @@ impl Shape {
 /// Measures the echo, then the debits.
 pub fn rates(shape: &Shape) -> Result<Rates, LinkError> {
     let data = data_set(shape.coupons);
-    let mut debits = Debits::new(&data, 20_230_224);
+    // A running server knows the payments of an earlier run: the same ones again would be suspected.
+    let seed_of_run = if shape.server.is_some() { u64::from(std::process::id()) } else { 20_230_224 };
+    let mut debits = Debits::new(&data, seed_of_run);
     let dir = match &shape.dir {
         Some(d) => tempfile::tempdir_in(d)?,
         None => tempfile::tempdir()?,
@@ -97,6 +102,9 @@ pub fn rates(shape: &Shape) -> Result<Rates, LinkError> {
         std::fs::remove_dir_all(data)?;
     }
     if let Some(addr) = shape.server {
+        if let Some(operate) = shape.operate {
+            seed(operate, &data, &mut |_, _| {})?;
+        }
         return Ok(Rates { debits: run(&shape.plan(addr), &mut debits)?, echo, server_cpu: 0.0 });
     }
     let mut settings = vec![format!("shards={}", shape.shards), format!("warm_bytes={}", shape.warm_bytes)];

@@ -28,9 +28,13 @@ struct Args {
     /// Coupons to seed and to pay with.
     #[arg(long, default_value_t = 1_000_000)]
     coupons: u32,
-    /// A running server whose data set is seeded, instead of a new one. The echo is then left out.
+    /// A running server instead of a new one. The echo is then left out.
     #[arg(long)]
     server: Option<SocketAddr>,
+    /// Where the running server takes operators' requests: its data set is seeded first. Without it the coupons of an
+    /// earlier run are paid with.
+    #[arg(long, requires = "server")]
+    operate: Option<SocketAddr>,
     /// Partitions of the server's state.
     #[arg(long, default_value_t = 8)]
     shards: u32,
@@ -63,6 +67,7 @@ fn main() -> ExitCode {
         warm_up: args.warm_up,
         coupons: args.coupons,
         server: args.server,
+        operate: args.operate,
         shards: args.shards,
         io_threads: args.io_threads,
         warm_bytes: args.warm_bytes,

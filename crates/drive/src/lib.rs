@@ -21,4 +21,4 @@ pub use restore::{RestoreFailed, Restored, restore};
 pub use retention::Taken;
 pub use snapshot::{Beginning, Draft, Loaded, SnapshotError, load, oldest_state};
 pub use steady::Steady;
-pub use turn::{Core, Keeping};
+pub use turn::{BUNDLES_AT_ONCE, Core, Keeping};

@@ -29,8 +29,8 @@ const APPLY_OF_A_CROWD: usize = 2_048;
 const APPLY_HALF_US: u64 = 3_000;
 /// Accounts that are counted for a plan before payments have their turn: well under a tenth of a millisecond.
 const PLAN_AT_ONCE: u32 = 1_024;
-/// Bundles that are taken from one thread of connections in a turn: a whole ring of them.
-const BUNDLES_AT_ONCE: usize = 8;
+/// Bundles that are taken from one thread of connections in a turn, and so many may wait for it.
+pub const BUNDLES_AT_ONCE: usize = 8;
 /// Turns between two looks at the tables' sizes.
 const FACTS_EVERY: u64 = 256;
 

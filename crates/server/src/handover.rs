@@ -1,14 +1,15 @@
 //! The rings between the threads that serve connections and the core, and the bells that wake each side.
 
 use std::sync::Arc;
+use tegata_drive::BUNDLES_AT_ONCE;
 use tegata_journal::Doorbell as JournalBell;
 use tegata_node::{Inbound, Outbound};
 use tegata_sync::{Doorbell, Receiver, Sender, channel};
 use tokio::sync::Notify;
 
-/// Bundles that may wait for the core. While they do nothing is read: the core has its turn before more comes, however
-/// many connections have something, so that it sees in time how long its queue is.
-const INBOUND_SLOTS: usize = 8;
+/// Bundles that may wait for the core, as many as it takes in a turn. While they do nothing is read: the core has its turn
+/// before more comes, however many connections have something, so that it sees in time how long its queue is.
+const INBOUND_SLOTS: usize = BUNDLES_AT_ONCE;
 /// Bundles that may wait in any other direction.
 const RING_SLOTS: usize = 256;
 

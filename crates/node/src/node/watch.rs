@@ -142,10 +142,10 @@ impl Node {
     fn note_pace(&mut self) {
         let applied = self.engine.applied().get();
         let ms = self.now.since(self.watch.looked_at) / 1_000;
-        let pace = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied)) / ms.max(1);
+        let count = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied));
         // It falls slowly and rises at once, because little to apply says little; and a pause, as for a slow flush, nothing.
-        if pace > 0 {
-            self.pace = pace.max(self.pace - self.pace / 16);
+        if count > 0 {
+            self.pace = (count / ms.max(1)).max(self.pace - self.pace / 16);
         }
     }
 

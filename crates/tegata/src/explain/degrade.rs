@@ -59,7 +59,7 @@ const THRESHOLDS: [[&str; 2]; 11] = [
     ],
     [
         "queue_wait_ms",
-        "at twice the load most of who is refused know it within 10 ms, the way through the sockets included, with time left to try again",
+        "at twice the load who is refused knows it within about 20 ms, the way through the sockets included, with time left to try again",
     ],
     [
         "memory_free_permille",

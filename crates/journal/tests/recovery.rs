@@ -300,6 +300,27 @@ fn a_batch_of_another_history_is_refused() {
 }
 
 #[test]
+fn a_batch_that_says_that_it_lies_elsewhere_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    crashed(&dir, IoChoice::Auto);
+    let all = files(&dir);
+    let (name, at, _) = places(&all)[4].clone();
+    // Its segment, its offset: neither is in the chain, and the checksum is right again.
+    for (field, value) in [(36, 7), (40, 12_288), (41, 0xFF)] {
+        let mut moved = all.clone();
+        let header = &mut moved.get_mut(&name).expect("the segment")[at..at + BATCH_HEADER_BYTES];
+        header[field..field + 4].copy_from_slice(&u32::to_le_bytes(value));
+        let crc = crc32c::crc32c(&header[12..]);
+        header[8..12].copy_from_slice(&crc.to_le_bytes());
+        match refused(&dir, &moved, &format!("{value} at {field}")) {
+            OpenError::Corrupt { position, .. } => assert_eq!(position, 5),
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
 fn what_lies_farther_behind_the_end_than_a_crash_can_leave_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("data");

@@ -8,7 +8,7 @@ use tegata_model::{
     AccountId, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
     Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
-use tegata_node::{Inbound, Limits, Node, Outbound, Waiter};
+use tegata_node::{Carried, Inbound, Limits, Node, Outbound, Waiter};
 
 #[global_allocator]
 static ALLOCATOR: tegata_pages::HugePages = tegata_pages::HugePages;
@@ -95,7 +95,8 @@ fn main() {
     if tegata_pages::keep_warm(args.warm_bytes).is_ok() {
         tegata_pages::wait_until_warm();
     }
-    let mut node = Node::new(Engine::new(args.shards), Limits::default(), Settings::default(), 0, now());
+    let mut node =
+        Node::new(Engine::new(args.shards), Limits::default(), Settings::default(), Carried::default(), now());
     let (mut accepting, mut applying, mut refused) = (Duration::ZERO, Duration::ZERO, 0u64);
     let first_debit = 1 + SHOPS + args.coupons;
     let total = first_debit + args.debits;

@@ -3,7 +3,7 @@
 use crate::snapshot::{SnapshotError, load};
 use tegata_engine::Engine;
 use tegata_journal::{Batch, Folder, Journal, OpenError, ReadError, Recovery, snapshots};
-use tegata_node::{Replay, ReplayError};
+use tegata_node::{Carried, Replay, ReplayError};
 
 /// Why there is no state.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ pub fn restore(
             }
             Err(e) => e.to_string(),
             Ok(_) if position > last_position => format!("the log ends at {last_position}"),
-            Ok(l) => match from(Replay::new(l.engine, l.delivered_to), position, Some(&l.trailer.chain)) {
+            Ok(l) => match from(Replay::new(l.engine, l.carried), position, Some(&l.trailer.chain)) {
                 Ok((replay, since_snapshot)) => {
                     return Ok(Restored { replay, snapshot: position, skipped, since_snapshot });
                 }
@@ -84,6 +84,7 @@ pub fn restore(
     if let Some(e) = foreign {
         return Err(RestoreFailed::Replay(e.into()));
     }
-    let (replay, since_snapshot) = from(Replay::new(Engine::new(shards), 0), 0, None).map_err(RestoreFailed::Replay)?;
+    let (replay, since_snapshot) =
+        from(Replay::new(Engine::new(shards), Carried::default()), 0, None).map_err(RestoreFailed::Replay)?;
     Ok(Restored { replay, snapshot: 0, skipped, since_snapshot })
 }

@@ -13,11 +13,13 @@ use tegata_journal::{
     Folder, MARGIN_BYTES, OpenError, ReadError, SnapshotWriter, Trailer, archive_retired, drop_archived, dropped_to,
     read_snapshot, remove_snapshot, snapshot_path, snapshot_trailer, snapshots,
 };
-use tegata_node::Replay;
+use tegata_node::{Carried, Replay};
 
 /// Bytes of a block of the head: its length in eight bytes, then itself. The sums of many shards and programmes are more
 /// than one block holds.
 const HEAD_BLOCK_BYTES: usize = 1 << 20;
+/// Where a trailer says which breakers were latched.
+const LATCHED_AT: usize = 24;
 /// A page as it is written. `docs/formats/journal.md` has its fields.
 #[derive(rkyv::Archive, rkyv::Serialize, rkyv::Deserialize)]
 struct Block {
@@ -29,11 +31,12 @@ struct Block {
     undo_words: Vec<u64>,
 }
 
-/// Bytes of a trailer that are ours: `0 u64 delivered to | 8 u128 digest | 24 … 64 zero`.
-fn margin(delivered_to: u64, digest: u128) -> [u8; MARGIN_BYTES] {
+/// Bytes of a trailer that are ours: `0 u64 delivered to | 8 u128 digest | 24 u8 latched | 25 … 64 zero`.
+fn margin(carried: Carried, digest: u128) -> [u8; MARGIN_BYTES] {
     let mut b = [0; MARGIN_BYTES];
-    b[..8].copy_from_slice(&delivered_to.to_le_bytes());
-    b[8..24].copy_from_slice(&digest.to_le_bytes());
+    b[..8].copy_from_slice(&carried.delivered_to.to_le_bytes());
+    b[8..LATCHED_AT].copy_from_slice(&digest.to_le_bytes());
+    b[LATCHED_AT] = carried.latched;
     b
 }
 
@@ -65,8 +68,8 @@ impl std::error::Error for SnapshotError {}
 pub struct Loaded {
     /// The engine as of the trailer's position.
     pub engine: Engine,
-    /// The last position that was known to be delivered then.
-    pub delivered_to: u64,
+    /// What the node carried then.
+    pub carried: Carried,
     /// What the file says at its end.
     pub trailer: Trailer,
 }
@@ -107,10 +110,11 @@ pub fn load(dir: impl Into<Folder>, store: &[u8; 16], position: u64) -> Result<L
     let engine = restorer.ok_or(SnapshotError::Empty)?.finish();
     let engine = engine.map_err(|e| SnapshotError::File(ReadError::Consumer(e)))?;
     let delivered_to = trailer.margin.first_chunk().map_or(0, |b| u64::from_le_bytes(*b));
-    if margin(delivered_to, engine.digest()) != trailer.margin || engine.applied().get() != trailer.position {
+    let carried = Carried::new(delivered_to, trailer.margin[LATCHED_AT]).ok_or(SnapshotError::Digest)?;
+    if margin(carried, engine.digest()) != trailer.margin || engine.applied().get() != trailer.position {
         return Err(SnapshotError::Digest);
     }
-    Ok(Loaded { engine, delivered_to, trailer })
+    Ok(Loaded { engine, carried, trailer })
 }
 
 /// What a snapshot begins with.
@@ -130,8 +134,8 @@ pub struct Beginning {
     pub boot_epoch: u32,
     /// The log's chain hash there.
     pub chain: [u8; 32],
-    /// The last position known to be delivered.
-    pub delivered_to: u64,
+    /// What the node carries.
+    pub carried: Carried,
     /// Of all decisions.
     pub digest: u128,
     /// Days that the archive is kept; 0: for ever.
@@ -183,7 +187,7 @@ impl Draft {
             boot_epoch: b.boot_epoch,
             segment: 0,
             chain: b.chain,
-            margin: margin(b.delivered_to, b.digest),
+            margin: margin(b.carried, b.digest),
         })?;
         tidy(&b.dir, &b.store, b.keep_days)
     }
@@ -218,12 +222,12 @@ pub fn oldest_state(dir: impl Into<Folder>, store: &[u8; 16], shards: u32) -> Re
     let dir = &dir.into();
     let dropped = dropped_to(dir, store)?;
     if dropped == 0 {
-        return Ok((Replay::new(Engine::new(shards), 0), 0));
+        return Ok((Replay::new(Engine::new(shards), Carried::default()), 0));
     }
     let all = snapshots(dir).map_err(|error| OpenError::Io { doing: "listing", file: dir.path().to_owned(), error })?;
     for position in all.into_iter().rev().filter(|p| *p >= dropped) {
         match load(dir, store, position) {
-            Ok(loaded) => return Ok((Replay::new(loaded.engine, loaded.delivered_to), position)),
+            Ok(loaded) => return Ok((Replay::new(loaded.engine, loaded.carried), position)),
             Err(SnapshotError::File(ReadError::Journal(e @ OpenError::NewerVersion { .. }))) => return Err(e),
             Err(_) => {}
         }

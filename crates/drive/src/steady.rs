@@ -6,7 +6,8 @@
 //! ```
 //!
 //! Slewing is followed: it is far below the bound between two looks, and somebody looks at least ten times a second.
-//! A suspect clock stays so until it is right again, an operator vouches for it, or the server is started anew.
+//! A suspect clock stays so until it is right again, or an operator vouches for it. A new start has no earlier look; it
+//! has the time of the log, behind which no clock can be.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 
@@ -26,6 +27,15 @@ impl Steady {
     pub fn new(wall_us: i64, monotonic_us: i64) -> Self {
         let offset_us = wall_us.saturating_sub(monotonic_us);
         Self { offset_us: AtomicI64::new(offset_us), suspect: AtomicBool::new(false) }
+    }
+
+    /// A log is found that already says `logged_us`: where that is more than a step ahead of what is followed, time goes
+    /// on from the log's, and the wall clock is suspect.
+    pub fn not_before(&self, logged_us: i64, wall_us: i64, monotonic_us: i64) {
+        if self.look(wall_us, monotonic_us) < logged_us.saturating_sub(STEP_US) {
+            self.offset_us.store(logged_us.saturating_sub(monotonic_us), Ordering::Relaxed);
+            self.suspect.store(true, Ordering::Relaxed);
+        }
     }
 
     /// Follows the wall clock as it is now, because somebody vouches for it. False where it is so far behind that time
@@ -87,6 +97,31 @@ mod tests {
         assert_eq!(clock.look(wall + STEP_US, monotonic), wall + STEP_US, "what is within the bound is followed");
         assert_eq!(clock.look(i64::MAX, monotonic), wall + STEP_US);
         assert_eq!(clock.look(i64::MIN, monotonic), wall + STEP_US);
+    }
+
+    #[test]
+    fn a_start_does_not_follow_a_clock_that_is_behind_the_log() {
+        let log = 1_000 * DAY;
+        let started = |wall| {
+            let clock = Steady::new(wall, 7);
+            clock.not_before(log, wall, 7);
+            clock
+        };
+        for wall in [log - STEP_US, log, log + 40 * DAY] {
+            let clock = started(wall);
+            assert_eq!(
+                (clock.is_suspect(), clock.look(wall, 7)),
+                (false, wall),
+                "how long it was down nobody can tell"
+            );
+        }
+        let wall = log - STEP_US - 1;
+        let clock = started(wall);
+        assert!(clock.is_suspect());
+        assert_eq!(clock.look(wall + 1_000, 1_007), log + 1_000, "time goes on");
+        assert!(!clock.trust(wall + 1_000, 1_007), "it would stand still");
+        assert_eq!(clock.look(log + 2_000, 2_007), log + 2_000);
+        assert!(!clock.is_suspect(), "it was put right");
     }
 
     #[test]

@@ -237,7 +237,7 @@ impl<A: Around> Core<A> {
         let position = self.node.engine().applied().get();
         let Some((at_us, chain)) = self.journal.chain_at(position) else { return false };
         self.snapshot_due = grown + every;
-        let delivered_to = self.node.delivered_to();
+        let carried = self.node.carried();
         let engine = self.node.engine_to_copy();
         let beginning = Beginning {
             dir: self.keeping.dir.clone(),
@@ -248,7 +248,7 @@ impl<A: Around> Core<A> {
             at_us,
             boot_epoch: self.journal.boot_epoch(),
             chain,
-            delivered_to,
+            carried,
             keep_days: self.keeping.keep_days,
         };
         self.taking = self.around.begin_snapshot(beginning);

@@ -6,6 +6,8 @@ use tegata_model::{Code, Timestamp};
 
 /// Causes.
 const CAUSES: usize = Cause::ALL.len();
+/// A bit for each cause.
+pub(crate) const ALL_CAUSES: u8 = (1 << CAUSES) - 1;
 /// Changes that wait to be told; more than one turn can bring.
 const CHANGES_MAX: usize = 256;
 /// The longest drill, in ms.
@@ -81,8 +83,9 @@ pub(crate) struct Breakers {
 }
 
 impl Breakers {
-    pub(crate) fn new(policies: Policies, at: Timestamp) -> Self {
-        Self {
+    /// All closed, but for those that are still latched.
+    pub(crate) fn new(policies: Policies, latched: u8, at: Timestamp) -> Self {
+        let mut breakers = Self {
             all: policies.map(|p| Breaker::new(p, at)),
             policies,
             entirely: [false; CAUSES],
@@ -91,7 +94,17 @@ impl Breakers {
             probed: 0,
             mode: Mode::Normal,
             changes: Vec::new(),
+        };
+        for cause in Cause::ALL.into_iter().filter(|c| latched & c.bit() != 0) {
+            breakers.order(cause, Order::Open, at);
         }
+        breakers
+    }
+
+    /// Those that are latched until somebody confirms it, as bits.
+    pub(crate) fn latched(&self) -> u8 {
+        let confirmed = |b: &Breaker| b.state() == BreakerState::Latched && b.drill_until().is_none();
+        Cause::ALL.into_iter().filter(|c| confirmed(&self.all[*c as usize])).fold(0, |bits, c| bits | c.bit())
     }
 
     pub(crate) fn state(&self, cause: Cause) -> BreakerState {
@@ -270,7 +283,7 @@ mod tests {
     #[test]
     fn what_is_refused_is_what_the_table_says_of_the_breakers_that_are_not_closed() {
         const POLICY: Policy = Policy { open_at: 1, close_below: 1, window_us: 0, rest_us: 4, stage_us: 2, probes: 2 };
-        let mut b = Breakers::new([POLICY; CAUSES], Timestamp::ZERO);
+        let mut b = Breakers::new([POLICY; CAUSES], 0, Timestamp::ZERO);
         let (mut refused, mut probed) = (0u32, 0u32);
         for step in 0..60_000u64 {
             let (roll, at) = (mix(step, 1), Timestamp::from_micros(step as i64));

@@ -187,6 +187,12 @@ impl Cause {
     pub const ALL: [Self; 6] =
         [Self::JournalLatency, Self::JournalSpace, Self::QueueDelay, Self::Memory, Self::Clock, Self::Replication];
 
+    /// Its bit in a set of causes.
+    #[must_use]
+    pub const fn bit(self) -> u8 {
+        1 << self as u8
+    }
+
     /// Its row.
     #[must_use]
     pub const fn row(self) -> &'static Row {

@@ -33,7 +33,7 @@ pub use breakers::{BreakerFacts, DRILL_MS_MAX, Levels, Order, Policies, Transiti
 pub use degrade::{Cause, Mode, Rank, Row, Treatment, mode_of};
 pub use delivery::{Delivery, NeverSent};
 pub use limits::Limits;
-pub use margin::Margin;
+pub use margin::{Carried, Margin};
 pub use message::{Answer, Guard, Inbound, Outbound, Question, Reply, Report, ServerFacts, Waiter};
 pub use node::{Node, SnapshotWish};
 pub use replay::{Replay, ReplayError};

@@ -19,9 +19,10 @@ mod watch;
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
 use crate::breakers::Breakers;
 use crate::crowd::{Comers, Crowd, Group};
+use crate::degrade::Cause;
 use crate::flights::Flights;
 use crate::limits::Limits;
-use crate::margin::Margin;
+use crate::margin::{Carried, Margin};
 use crate::message::{Answer, Inbound, Outbound, Report, Waiter};
 use crate::plans::Plans;
 use crate::repeats::Repeats;
@@ -106,14 +107,16 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node over a recovered state. `delivered_to` is the last position known to be delivered; everything decided
-    /// after it counts as undelivered, which the first record says.
+    /// A node over a recovered state. Everything decided after what is known to be delivered counts as undelivered,
+    /// which the first record says. A start confirms nothing: what was latched still is.
     #[must_use]
-    pub fn new(engine: Engine, limits: Limits, settings: Settings, delivered_to: u64, now: Timestamp) -> Self {
+    pub fn new(engine: Engine, limits: Limits, settings: Settings, carried: Carried, now: Timestamp) -> Self {
+        let Carried { delivered_to, latched } = carried;
         let applied = engine.applied();
         let now = now.max(engine.at());
         let rules = engine.rules();
-        let watch = Watch::new(rules.degraded_since.is_some(), rules.trusted_until.is_some());
+        let watch = Watch::new(rules.degraded_since.is_some(), rules.trusted_until.is_some(), latched);
+        let clock = if rules.trusted_until.is_some() { Cause::Clock.bit() } else { 0 };
         let mut node = Self {
             engine,
             limits,
@@ -146,7 +149,7 @@ impl Node {
             room: Room::Ample,
             unlogged: Unlogged::default(),
             snapshot: SnapshotWish::None,
-            breakers: Breakers::new(limits.policies, now),
+            breakers: Breakers::new(limits.policies, latched | clock, now),
             watch,
         };
         node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });
@@ -270,7 +273,7 @@ impl Node {
         batch.at = self.now;
         self.submitted = batch.last().get();
         let margin = Margin {
-            delivered_to: self.delivered_to(),
+            carried: self.carried(),
             digest_position: self.engine.applied().get(),
             digest: self.engine.digest(),
         };
@@ -394,6 +397,11 @@ impl Node {
         }
         self.delivered_to = self.delivered_to.max(to);
         self.delivered_to
+    }
+
+    /// What the next start is to know.
+    pub fn carried(&mut self) -> Carried {
+        Carried { delivered_to: self.delivered_to(), latched: self.breakers.latched() }
     }
 
     /// Requests accepted and not yet answered.

@@ -1,7 +1,7 @@
 //! From journal batches back to the state: the same records through the same engine, with the digests that the
 //! batches carry held against it.
 
-use crate::margin::Margin;
+use crate::margin::{Carried, Margin};
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Engine, Hint, TOUCH_MAX};
 use tegata_model::{Position, RecordError, Timestamp, record_len};
@@ -68,18 +68,18 @@ impl std::error::Error for ReplayError {}
 pub struct Replay {
     engine: Engine,
     digests: VecDeque<(u64, u128)>,
-    delivered_to: u64,
+    carried: Carried,
     records: u64,
     verified: u64,
 }
 
 impl Replay {
-    /// Starts from a state: an empty engine, or a snapshot with what was known to be delivered then.
+    /// Starts from a state: an empty engine, or a snapshot with what was carried then.
     #[must_use]
-    pub fn new(engine: Engine, delivered_to: u64) -> Self {
+    pub fn new(engine: Engine, carried: Carried) -> Self {
         let mut digests = VecDeque::with_capacity(DIGESTS_KEPT);
         digests.push_back((engine.applied().get(), engine.digest()));
-        Self { engine, digests, delivered_to, records: 0, verified: 0 }
+        Self { engine, digests, carried, records: 0, verified: 0 }
     }
 
     /// Applies one batch; `each` sees every record with its position and what became of it.
@@ -99,7 +99,8 @@ impl Replay {
         }
         let m = Margin::decode(margin).ok_or(ReplayError::Margin { position: start })?;
         self.verify(&m)?;
-        self.delivered_to = self.delivered_to.max(m.delivered_to);
+        let delivered_to = self.carried.delivered_to.max(m.carried.delivered_to);
+        self.carried = Carried { delivered_to, ..m.carried };
         let (mut rest, mut position, mut got) = (body, start, 0);
         while !rest.is_empty() {
             let bad = |position| move |error| ReplayError::Record { position, error };
@@ -144,10 +145,10 @@ impl Replay {
         }
     }
 
-    /// The state, and the last position known to be delivered.
+    /// The state, and what the node carries on.
     #[must_use]
-    pub fn finish(self) -> (Engine, u64) {
-        (self.engine, self.delivered_to)
+    pub fn finish(self) -> (Engine, Carried) {
+        (self.engine, self.carried)
     }
 
     /// The state so far.

@@ -5,7 +5,7 @@ use tegata_model::{
     AccountId, Amount, Approval, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Programme, ProgrammeId,
     Settings, Timestamp, encode, mix,
 };
-use tegata_node::{Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
+use tegata_node::{Carried, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -62,7 +62,7 @@ fn plan(node: &mut Node) -> u64 {
 
 #[test]
 fn a_plan_is_applied_once() {
-    let mut node = Node::new(Engine::new(2), Limits::default(), Settings::default(), 0, NOW);
+    let mut node = Node::new(Engine::new(2), Limits::default(), Settings::default(), Carried::default(), NOW);
     let issue = Operation::Issue {
         programme: ProgrammeId::new(1),
         amount: Amount::new(500).expect("an amount"),

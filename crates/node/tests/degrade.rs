@@ -7,7 +7,7 @@ use tegata_model::{
     Programme, ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
 use tegata_node::{
-    BreakerState, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Rank, Reply, Room, Waiter,
+    BreakerState, Carried, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Rank, Reply, Room, Waiter,
 };
 
 const START: i64 = 1_700_000_000_000_000;
@@ -39,8 +39,11 @@ fn key(n: u64) -> Key {
 
 impl Rig {
     fn new(limits: Limits) -> Self {
-        let mut rig =
-            Self { node: Node::new(Engine::new(2), limits, Settings::default(), 0, ms(0)), now: Cell::new(0), next: 0 };
+        let mut rig = Self {
+            node: Node::new(Engine::new(2), limits, Settings::default(), Carried::default(), ms(0)),
+            now: Cell::new(0),
+            next: 0,
+        };
         rig.flush();
         rig
     }
@@ -374,7 +377,7 @@ fn a_restart_in_the_middle_ends_what_the_log_called_degraded() {
     rig.ask(Question::Order(Cause::Memory, Order::Open));
     rig.flush();
     assert!(rig.node.engine().rules().degraded_since.is_some());
-    let mut replay = tegata_node::Replay::new(Engine::new(2), 0);
+    let mut replay = tegata_node::Replay::new(Engine::new(2), Carried::default());
     let mut log = Rig::new(Limits::default());
     log.ask(Question::Order(Cause::Memory, Order::Open));
     let sealed = log.node.seal(ms(0)).expect("the mark");
@@ -383,13 +386,58 @@ fn a_restart_in_the_middle_ends_what_the_log_called_degraded() {
     replay
         .batch(1, sealed.count, sealed.at_us, &tegata_node::Margin::default().encode(), &body, |_, _, _, _| {})
         .expect("it replays");
-    let (engine, delivered_to) = replay.finish();
-    let mut node = Node::new(engine, Limits::default(), Settings::default(), delivered_to, ms(20));
+    let (engine, carried) = replay.finish();
+    let mut node = Node::new(engine, Limits::default(), Settings::default(), carried, ms(20));
     node.look(ms(30), false);
     let last = node.seal(ms(40)).map_or(0, |s| s.first_position + u64::from(s.count) - 1);
     node.durable(last);
     while node.apply_some(100) {}
     assert!(node.engine().rules().degraded_since.is_none() && node.engine().rules().degraded_last.is_some());
+}
+
+type Log = Vec<(u64, u32, i64, [u8; 64], Vec<u8>)>;
+
+/// What a node has to say goes to the log.
+fn seal_into(log: &mut Log, node: &mut Node) {
+    let sealed = node.seal(ms(20)).expect("a mark");
+    log.push((sealed.first_position, sealed.count, sealed.at_us, sealed.margin, sealed.body.to_vec()));
+}
+
+fn started_from(log: &Log) -> Node {
+    let mut replay = tegata_node::Replay::new(Engine::new(2), Carried::default());
+    for (first, count, at_us, margin, body) in log {
+        replay.batch(*first, *count, *at_us, margin, body, |_, _, _, _| {}).expect("it replays");
+    }
+    let (engine, carried) = replay.finish();
+    Node::new(engine, Limits::default(), Settings::default(), carried, ms(20))
+}
+
+#[test]
+fn a_restart_confirms_nothing_and_ends_a_drill() {
+    let fresh = || Node::new(Engine::new(2), Limits::default(), Settings::default(), Carried::default(), ms(0));
+    let order = |node: &mut Node, cause, order| {
+        let question = Question::Order(cause, order);
+        node.accept(0, Inbound { questions: vec![(Waiter::default(), question)], ..Inbound::default() }, ms(0));
+    };
+    let (mut node, mut log) = (fresh(), Vec::new());
+    node.clock_jumped();
+    order(&mut node, Cause::QueueDelay, Order::Drill(60_000));
+    order(&mut node, Cause::JournalLatency, Order::Open);
+    seal_into(&mut log, &mut node);
+    // The mode is the same, and it is logged nevertheless.
+    order(&mut node, Cause::Memory, Order::Open);
+    seal_into(&mut log, &mut node);
+    let mut node = started_from(&log);
+    let states = Cause::ALL.map(|c| node.breaker(c));
+    use BreakerState::{Closed, Latched};
+    assert_eq!(states, [Latched, Closed, Closed, Latched, Latched, Closed]);
+    assert_eq!(node.mode(), Mode::ReadOnly);
+    assert!(node.engine().rules().trusted_until.is_some(), "nothing expires");
+    node.look(ms(30), false);
+    order(&mut node, Cause::Memory, Order::Confirm);
+    seal_into(&mut log, &mut node);
+    let node = started_from(&log);
+    assert_eq!((node.breaker(Cause::Memory), node.breaker(Cause::Clock)), (Closed, Latched), "confirmed is confirmed");
 }
 
 /// The queue stands, and nothing of what is sent fits into a batch until it is sealed.

@@ -6,7 +6,7 @@ use tegata_model::{
     AccountId, Amount, Approval, Code, Command, Envelope, Extension, Key, LotKind, NamespaceId, Operation, Position,
     Programme, ProgrammeId, Settings, Timestamp, encode,
 };
-use tegata_node::{Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
+use tegata_node::{Carried, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
 
 const START_S: i64 = 1_780_000_000;
 
@@ -66,7 +66,7 @@ impl Rig {
 
 #[test]
 fn plans_wait_their_turn_and_commands_do_not_wait_for_plans() {
-    let node = Node::new(Engine::new(2), Limits::default(), Settings::default(), 0, at(0));
+    let node = Node::new(Engine::new(2), Limits::default(), Settings::default(), Carried::default(), at(0));
     let mut rig = Rig { node, sent: 0, codes: VecDeque::new(), plans: Vec::new() };
     let programme = Operation::Programme(Programme::with_defaults(ProgrammeId::new(1)));
     assert_eq!(rig.command("", programme), Code::Approved);

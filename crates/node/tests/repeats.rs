@@ -8,7 +8,7 @@ use tegata_model::{
     AccountId, Advice, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme,
     ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode,
 };
-use tegata_node::{Answer, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
+use tegata_node::{Answer, Carried, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
 
 const START_S: i64 = 1_780_000_000;
 const NAMESPACE: NamespaceId = NamespaceId::new(1);
@@ -47,7 +47,7 @@ struct Rig {
 impl Rig {
     /// Two coupons, C1 and C2, of 10,000 yen, and a shop.
     fn new(limits: Limits) -> Self {
-        let node = Node::new(Engine::new(2), limits, Settings::default(), 0, at(0));
+        let node = Node::new(Engine::new(2), limits, Settings::default(), Carried::default(), at(0));
         let mut rig = Self { node, now: at(0), sealed: 0, asked: 0, answers: BTreeMap::new() };
         let programme = Programme::with_defaults(ProgrammeId::new(1));
         let shop = Operation::Shop {

@@ -6,7 +6,7 @@ use tegata_model::{
     AccountId, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
     Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
-use tegata_node::{Guard, Inbound, Limits, Node, Outbound, Waiter, spread};
+use tegata_node::{Carried, Guard, Inbound, Limits, Node, Outbound, Waiter, spread};
 
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -63,7 +63,7 @@ fn within(ids: &[u32]) -> Guard {
 
 /// Programmes 13 and 14; shop A takes both, B only 14; coupon C of 13, wallet W of both.
 fn rig() -> Rig {
-    let mut rig = Rig(Node::new(Engine::new(2), Limits::default(), Settings::default(), 0, AT));
+    let mut rig = Rig(Node::new(Engine::new(2), Limits::default(), Settings::default(), Carried::default(), AT));
     rig.flush();
     let amount = Amount::new(1_000).expect("an amount");
     let shop = |id, programme| Operation::Shop {

@@ -5,7 +5,7 @@ use tegata_model::{
     AccountId, Amount, Code, Command, Envelope, Key, NamespaceId, Operation, Position, Purchase, Settings, ShopId,
     TerminalId, Timestamp, encode, mix,
 };
-use tegata_node::{Inbound, Limits, Node, Outbound, Room, Waiter};
+use tegata_node::{Carried, Inbound, Limits, Node, Outbound, Room, Waiter};
 
 const NOW: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -55,7 +55,7 @@ fn seal(node: &mut Node) -> u64 {
 }
 
 fn node() -> Node {
-    let mut node = Node::new(Engine::new(2), Limits::default(), Settings::default(), 0, NOW);
+    let mut node = Node::new(Engine::new(2), Limits::default(), Settings::default(), Carried::default(), NOW);
     let epoch = seal(&mut node);
     apply(&mut node, epoch);
     node
@@ -90,7 +90,7 @@ fn without_room_what_was_not_handed_over_is_refused_and_what_was_is_not() {
 #[test]
 fn at_the_limit_of_decisions_what_ends_something_is_taken_to_the_end_of_the_reserve() {
     let limits = Limits { decisions_max: 32, ..Limits::default() };
-    let mut node = Node::new(Engine::new(2), limits, Settings::default(), 0, NOW);
+    let mut node = Node::new(Engine::new(2), limits, Settings::default(), Carried::default(), NOW);
     let mut decide = |n, fence: bool| {
         send(&mut node, &[if fence { record(n, Operation::Fence) } else { debit(n) }]);
         if node.has_work() {

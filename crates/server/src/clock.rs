@@ -37,6 +37,12 @@ pub fn now() -> Timestamp {
     Timestamp::from_micros(STEADY.get_or_init(|| Steady::new(wall, monotonic)).look(wall, monotonic))
 }
 
+/// A log was found: see [`Steady::not_before`].
+pub(crate) fn not_before(logged: Timestamp) {
+    let (wall, monotonic) = read();
+    STEADY.get_or_init(|| Steady::new(wall, monotonic)).not_before(logged.micros(), wall, monotonic);
+}
+
 /// True while the wall clock is not followed.
 #[must_use]
 pub fn is_suspect() -> bool {

@@ -11,7 +11,7 @@ use tegata_model::{
     AccountId, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Programme, ProgrammeId, Settings,
     Timestamp, encode,
 };
-use tegata_node::{Inbound, Limits, Node, Replay, ReplayError, Waiter};
+use tegata_node::{Carried, Inbound, Limits, Node, Replay, ReplayError, Waiter};
 use tegata_wire::{HistoryEntry, HistoryQuery};
 
 const STORE: [u8; 16] = [7; 16];
@@ -42,7 +42,7 @@ impl Rig {
     fn new(dir: &Path, keep_days: u32) -> Self {
         let journal = open(options(dir)).expect("an empty folder").into_writer().expect("it is written");
         let limits = Limits { batch_bytes_max: 8 << 10, ..Limits::default() };
-        let node = Node::new(Engine::new(1), limits, Settings::default(), 0, day(0));
+        let node = Node::new(Engine::new(1), limits, Settings::default(), Carried::default(), day(0));
         let mut rig = Self { node, journal, issued: 0, keep_days };
         rig.command(0, AccountId::NONE, Operation::Programme(Programme::with_defaults(ProgrammeId::new(1))));
         rig
@@ -100,7 +100,7 @@ impl Rig {
         self.write(n);
         let position = self.node.engine().applied().get();
         let (at_us, chain) = self.journal.chain_at(position).expect("between two batches");
-        let delivered_to = self.node.delivered_to();
+        let carried = self.node.carried();
         let engine = self.node.engine_to_copy();
         let mut taking = Taking::start(Beginning {
             dir: dir.into(),
@@ -111,7 +111,7 @@ impl Rig {
             at_us,
             boot_epoch: self.journal.boot_epoch(),
             chain,
-            delivered_to,
+            carried,
             keep_days: self.keep_days,
         })
         .expect("a thread");

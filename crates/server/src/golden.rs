@@ -11,6 +11,7 @@ use tegata_model::{
     NamespaceId, Operation, Position, Programme, ProgrammeId, Purchase, Settings, ShopId, State, TerminalId, Timestamp,
     encode,
 };
+use tegata_node::Carried;
 
 const GOLDEN: &[u8] = include_bytes!("../tests/golden/v2.snap");
 /// What version 1 wrote: it knew no stand-in.
@@ -134,7 +135,7 @@ fn written(dir: &Path) -> Vec<u8> {
         at_us: log.at().micros(),
         boot_epoch: 2,
         chain: [7; 32],
-        delivered_to: 9,
+        carried: Carried { delivered_to: 9, latched: 0 },
         keep_days: 0,
     };
     log.run(COUPON, Operation::Debit(purchase(41)));
@@ -175,7 +176,7 @@ fn is_read_as(dir: &Path, log: &Log) {
     let then = &log.engine;
     assert_eq!(loaded.engine.rules().leases, then.rules().leases);
     assert_eq!(loaded.engine.audit(), Ok(()));
-    assert_eq!((loaded.delivered_to, loaded.trailer.chain, loaded.trailer.boot_epoch), (9, [7; 32], 2));
+    assert_eq!((loaded.carried.delivered_to, loaded.trailer.chain, loaded.trailer.boot_epoch), (9, [7; 32], 2));
     assert_eq!((loaded.engine.applied(), loaded.engine.at()), (then.applied(), then.at()));
     assert_eq!((loaded.engine.digest(), loaded.engine.sums()), (then.digest(), then.sums()));
     for name in [COUPON, WALLET] {

@@ -205,7 +205,7 @@ pub fn start_with(config: Config, tunnels: Option<Arc<dyn Tunnels>>) -> Result<R
     let Restored { replay, snapshot, skipped, since_snapshot } =
         restore(&config.data.clone().into(), &mut journal, &mut |_| {})?;
     let replayed = replay.records();
-    let (engine, delivered_to) = replay.finish();
+    let (engine, carried) = replay.finish();
     let settings = Settings { horizon_s: config.horizon_s, ack_s: config.ack_s, ..Settings::default() };
     let limits = Limits {
         threads: config.doors(),
@@ -216,7 +216,8 @@ pub fn start_with(config: Config, tunnels: Option<Arc<dyn Tunnels>>) -> Result<R
         ..Limits::default()
     };
     let position = engine.applied().get();
-    let node = Node::new(engine, limits, settings, delivered_to, clock::now());
+    clock::not_before(engine.at());
+    let node = Node::new(engine, limits, settings, carried, clock::now());
 
     // The writer is made on the thread that will own it.
     let (told, ready) = sync_channel(1);

@@ -42,6 +42,7 @@ goals! {
     QueueStood "the queue stood too long and became a crowd",
     MemoryFull "a table reached its limit",
     ClockLatched "a step of the clock latched its breaker",
+    LatchKept "a latched breaker outlived its server",
     ClockConfirmed "an operator confirmed the clock",
     DuplicateInFlight "a duplicate met its original in flight",
     RepeatAfterRestart "a repeat got its stored decision after a restart",

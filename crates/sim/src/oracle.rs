@@ -7,7 +7,7 @@ use crate::process::Batch;
 use std::collections::BTreeMap;
 use tegata_engine::{Applied, Effect, Engine};
 use tegata_model::{Code, Command, Operation, Position, Timestamp, decode, hash_bytes};
-use tegata_node::Replay;
+use tegata_node::{Carried, Replay};
 use tegata_reference::Reference;
 
 /// See the module.
@@ -38,7 +38,7 @@ fn hash(b: &Batch) -> u64 {
 impl Oracle {
     pub(crate) fn new(shards: u32) -> Self {
         Self {
-            replay: Replay::new(Engine::new(shards), 0),
+            replay: Replay::new(Engine::new(shards), Carried::default()),
             reference: Reference::default(),
             invariants: Invariants(invariants::all()),
             uncertain: Vec::new(),

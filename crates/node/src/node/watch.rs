@@ -49,11 +49,12 @@ pub(super) struct Watch {
     /// What the log says.
     degraded_logged: bool,
     clock_logged: bool,
+    latched_logged: u8,
 }
 
 impl Watch {
-    pub(super) fn new(degraded_logged: bool, clock_logged: bool) -> Self {
-        Self { degraded_logged, clock_logged, ..Self::default() }
+    pub(super) fn new(degraded_logged: bool, clock_logged: bool, latched_logged: u8) -> Self {
+        Self { degraded_logged, clock_logged, latched_logged, ..Self::default() }
     }
 }
 
@@ -196,8 +197,11 @@ impl Node {
         if self.halted || self.room == Room::None || self.open_room() < 2 * RECORD_BYTES_MAX {
             return;
         }
-        let degraded = self.breakers.mode() != Mode::Normal;
-        if std::mem::replace(&mut self.watch.degraded_logged, degraded) != degraded {
+        let (degraded, latched) = (self.breakers.mode() != Mode::Normal, self.breakers.latched());
+        let before = (self.watch.degraded_logged, self.watch.latched_logged);
+        (self.watch.degraded_logged, self.watch.latched_logged) = (degraded, latched);
+        // What is latched stands in the margin of the mark's batch.
+        if before != (degraded, latched) {
             self.command(Operation::Mark(if degraded { Mark::Degraded } else { Mark::Normal }));
         }
         let suspect = self.breakers.state(Cause::Clock).is_tripped();

@@ -43,7 +43,8 @@ impl World {
             // What a caller that is gone had sent is answered, too.
             let quiet = p.core.is_quiet() && p.hubs.iter().all(|h| h.bundle.is_empty());
             in_flight = (p.core.node.in_flight() as u64).max(u64::from(!quiet));
-            full = tripped.contains(&Cause::Memory);
+            // What an operator latched is confirmed first.
+            full = !matches!(p.core.node.breaker(Cause::Memory), BreakerState::Closed | BreakerState::Latched);
         }
         let down = u64::from(self.process.is_none());
         let over = open + self.doubts + in_flight + tripped.len() as u64 + down == 0;

@@ -7,7 +7,7 @@ use crate::net::Way;
 use crate::plan::Feature;
 use crate::process::{Batch, Process, Surroundings};
 use crate::session::{Effect, Hub};
-use tegata_drive::{Core, Keeping, restore};
+use tegata_drive::{Around, Core, Keeping, restore};
 use tegata_model::{Code, Settings, Timestamp};
 use tegata_node::{BreakerState, Cause, Limits, Node, Outbound, Room};
 
@@ -81,13 +81,18 @@ impl World {
         if restored.snapshot > 0 {
             self.goals.reach(Goal::SnapshotLoaded);
         }
-        let (engine, delivered_to) = restored.replay.finish();
+        let (engine, carried) = restored.replay.finish();
+        if carried.latched != 0 {
+            self.goals.reach(Goal::LatchKept);
+        }
         self.oracle.compare(&engine, true, true)?;
         let position = engine.applied().get();
         let settings = Settings { horizon_s: self.plan.horizon_s, ack_s: ACK_S, ..Settings::default() };
-        let around = Surroundings::new(self.plan.threads, self.now, self.clock.read(self.now), position);
-        let at = Timestamp::from_micros(self.clock.read(self.now));
-        let node = Node::new(engine, self.limits(), settings, delivered_to, at);
+        let wall = self.clock.read(self.now);
+        let mut around = Surroundings::new(self.plan.threads, self.now, wall, position);
+        around.steady.not_before(engine.at().micros(), wall, self.now as i64);
+        let at = around.now();
+        let node = Node::new(engine, self.limits(), settings, carried, at);
         let journal = match journal.into_writer() {
             Ok(journal) => journal,
             Err(e) => return self.start_failed(failures, &e.to_string()),

@@ -8,7 +8,7 @@ use tegata_node::{BreakerState, Cause, Mode, Rank, transitions};
 const OTHERS: [[&str; 4]; 5] = [
     [
         "the server starts",
-        "no connection is accepted before the log is replayed",
+        "no connection is accepted before the log is replayed; a breaker that was latched still is, and a clock behind the log is not followed",
         "unknown: the same key again, or a fence",
         "an answer from a state that is not whole",
     ],

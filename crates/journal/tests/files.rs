@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::time::Duration;
 use tegata_journal::{
-    BatchMeta, Damage, OpenError, Options, ReadError, SnapshotWriter, Trailer, Writer, archive_retired, dropped_to,
-    open, read_log, read_snapshot,
+    BatchMeta, Damage, OpenError, Options, ReadError, SnapshotWriter, Trailer, Writer, archive_retired, drop_archived,
+    dropped_to, open, read_log, read_snapshot,
 };
 
 const SNAPSHOT: &[u8] = include_bytes!("golden/v1.snap");
@@ -212,6 +212,24 @@ fn the_mark_of_what_was_dropped_has_no_blocks() {
     for wrong in [[&mark[..64], &ARCHIVED[64..]].concat(), [&mark[..64], &[0; 16], &mark[64..]].concat()] {
         let refused = read(&wrong);
         assert!(matches!(refused, Err(OpenError::Corrupt { damage: Damage::Length, .. })), "{refused:?}");
+    }
+}
+
+#[test]
+fn nothing_behind_the_snapshot_is_dropped_from_the_archive() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path();
+    let mut writer = open(small_segments(dir)).expect("a new folder").into_writer().expect("a writer");
+    (1..=7).for_each(|position| append(&mut writer, position, 1));
+    writer.close().expect("an orderly stop");
+    // Segments of two batches each.
+    assert_eq!(archive_retired(dir, &STORE, 6).expect("the disk works"), 3);
+    for (snapshot, dropped, to) in [(1, 0, 0), (3, 1, 2), (4, 1, 4), (5, 0, 4)] {
+        let mut out = SnapshotWriter::create(dir, &STORE, snapshot).expect("a draft");
+        out.block(BLOCKS[0]).expect("the disk works");
+        out.finish(&Trailer { position: snapshot, ..trailer() }).expect("the disk works");
+        assert_eq!(drop_archived(dir, &STORE, snapshot).expect("the disk works"), dropped, "snapshot {snapshot}");
+        assert_eq!(dropped_to(dir, &STORE).expect("the mark"), to, "snapshot {snapshot}");
     }
 }
 

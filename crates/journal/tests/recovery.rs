@@ -321,6 +321,29 @@ fn a_batch_that_says_that_it_lies_elsewhere_is_refused() {
 }
 
 #[test]
+fn a_log_that_ends_before_what_was_vouched_for_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path().join("data");
+    let mut writer = open(options(&dir, IoChoice::Auto)).expect("a new folder").into_writer().expect("a writer");
+    append(&mut writer, 1..=BATCHES);
+    writer.close().expect("an orderly stop");
+    let all = files(&dir);
+    // As if they had never been written.
+    for missing in 1..=3 {
+        let mut short = all.clone();
+        for (name, at, disk) in &places(&all)[BATCHES as usize - missing..] {
+            short.get_mut(name).expect("the segment")[*at..at + disk].fill(0);
+        }
+        match refused(&dir, &short, &format!("{missing} batches are missing")) {
+            OpenError::Corrupt { position, vouched, .. } => {
+                assert_eq!((position, vouched), (BATCHES + 1 - missing as u64, BATCHES));
+            }
+            other => panic!("{other}"),
+        }
+    }
+}
+
+#[test]
 fn what_lies_farther_behind_the_end_than_a_crash_can_leave_is_refused() {
     let folder = tempfile::tempdir().expect("a folder");
     let dir = folder.path().join("data");

@@ -126,6 +126,33 @@ fn after_a_failure_what_was_handed_over_is_unknown_and_so_are_its_repeats() {
 }
 
 #[test]
+fn a_stopping_node_takes_nothing_new_and_answers_what_it_knows() {
+    let mut node = node();
+    send(&mut node, &[debit(1)]);
+    let known = seal(&mut node);
+    apply(&mut node, known);
+    codes(&mut node);
+    node.drain();
+    send(&mut node, &[debit(1), debit(2)]);
+    assert_eq!(codes(&mut node), [(Code::AccountUnknown, true), (Code::Draining, false)]);
+}
+
+#[test]
+fn what_waits_for_its_acknowledgement_is_not_delivered() {
+    let mut node = node();
+    send(&mut node, &(1..=5).map(debit).collect::<Vec<_>>());
+    let last = seal(&mut node);
+    apply(&mut node, last);
+    codes(&mut node);
+    let mut after = |oldest_waiting| {
+        let report = tegata_node::Report { taken_over: last, oldest_waiting };
+        node.accept(0, Inbound { report: Some(report), ..Inbound::default() }, NOW);
+        node.delivered_to()
+    };
+    assert_eq!((after(Some(3)), after(Some(5)), after(None)), (2, 4, last));
+}
+
+#[test]
 fn news_of_deliveries_waits_for_room_and_is_not_lost() {
     let mut node = node();
     send(&mut node, &(1..=60_000).map(debit).collect::<Vec<_>>());

@@ -216,6 +216,33 @@ fn what_a_killed_writer_left_in_the_cache_is_written_again_and_not_only_flushed(
 }
 
 #[test]
+fn the_beacon_vouches_for_nothing_that_is_in_flight() {
+    let mut lost = 0;
+    for seed in 0..200 {
+        let disk = disk(seed, Odds { stall: 300_000, ..Odds::default() });
+        let mut writer = open(options(&disk)).expect("it opens").into_writer().expect("it starts");
+        let submit = |writer: &mut Writer, first_position| {
+            let meta = BatchMeta { first_position, count: 1, at_us: first_position as i64, margin: [5; 64] };
+            writer.append(&meta, &[&body(first_position)]).expect("the disk works");
+        };
+        submit(&mut writer, 1);
+        while writer.reap().expect("the disk works") < 1 {
+            writer.wait(Some(Duration::from_secs(5))).expect("the disk works");
+        }
+        assert!(writer.beacon_is_due(), "it does not know of the first one");
+        submit(&mut writer, 2);
+        writer.idle().expect("it says nothing yet");
+        writer.wait(Some(Duration::from_millis(seed))).expect("the disk works");
+        disk.crash();
+        disk.restart();
+        drop(writer);
+        let mut journal = open(options(&disk)).unwrap_or_else(|e| panic!("seed {seed}: {e}"));
+        lost += 2 - log(&mut journal).len();
+    }
+    assert!(lost > 20, "{lost}: what is in flight was always flushed");
+}
+
+#[test]
 fn what_lies_is_refused_or_cut_and_never_believed() {
     let lying = [
         (Fault::WriteLost, Odds { write_lost: 30_000, ..Odds::default() }),

@@ -3,8 +3,8 @@
 use crate::proxy::Mode;
 use crate::stage::{SHOP, Stage, account, attempt, client, debit};
 use std::time::Duration;
-use tegata_client::{Attempt, Decided, Outcome, Role};
-use tegata_model::{Code, Operation};
+use tegata_client::{Attempt, Decided, InDoubt, Outcome, Role};
+use tegata_model::{Code, Operation, State};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -101,6 +101,36 @@ async fn a_second_press_asks_and_the_token_answers() {
     let meant = Attempt { key: second.key, ..debit("C1", 500, d.decision.related.get()) };
     approved(stage.till.decide(&meant).await);
     assert_eq!(stage.balance("C1").await, 1_000);
+}
+
+#[tokio::test]
+async fn a_suspicion_behind_an_unanswered_send_is_unknown() {
+    let stage = Stage::open().await;
+    stage.coupon("C1", 2_000).await;
+    approved(stage.till.decide(&debit("C1", 500, 0)).await);
+    stage.proxy.set(Mode::CutAtAnswer);
+    let second = Attempt { deadline: Duration::from_millis(900), ..debit("C1", 500, 0) };
+    let outcome = stage.till.decide(&second).await;
+    assert_eq!(stage.proxy.losses(), 1, "the first send has no answer");
+    let Outcome::Unknown(doubt) = outcome else { panic!("a human is asked while it may be paid: {outcome:?}") };
+    let Outcome::Declined(d) = stage.till.resolve(doubt, PATIENCE).await else { panic!("not fenced") };
+    assert_eq!(d.decision.code, Code::Fenced);
+    assert_eq!(stage.balance("C1").await, 1_500);
+}
+
+#[tokio::test]
+async fn a_payment_that_was_taken_back_is_not_paid() {
+    let stage = Stage::open().await;
+    stage.coupon("C1", 2_000).await;
+    let pay = debit("C1", 500, 0);
+    approved(stage.till.decide(&pay).await);
+    let back = Operation::Reversal { original: pay.key, remain: 0 };
+    approved(stage.till.decide(&attempt(account("C1"), back)).await);
+    let doubt = InDoubt { attempt: pay, code: Code::Unknown };
+    let outcome = stage.till.resolve(doubt, PATIENCE).await;
+    let Outcome::Declined(d) = outcome else { panic!("called paid: {outcome:?}") };
+    assert_eq!(d.state, State::Reversed);
+    assert_eq!(stage.balance("C1").await, 2_000);
 }
 
 #[tokio::test]

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use tegata_sim::mutants::{Killer, Mutant, mutants, root};
 
 /// A killer that takes so many times as long as without a bug, and some more, hangs: that is found, too.
@@ -18,7 +18,7 @@ const AT_FIRST: Duration = Duration::from_secs(1_800);
 
 fn main() -> ExitCode {
     let mut only = BTreeSet::new();
-    let mut list = false;
+    let (mut list, mut some) = (false, None);
     let mut arguments = std::env::args().skip(1);
     while let Some(argument) = arguments.next() {
         match (argument.as_str(), arguments.next()) {
@@ -26,7 +26,8 @@ fn main() -> ExitCode {
             ("--only", Some(name)) => {
                 only.insert(name);
             }
-            _ => return fail("usage: mutants [--list] [--only NAME]…"),
+            ("--some", Some(count)) if count.parse::<usize>().is_ok_and(|n| n > 0) => some = count.parse().ok(),
+            _ => return fail("usage: mutants [--list] [--only NAME]… [--some COUNT]"),
         }
     }
     let mut all = match mutants() {
@@ -37,6 +38,9 @@ fn main() -> ExitCode {
         return fail(&format!("there is no {stranger}"));
     }
     all.retain(|m| only.is_empty() || only.contains(&m.name));
+    if let Some(some) = some {
+        all = share(all, some, today());
+    }
     if list {
         all.iter().for_each(|m| println!("{}: {}", m.name, m.bug));
         return ExitCode::SUCCESS;
@@ -48,6 +52,18 @@ fn main() -> ExitCode {
         }
         Err(e) => fail(&e),
     }
+}
+
+/// Days since 1970.
+fn today() -> usize {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    usize::try_from(since.as_secs() / 86_400).unwrap_or(0)
+}
+
+/// So many of them, spread over the list, and on the next day those that follow them.
+fn share(all: Vec<Mutant>, some: usize, day: usize) -> Vec<Mutant> {
+    let every = all.len().div_ceil(some);
+    all.into_iter().skip(day % every.max(1)).step_by(every.max(1)).collect()
 }
 
 fn fail(what: &str) -> ExitCode {

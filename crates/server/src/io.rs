@@ -29,6 +29,11 @@ use tokio::sync::{Notify, Semaphore};
 
 /// A caller that has not said hello after so long is no caller, in µs.
 const HELLO_US: u64 = 5_000_000;
+/// Connections that are accepted before whoever is there has [`ACCEPT_REST`] to itself: a herd that connects at once waits
+/// outside.
+const ACCEPTED_AT_ONCE: u32 = 4;
+/// Some thousand connections a second still come in.
+const ACCEPT_REST: Duration = Duration::from_millis(1);
 /// How often deliveries are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
@@ -40,6 +45,8 @@ pub(crate) struct Hub {
     pub(crate) connections: RefCell<HashMap<u64, Rc<Connection>>>,
     /// To read a connection.
     turn: Semaphore,
+    /// What was read last: one for all of them stays in the cache, and a connection costs no memory until it sends.
+    read: RefCell<Vec<u8>>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) taken_over: Cell<u64>,
     pub(crate) thread: usize,
@@ -71,6 +78,7 @@ pub(crate) fn run(door: Doorway, core: Option<Core>) -> Result<(), WriteError> {
         dirty: Notify::new(),
         connections: RefCell::new(HashMap::new()),
         turn: Semaphore::new(1),
+        read: RefCell::new(vec![0; reading::READ_BYTES]),
         next_id: Cell::new(1),
         taken_over: Cell::new(start),
         thread: door.thread,
@@ -131,6 +139,7 @@ async fn serve(hub: Rc<Hub>, listeners: Vec<(Door, std::net::TcpListener)>) {
 
 async fn accept(hub: Rc<Hub>, door: Door, listener: std::net::TcpListener) {
     let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let mut in_a_row = 0;
     loop {
         let stopping = hub.shared.stopping.notified();
         let accepted = tokio::select! {
@@ -141,7 +150,14 @@ async fn accept(hub: Rc<Hub>, door: Door, listener: std::net::TcpListener) {
             return;
         }
         match accepted {
-            Ok((stream, peer)) => hub.open(door, stream, peer),
+            Ok((stream, peer)) => {
+                hub.open(door, stream, peer);
+                in_a_row += 1;
+                if in_a_row == ACCEPTED_AT_ONCE {
+                    in_a_row = 0;
+                    tokio::time::sleep(ACCEPT_REST).await;
+                }
+            }
             // Out of descriptors, most likely: wait for a connection to end rather than spin.
             Err(_) => tokio::time::sleep(TICK).await,
         }

@@ -19,8 +19,8 @@ use tegata_wire::{self as wire, CloseReason, Scan};
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
-/// Bytes read from a connection at once.
-const READ_BYTES: usize = 64 << 10;
+/// Bytes read from a connection at once: many frames of the largest kind.
+pub(super) const READ_BYTES: usize = 64 << 10;
 /// A bundle of so many bytes is sent at once; a smaller one when every task that is ready has had its turn.
 const SEND_BYTES: usize = 12 << 10;
 /// How long a caller that was told that the server stops is still read.
@@ -56,10 +56,8 @@ pub(super) async fn read(hub: Rc<Hub>, c: Rc<Connection>, half: OwnedReadHalf) {
 }
 
 async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf) -> End {
-    let mut buffer = vec![0u8; READ_BYTES];
-    // Frames that came through a tunnel, the last of them in part.
-    let mut opened = Vec::new();
-    let mut filled = 0;
+    // What is left of the last read: the beginning of a frame. Through a tunnel, what came out of it and was not taken.
+    let mut begun = Vec::new();
     // Since when the caller knows that the server stops.
     let mut told: Option<tokio::time::Instant> = None;
     loop {
@@ -69,7 +67,7 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
             while c.is_at_its_limit() && !c.broken.get() {
                 c.progress().await;
             }
-            hub.read_some(&mut read, &mut buffer[filled..]).await
+            hub.read_some(&mut read, if c.tunnel.is_some() { &[] } else { &begun }).await
         };
         let got = tokio::select! {
             biased;
@@ -89,31 +87,14 @@ async fn read_frames(hub: &Rc<Hub>, c: &Rc<Connection>, mut read: OwnedReadHalf)
                 told = Some(tokio::time::Instant::now());
             }
             None => continue,
-            Some(Ok(0)) => return End::Left,
-            Some(Ok(n)) => filled += n,
+            Some(Ok(None)) => return End::Left,
+            Some(Ok(Some(filled))) => {
+                // Nobody else reads until it is taken: nothing is waited for from here on.
+                if let Err(end) = hub.take(c, &hub.read.borrow()[..filled], &mut begun) {
+                    return end;
+                }
+            }
             Some(Err(_)) => return End::Broken,
-        }
-        if let Some(tunnel) = &c.tunnel {
-            let through = tunnel.borrow_mut().open(&buffer[..filled], &mut opened);
-            filled = 0;
-            c.flush();
-            if through.is_err() {
-                let (nobody, nothing) = (wire::RequestHeader::default(), Asked::default());
-                hub.deny(c, Code::Unauthenticated, 0, &nobody, nothing, clock::now());
-                return End::Broken;
-            }
-            match hub.take_frames(c, &opened) {
-                Ok(used) => drop(opened.drain(..used)),
-                Err(end) => return end,
-            }
-            continue;
-        }
-        match hub.take_frames(c, &buffer[..filled]) {
-            Ok(used) => {
-                buffer.copy_within(used..filled, 0);
-                filled -= used;
-            }
-            Err(end) => return end,
         }
     }
 }
@@ -123,8 +104,9 @@ fn body_of(frame: &[u8]) -> &[u8] {
 }
 
 impl Hub {
-    /// Reads what is there, once it is this connection's turn and the core has room: who waited longest is read next.
-    async fn read_some(&self, read: &mut OwnedReadHalf, buffer: &mut [u8]) -> std::io::Result<usize> {
+    /// Reads what is there behind what has `begun`, once it is this connection's turn and the core has room: who waited
+    /// longest is read next. How many bytes of the buffer that are; nothing at the end.
+    async fn read_some(&self, read: &mut OwnedReadHalf, begun: &[u8]) -> std::io::Result<Option<usize>> {
         loop {
             read.readable().await?;
             let ready = clock::now();
@@ -132,12 +114,37 @@ impl Hub {
             let _turn = self.turn.acquire().await;
             self.room().await;
             self.note_wait(clock::now().since(ready));
-            let mut buffer = ReadBuf::new(buffer);
-            let now = std::future::poll_fn(|context| Poll::Ready(Pin::new(&mut *read).poll_read(context, &mut buffer)));
+            let now = std::future::poll_fn(|context| {
+                let mut bytes = self.read.borrow_mut();
+                let mut buffer = ReadBuf::new(&mut bytes);
+                buffer.put_slice(begun);
+                let read = Pin::new(&mut *read).poll_read(context, &mut buffer);
+                Poll::Ready(read.map_ok(|()| buffer.filled().len()))
+            });
             if let Poll::Ready(got) = now.await {
-                return got.map(|()| buffer.filled().len());
+                return got.map(|filled| (filled > begun.len()).then_some(filled));
             }
         }
+    }
+
+    /// Takes what was read; what is left of it has `begun`.
+    fn take(self: &Rc<Self>, c: &Rc<Connection>, read: &[u8], begun: &mut Vec<u8>) -> Result<(), End> {
+        let Some(tunnel) = &c.tunnel else {
+            let used = self.take_frames(c, read)?;
+            begun.clear();
+            begun.extend_from_slice(&read[used..]);
+            return Ok(());
+        };
+        let through = tunnel.borrow_mut().open(read, begun);
+        c.flush();
+        if through.is_err() {
+            let (nobody, nothing) = (wire::RequestHeader::default(), Asked::default());
+            self.deny(c, Code::Unauthenticated, 0, &nobody, nothing, clock::now());
+            return Err(End::Broken);
+        }
+        let used = self.take_frames(c, begun)?;
+        begun.drain(..used);
+        Ok(())
     }
 
     /// A connection waited for so long until it is read, in µs. The core is told with what is read.

@@ -435,7 +435,7 @@ pub(crate) fn obstacle(rules: &Rules, lot: &Lot, shop: Option<&Shop>, clock: i64
         && shop.programme != p.rules.id
         && !(shop.programme.is_none() && p.rules.any_shop)
     {
-        return Some((3, Code::ShopNotAllowed));
+        return Some((3, if shop.programme.is_none() { Code::ShopNotAllowed } else { Code::WrongProgramme }));
     }
     if clock >= rules.expiry(lot.expires_at, lot.programme, lot.id) {
         return Some((2, Code::Expired));

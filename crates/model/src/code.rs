@@ -151,7 +151,7 @@ codes! {
     SamePerson = 35, "same-person", Declined, "57", NewKey, "Maker and approver are the same person.", "起案者と承認者が同一です。";
     PlanMismatch = 36, "plan-mismatch", Refused, "12", NewKey, "The digest does not name a plan that was made here; plan again.", "計画のダイジェストが一致しません。再度計画してください。";
     RuleExists = 37, "rule-exists", Declined, "94", NewKey, "An extension with this rule id exists already.", "同じ番号の延長ルールが既に存在します。";
-    WrongProgramme = 38, "wrong-programme", Declined, "57", NewKey, "The value belongs to another programme.", "事業が異なります。";
+    WrongProgramme = 38, "wrong-programme", Declined, "57", NewKey, "The shop is one of another programme than the value.", "この店舗は別の事業の加盟店です。";
     LimitReached = 39, "limit-reached", Declined, "65", NewKey, "A fixed limit of the core was reached (programmes, shops or rules).", "登録件数の上限に達しています。";
     HoldLimit = 40, "hold-limit", Declined, "65", NewKey, "The account has as many open holds as it may have.", "同時に保留できる件数の上限に達しています。";
     StandInOff = 41, "stand-in-off", Declined, "57", NewKey, "The programme leases nothing now: stand-in is off, was not exercised for 60 days, or the core is not back to normal.", "現在、この事業の代行承認は利用できません。";

@@ -56,9 +56,11 @@ impl Reference {
         }
         if let Some(shop) = shop {
             let takes = self.shops[shop].0;
-            let allowed = if takes.is_none() { rules.any_shop } else { takes == lot.programme };
-            if !allowed {
+            if takes.is_none() && !rules.any_shop {
                 return Some((1, Code::ShopNotAllowed));
+            }
+            if !takes.is_none() && takes != lot.programme {
+                return Some((1, Code::WrongProgramme));
             }
         }
         if clock >= self.end_of(lot) {

@@ -13,7 +13,7 @@ const HISTORIES: u64 = 120;
 const STEPS: usize = 4_000;
 
 /// Codes that a history of the core alone can lead to.
-const REACHED: [Code; 37] = [
+const REACHED: [Code; 38] = [
     Code::Approved,
     Code::PartiallyApproved,
     Code::InsufficientFunds,
@@ -21,6 +21,7 @@ const REACHED: [Code; 37] = [
     Code::NotYetValid,
     Code::ShopUnknown,
     Code::ShopNotAllowed,
+    Code::WrongProgramme,
     Code::ShopSuspended,
     Code::AccountUnknown,
     Code::AccountSuspended,

@@ -157,8 +157,8 @@ fn a_shop_takes_its_programme_or_those_that_allow_any_shop() {
     core.ok("C2", issue(2, 500, after(DAY)));
     let rows = [
         ("S1", Code::Approved, Code::ShopNotAllowed),
-        ("ONE", Code::Approved, Code::ShopNotAllowed),
-        ("TWO", Code::ShopNotAllowed, Code::Approved),
+        ("ONE", Code::Approved, Code::WrongProgramme),
+        ("TWO", Code::WrongProgramme, Code::Approved),
         ("NINE", Code::ShopUnknown, Code::ShopUnknown),
     ];
     for (name, one, two) in rows {

@@ -119,10 +119,9 @@ impl<A: Around> Core<A> {
     /// taken as it is, if it can be; else the breaker is latched again.
     fn look_at_clock(&mut self) {
         let suspect = self.around.clock_is_suspect();
-        if suspect
-            && !self.node.breaker(Cause::Clock).is_tripped()
-            && !(self.clock_suspect && self.around.trust_clock())
-        {
+        // One that steps while its breaker is open for a drill, say, latches it as well.
+        let steps = suspect && !self.clock_suspect;
+        if steps || suspect && !self.node.breaker(Cause::Clock).is_tripped() && !self.around.trust_clock() {
             self.node.clock_jumped();
         }
         self.clock_suspect = self.around.clock_is_suspect();
@@ -284,7 +283,7 @@ impl<A: Around> Core<A> {
 
     /// True when nothing is in flight and nothing waits.
     pub fn is_quiet(&self) -> bool {
-        // Without room all that is left is the node's own, which a start makes anew.
+        // Without room all that is left is the node's own, which a start makes anew; only what was latched meanwhile is lost.
         let answered = self.node.in_flight() == 0 || self.node.room() == Room::None;
         self.journal.in_flight() == 0 && answered && self.around.is_silent()
     }

@@ -48,6 +48,8 @@ pub enum Event {
     Confirm = 6,
     /// The time of a drill is over.
     DrillOver = 7,
+    /// It was latched when the server last ran, and nobody has confirmed it since.
+    Kept = 8,
 }
 
 impl BreakerState {
@@ -86,8 +88,17 @@ impl BreakerState {
 
 impl Event {
     /// All of them, by number.
-    pub const ALL: [Self; 8] =
-        [Self::Bad, Self::Rested, Self::Proved, Self::Jumped, Self::Force, Self::Close, Self::Confirm, Self::DrillOver];
+    pub const ALL: [Self; 9] = [
+        Self::Bad,
+        Self::Rested,
+        Self::Proved,
+        Self::Jumped,
+        Self::Force,
+        Self::Close,
+        Self::Confirm,
+        Self::DrillOver,
+        Self::Kept,
+    ];
 
     /// Its name in the docs and in the file of events.
     #[must_use]
@@ -101,20 +112,21 @@ impl Event {
             Self::Close => "close",
             Self::Confirm => "confirm",
             Self::DrillOver => "drill over",
+            Self::Kept => "kept",
         }
     }
 }
 
 /// By state, then by event.
-const TRANSITIONS: [[Option<BreakerState>; 8]; 4] = {
+const TRANSITIONS: [[Option<BreakerState>; 9]; 4] = {
     use BreakerState::{Closed, HalfOpen, Latched, Open};
     const STAYS: Option<BreakerState> = None;
     [
-        // bad, rested, proved, jumped, force, close, confirm, drill over
-        [Some(Open), STAYS, STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS],
-        [STAYS, Some(HalfOpen), STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS],
-        [Some(Open), STAYS, Some(Closed), Some(Latched), Some(Latched), Some(Closed), STAYS, STAYS],
-        [STAYS, STAYS, STAYS, STAYS, STAYS, STAYS, Some(HalfOpen), Some(HalfOpen)],
+        // bad, rested, proved, jumped, force, close, confirm, drill over, kept
+        [Some(Open), STAYS, STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS, Some(Latched)],
+        [STAYS, Some(HalfOpen), STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS, STAYS],
+        [Some(Open), STAYS, Some(Closed), Some(Latched), Some(Latched), Some(Closed), STAYS, STAYS, STAYS],
+        [STAYS, STAYS, STAYS, STAYS, STAYS, STAYS, Some(HalfOpen), Some(HalfOpen), STAYS],
     ]
 };
 
@@ -277,6 +289,12 @@ impl Breaker {
         self.changes = self.changes.wrapping_add(1);
         self.begin_stage(0, at);
         Some(Change { from, to, event, level: self.level, at })
+    }
+
+    /// What is measured jumped: latched, and longer than any drill.
+    pub fn jump(&mut self, at: Timestamp) -> Option<Change> {
+        self.drill_until = None;
+        self.take(Event::Jumped, at)
     }
 
     /// An operator opens it, for good or until an instant.

@@ -96,7 +96,8 @@ impl Breakers {
             changes: Vec::new(),
         };
         for cause in Cause::ALL.into_iter().filter(|c| latched & c.bit() != 0) {
-            breakers.order(cause, Order::Open, at);
+            let change = breakers.all[cause as usize].take(Event::Kept, at);
+            breakers.told(cause, change);
         }
         breakers
     }
@@ -134,7 +135,7 @@ impl Breakers {
 
     /// What is measured jumped: latched until an operator confirms it.
     pub(crate) fn jump(&mut self, cause: Cause, at: Timestamp) -> bool {
-        let change = self.all[cause as usize].take(Event::Jumped, at);
+        let change = self.all[cause as usize].jump(at);
         self.told(cause, change)
     }
 

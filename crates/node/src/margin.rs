@@ -57,3 +57,21 @@ impl Margin {
         r.rest_is_zero().then_some(Self { carried, digest_position, digest })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_margin_is_read_as_it_was_written_and_nothing_else_is() {
+        let carried = Carried::new(7, ALL_CAUSES).expect("all causes");
+        let margin = Margin { carried, digest_position: 5, digest: 3 };
+        let bytes = margin.encode();
+        assert_eq!(Margin::decode(&bytes), Some(margin));
+        for at in 32..64 {
+            let mut other = bytes;
+            other[at] |= 0x80;
+            assert_eq!(Margin::decode(&other), None, "byte {at}: no cause has this bit, or nothing may be here");
+        }
+    }
+}

@@ -19,7 +19,6 @@ mod watch;
 use crate::batch::{Batch, Sealed, Ticket, whole_record};
 use crate::breakers::Breakers;
 use crate::crowd::{Comers, Crowd, Group};
-use crate::degrade::Cause;
 use crate::flights::Flights;
 use crate::limits::Limits;
 use crate::margin::{Carried, Margin};
@@ -116,7 +115,6 @@ impl Node {
         let now = now.max(engine.at());
         let rules = engine.rules();
         let watch = Watch::new(rules.degraded_since.is_some(), rules.trusted_until.is_some(), latched);
-        let clock = if rules.trusted_until.is_some() { Cause::Clock.bit() } else { 0 };
         let mut node = Self {
             engine,
             limits,
@@ -149,7 +147,7 @@ impl Node {
             room: Room::Ample,
             unlogged: Unlogged::default(),
             snapshot: SnapshotWish::None,
-            breakers: Breakers::new(limits.policies, latched | clock, now),
+            breakers: Breakers::new(limits.policies, latched, now),
             watch,
         };
         node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });

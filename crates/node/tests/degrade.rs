@@ -373,19 +373,17 @@ fn a_full_disk_and_full_tables_bring_their_modes() {
 
 #[test]
 fn a_restart_in_the_middle_ends_what_the_log_called_degraded() {
+    let drill = || Question::Order(Cause::Memory, Order::Drill(60_000));
     let mut rig = Rig::new(Limits::default());
-    rig.ask(Question::Order(Cause::Memory, Order::Open));
+    rig.ask(drill());
     rig.flush();
     assert!(rig.node.engine().rules().degraded_since.is_some());
     let mut replay = tegata_node::Replay::new(Engine::new(2), Carried::default());
     let mut log = Rig::new(Limits::default());
-    log.ask(Question::Order(Cause::Memory, Order::Open));
+    log.ask(drill());
     let sealed = log.node.seal(ms(0)).expect("the mark");
-    let body = sealed.body.to_vec();
     // The log of the first start is its epoch and this mark; a replay of the mark alone is enough for the rules.
-    replay
-        .batch(1, sealed.count, sealed.at_us, &tegata_node::Margin::default().encode(), &body, |_, _, _, _| {})
-        .expect("it replays");
+    replay.batch(1, sealed.count, sealed.at_us, &sealed.margin, sealed.body, |_, _, _, _| {}).expect("it replays");
     let (engine, carried) = replay.finish();
     let mut node = Node::new(engine, Limits::default(), Settings::default(), carried, ms(20));
     node.look(ms(30), false);
@@ -438,6 +436,28 @@ fn a_restart_confirms_nothing_and_ends_a_drill() {
     seal_into(&mut log, &mut node);
     let node = started_from(&log);
     assert_eq!((node.breaker(Cause::Memory), node.breaker(Cause::Clock)), (Closed, Latched), "confirmed is confirmed");
+
+    let (mut node, mut log) = (fresh(), Vec::new());
+    order(&mut node, Cause::Clock, Order::Drill(60_000));
+    seal_into(&mut log, &mut node);
+    let mut node = started_from(&log);
+    assert_eq!(node.breaker(Cause::Clock), Closed, "a drill of the clock ends as well");
+    assert!(node.engine().rules().trusted_until.is_some());
+    node.look(ms(30), false);
+    seal_into(&mut log, &mut node);
+    assert!(started_from(&log).engine().rules().trusted_until.is_none(), "and is no reason to doubt the clock");
+}
+
+#[test]
+fn a_clock_that_jumps_during_a_drill_stays_latched_when_that_is_over() {
+    let mut rig = Rig::new(Limits::default());
+    rig.ask(Question::Order(Cause::Clock, Order::Drill(1_000)));
+    rig.node.clock_jumped();
+    rig.pass(2_000);
+    assert_eq!(rig.node.breaker(Cause::Clock), BreakerState::Latched);
+    rig.ask(Question::Order(Cause::Clock, Order::Confirm));
+    rig.pass(4_000);
+    assert_eq!(rig.node.mode(), Mode::Normal);
 }
 
 /// The queue stands, and nothing of what is sent fits into a batch until it is sealed.

@@ -138,6 +138,19 @@ fn a_stopping_node_takes_nothing_new_and_answers_what_it_knows() {
 }
 
 #[test]
+fn logged_time_never_goes_back() {
+    let mut node = node();
+    let mut last = NOW.micros();
+    for (n, ms) in [(1, 20), (2, 5), (3, -4_000), (4, 21)] {
+        send(&mut node, &[debit(n)]);
+        let sealed = node.seal(Timestamp::from_micros(NOW.micros() + ms * 1_000)).expect("something is open");
+        assert!(sealed.at_us >= last, "{ms} ms");
+        last = sealed.at_us;
+    }
+    assert_eq!(last, NOW.micros() + 21_000);
+}
+
+#[test]
 fn what_waits_for_its_acknowledgement_is_not_delivered() {
     let mut node = node();
     send(&mut node, &(1..=5).map(debit).collect::<Vec<_>>());

@@ -124,7 +124,7 @@ fn path(dir: &Path, position: u64) -> PathBuf {
 }
 
 /// Takes a snapshot at position 23 while a debit at 24 changes what is in it.
-fn written(dir: &Path) -> Vec<u8> {
+fn written(dir: &Path, latched: u8) -> Vec<u8> {
     let mut log = state();
     let beginning = Beginning {
         dir: dir.into(),
@@ -135,7 +135,7 @@ fn written(dir: &Path) -> Vec<u8> {
         at_us: log.at().micros(),
         boot_epoch: 2,
         chain: [7; 32],
-        carried: Carried { delivered_to: 9, latched: 0 },
+        carried: Carried { delivered_to: 9, latched },
         keep_days: 0,
     };
     log.run(COUPON, Operation::Debit(purchase(41)));
@@ -152,15 +152,23 @@ fn written(dir: &Path) -> Vec<u8> {
 fn write_the_golden_file() {
     let folder = tempfile::tempdir().expect("a folder");
     let golden = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v2.snap");
-    std::fs::write(golden, written(folder.path())).expect("it is written");
+    std::fs::write(golden, written(folder.path(), 0)).expect("it is written");
 }
 
 #[test]
 fn version_2_is_written_and_read_as_it_was() {
     let folder = tempfile::tempdir().expect("a folder");
-    assert!(written(folder.path()) == GOLDEN, "what is written has changed: that is a new version");
+    assert!(written(folder.path(), 0) == GOLDEN, "what is written has changed: that is a new version");
     std::fs::write(path(folder.path(), 23), GOLDEN).expect("it is written");
     is_read_as(folder.path(), &state());
+}
+
+#[test]
+fn what_was_latched_is_in_a_snapshot() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 0b01_0001);
+    let carried = load(folder.path(), &STORE, 23).expect("a sound snapshot").carried;
+    assert_eq!(carried, Carried { delivered_to: 9, latched: 0b01_0001 });
 }
 
 #[test]

@@ -142,6 +142,10 @@ async fn accept(hub: Rc<Hub>, door: Door, listener: std::net::TcpListener) {
     let mut in_a_row = 0;
     loop {
         let stopping = hub.shared.stopping.notified();
+        // From here on it hears of a stop; what came before is seen.
+        if hub.shared.is_stopping() {
+            return;
+        }
         let accepted = tokio::select! {
             a = listener.accept() => a,
             () = stopping => return,

@@ -290,7 +290,9 @@ impl World {
                     self.goals.reach(Goal::BreakerRound);
                 }
             }
-            BreakerState::Latched if t.cause == Cause::Clock => self.goals.reach(Goal::ClockLatched),
+            BreakerState::Latched if t.change.event == tegata_node::Event::Jumped => {
+                self.goals.reach(Goal::ClockLatched)
+            }
             _ => {}
         }
         match (t.cause, t.change.event.name(), t.change.to) {

@@ -104,8 +104,8 @@ impl Breakers {
 
     /// Those that are latched until somebody confirms it, as bits.
     pub(crate) fn latched(&self) -> u8 {
-        let confirmed = |b: &Breaker| b.state() == BreakerState::Latched && b.drill_until().is_none();
-        Cause::ALL.into_iter().filter(|c| confirmed(&self.all[*c as usize])).fold(0, |bits, c| bits | c.bit())
+        let waits = |b: &Breaker| b.state() == BreakerState::Latched && b.drill_until().is_none();
+        Cause::ALL.into_iter().filter(|c| waits(&self.all[*c as usize])).fold(0, |bits, c| bits | c.bit())
     }
 
     pub(crate) fn state(&self, cause: Cause) -> BreakerState {

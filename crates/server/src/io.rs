@@ -32,7 +32,7 @@ const HELLO_US: u64 = 5_000_000;
 /// Connections that are accepted before whoever is there has [`ACCEPT_REST`] to itself: a herd that connects at once waits
 /// outside.
 const ACCEPTED_AT_ONCE: u32 = 4;
-/// Some thousand connections a second still come in.
+/// Some two thousand connections a second still come in.
 const ACCEPT_REST: Duration = Duration::from_millis(1);
 /// How often deliveries are looked at.
 const TICK: Duration = Duration::from_millis(100);
@@ -45,7 +45,7 @@ pub(crate) struct Hub {
     pub(crate) connections: RefCell<HashMap<u64, Rc<Connection>>>,
     /// To read a connection.
     turn: Semaphore,
-    /// What was read last: one for all of them stays in the cache, and a connection costs no memory until it sends.
+    /// What was read last: one for all of them, so that a connection costs no memory until it sends.
     read: RefCell<Vec<u8>>,
     pub(crate) next_id: Cell<u64>,
     pub(crate) taken_over: Cell<u64>,

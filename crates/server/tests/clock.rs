@@ -8,7 +8,7 @@ use tegata_model::{
 };
 use tegata_node::{BreakerState, Cause, Mode};
 use tegata_server::{Config, Running, clock, start};
-use tegata_wire::{AnswerBody, BreakerOrder};
+use tegata_wire::{AnswerBody, BreakerOrder, BreakersBody, KIND_BREAKERS};
 
 const DAY_US: i64 = 86_400_000_000;
 const PROGRAMME: ProgrammeId = ProgrammeId::new(13);
@@ -49,13 +49,16 @@ async fn until(running: &Running, what: impl Fn(BreakerState, Mode) -> bool) {
     }
 }
 
-async fn confirm(c: &Client) -> Option<u64> {
-    let order = BreakerOrder { cause: Cause::Clock as u8, order: 3, ms: 0 };
-    let answer = c.connection().await.expect("open").ask(Call::of(Ask::Breaker(order))).await.expect("an answer");
-    match answer.body {
-        AnswerBody::Breakers(b) => Some(b.mode),
+async fn ask(c: &Client, call: Call) -> Option<BreakersBody> {
+    match c.connection().await.expect("open").ask(call).await.expect("an answer").body {
+        AnswerBody::Breakers(b) => Some(b),
         _ => None,
     }
+}
+
+async fn confirm(c: &Client) -> Option<u64> {
+    let order = BreakerOrder { cause: Cause::Clock as u8, order: 3, ms: 0 };
+    ask(c, Call::of(Ask::Breaker(order))).await.map(|b| b.mode)
 }
 
 #[test]
@@ -111,6 +114,20 @@ fn nothing_expires_by_a_clock_that_stepped_until_an_operator_confirms_it() {
         until(&running, |_, mode| mode == Mode::Normal).await;
         let outcome = decide(&till, "C1", debit(2)).await;
         assert!(matches!(&outcome, Outcome::Declined(d) if d.decision.code == Code::Expired), "{outcome:?}");
+
+        // A step while the breaker is open for a drill is no drill.
+        let drill = BreakerOrder { cause: Cause::Clock as u8, order: 4, ms: 2_000 };
+        ask(&office, Call::of(Ask::Breaker(drill))).await;
+        clock::step_wall(DAY_US);
+        let patience = Instant::now() + Duration::from_secs(20);
+        loop {
+            let all = ask(&office, Call::question(KIND_BREAKERS, AccountId::NONE)).await.expect("a list");
+            let of_clock = &all.breakers[Cause::Clock as usize];
+            if of_clock.state == BreakerState::Latched as u8 && of_clock.drill_until == 0 {
+                break;
+            }
+            assert!(Instant::now() < patience, "{of_clock:?}");
+        }
         office.close().await;
         till.close().await;
     });

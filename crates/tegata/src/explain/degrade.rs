@@ -131,7 +131,7 @@ pub(super) fn page() -> String {
     for row in OTHERS {
         let _ = writeln!(out, "| {} |", row.join(" | "));
     }
-    out += "\n## The breaker\n\nWhat is measured opens and closes it; `force`, `close` and `confirm` are an operator's (`tegata breaker`). A safer state\nmay be forced at any time, a less safe one only while it probes. `–`: nothing changes; an operator is refused with 162.\n\n";
+    out += "\n## The breaker\n\nWhat is measured opens and closes it; `force`, `close` and `confirm` are an operator's (`tegata breaker`), `kept` is what a start finds. A safer state\nmay be forced at any time, a less safe one only while it probes. `–`: nothing changes; an operator is refused with 162.\n\n";
     out + &transitions()
 }
 

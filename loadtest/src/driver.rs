@@ -197,11 +197,12 @@ impl<'a> Driver<'a> {
     fn run(mut self) -> Result<Tally, RunError> {
         // A generator that waits for its turn measures itself. Without the right to ask it stays as it is.
         let _ = rustix::process::setpriority_process(None, PROMPT);
-        // The load begins when the connections are there.
+        // The load begins when the connections are there, and its time has come.
         while self.connections.iter().any(|c| c.socket.is_none()) {
             let made = self.connector.wait().map_err(|_| RunError::Server("it does not greet".to_owned()))?;
             self.welcome(made).map_err(RunError::server)?;
         }
+        std::thread::sleep(self.common.begin.saturating_duration_since(Instant::now()));
         self.look_at_clocks();
         let (began, cpu) = (self.at, own_cpu_nanos());
         let mut events = Vec::with_capacity(self.connections.len().max(16));

@@ -32,6 +32,10 @@ use tegata_wire::DigestBody;
 /// How long seeding may take where the coupons expire during the load, in µs: together, and each.
 const SEEDING_US: i64 = 2_000_000;
 const SEEDING_US_PER_ACCOUNT: i64 = 10;
+/// For how long the load waits for its connections, and for each of them.
+const CONNECTING: Duration = Duration::from_millis(200);
+const CONNECTING_EACH: Duration = Duration::from_millis(1);
+const CONNECTING_MAX: Duration = Duration::from_secs(3);
 /// How much later than planned the load may begin where coupons expire, in ms.
 const BEGINS_WITHIN_MS: i64 = 100;
 /// How long a server may take to say how it is, before it counts as silent.
@@ -122,7 +126,8 @@ pub fn run_scenario(
     let mut data = data_set(s, elsewhere.is_some().then_some(salt));
     // Coupons that expire at an instant of the load need to know when the load begins.
     let seeding = SEEDING_US + SEEDING_US_PER_ACCOUNT * i64::from(data.accounts());
-    let begins = Timestamp::from_micros(started.micros() + seeding);
+    let seeded = Timestamp::from_micros(started.micros() + seeding);
+    let begins = Timestamp::from_micros(seeded.micros() + connecting(s).as_micros() as i64);
     if s.data.expires_ms > 0 {
         data.expires_at = later(begins, s.data.expires_ms);
     }
@@ -130,9 +135,9 @@ pub fn run_scenario(
     let first = ledger::digest(operate).map_err(RunError::server)?.position + 1;
     let mut faults = Vec::new();
     if s.data.expires_ms > 0 {
-        thread::sleep(Duration::from_micros(u64::try_from(begins.micros() - now().micros()).unwrap_or(0)));
+        thread::sleep(Duration::from_micros(u64::try_from(seeded.micros() - now().micros()).unwrap_or(0)));
         if s.data.expires_ms as f64 <= s.seconds() * 1e3 {
-            faults.push(expiry(s, begins));
+            faults.push(expiry(s, seeded));
         }
     }
     show(Progress::Begins { seconds: s.seconds() });
@@ -170,9 +175,14 @@ pub fn run_scenario(
     Ok(Run { summary: m, seconds, response, service, findings })
 }
 
+/// For how long the load waits for its connections before it begins: what was due meanwhile would come all at once.
+fn connecting(s: &Scenario) -> Duration {
+    (CONNECTING + CONNECTING_EACH * s.connections as u32).min(CONNECTING_MAX)
+}
+
 /// That the coupons expire when the scenario says: not if seeding took longer than was planned for it.
-fn expiry(s: &Scenario, begins: Timestamp) -> FaultReport {
-    let late_ms = (now().micros() - begins.micros()) / 1_000;
+fn expiry(s: &Scenario, seeded: Timestamp) -> FaultReport {
+    let late_ms = (now().micros() - seeded.micros()) / 1_000;
     let at_ms = s.data.expires_ms;
     FaultReport {
         kind: "expiry".to_owned(),
@@ -193,7 +203,7 @@ fn load(scene: &Scene<'_>, stage: Option<&mut Stage>) -> (Vec<Tally>, Vec<Second
         (scene.show)(Progress::Fault(&f));
         happened.lock().expect("nobody panics with the reports in hand").push(f);
     };
-    let begin = Instant::now();
+    let begin = Instant::now() + connecting(s);
     let common = Common {
         scenario: s,
         addr: scene.addr,

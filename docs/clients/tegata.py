@@ -91,6 +91,7 @@ class Kind(enum.IntEnum):
     BREAKERS = 78
     BREAKER_ORDER = 79
     CHALLENGE = 80
+    REFUSALS = 81
 
 
 COMMANDS = (*range(1, 20), Kind.LEASE, Kind.ADVICE)
@@ -408,6 +409,8 @@ ANSWERS: dict[int, tuple[Layout, str | None, Layout | None]] = {
     ),
     Kind.BREAKERS: _BREAKERS,
     Kind.BREAKER_ORDER: _BREAKERS,
+    # Comes only to whoever asks for it in the flags of its hello; this client has one request in flight and does not.
+    Kind.REFUSALS: (_layout("code:H count:H _:4s decided_at:q"), "requests", _layout("request_id:Q retry_after_ms:I")),
 }
 
 

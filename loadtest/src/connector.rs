@@ -60,7 +60,7 @@ fn connect(addr: SocketAddr, wanted: &Receiver<usize>, made: &Sender<Made>) {
             Err(TryRecvError::Disconnected) => return,
             Err(TryRecvError::Empty) => {}
         }
-        match Link::open_within(addr, false, GREETING) {
+        match Link::open_together(addr, GREETING) {
             Ok(link) => {
                 let n = waiting.pop_front().expect("something is waited for");
                 if made.send((n, link)).is_err() {

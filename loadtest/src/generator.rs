@@ -3,6 +3,7 @@
 
 use crate::arrivals::Schedule;
 use crate::attempts::{Attempt, Keys};
+use crate::connector::GREETING;
 use crate::frames::{Frames, Stamp};
 use crate::offers::Offers;
 use crate::scenario::{Arrivals, Data, Mix, Phase};
@@ -151,7 +152,7 @@ pub fn run(plan: &Plan, debits: &mut Debits) -> Result<Outcome, LinkError> {
     let mut connections = Vec::with_capacity(plan.connections);
     for i in 0..plan.connections {
         connections.push(Connection {
-            socket: Socket::new(Link::open(plan.addr, false)?, &poll, i as u64)?,
+            socket: Socket::new(Link::open_together(plan.addr, GREETING)?, &poll, i as u64)?,
             sent_at: vec![0; plan.depth],
             idle: (0..plan.depth as u32).rev().collect(),
         });

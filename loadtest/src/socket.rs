@@ -2,6 +2,7 @@
 //! sent gathers until it is flushed.
 
 use rustix::event::epoll;
+use std::collections::VecDeque;
 use std::io::{self, Read, Write};
 use std::net::TcpStream;
 use std::os::fd::OwnedFd;
@@ -32,6 +33,8 @@ pub(crate) struct Input {
     bytes: Vec<u8>,
     from: usize,
     to: usize,
+    /// Refusals that came together and were not taken yet.
+    refusals: VecDeque<(u64, DecisionBody)>,
 }
 
 /// An answer with a decision.
@@ -50,7 +53,7 @@ impl Socket {
         let stream = link.into_stream();
         stream.set_nonblocking(true)?;
         epoll::add(poll, &stream, epoll::EventData::new_u64(name), epoll::EventFlags::IN)?;
-        let input = Input { bytes: vec![0; READ_BYTES], from: 0, to: 0 };
+        let input = Input { bytes: vec![0; READ_BYTES], ..Input::default() };
         Ok(Self { stream, name, input, output: Vec::new(), written: 0, writable_wanted: false, acked: 0 })
     }
 
@@ -104,6 +107,9 @@ impl Input {
     #[inline]
     pub(crate) fn next(&mut self) -> Result<Option<Heard>, LinkError> {
         loop {
+            if let Some((request, decision)) = self.refusals.pop_front() {
+                return Ok(Some(Heard { request, count: 0, decision }));
+            }
             let frame = match wire::scan(&self.bytes[self.from..self.to], wire::ANSWER_BYTES_MAX) {
                 Scan::Frame { frame, .. } => frame,
                 Scan::Incomplete { .. } => return Ok(None),
@@ -115,6 +121,9 @@ impl Input {
             if header.kind <= wire::KIND_COMMAND_MAX {
                 let decision = DecisionBody::decode(body)?;
                 return Ok(Some(Heard { request: header.request_id, count: header.number, decision }));
+            }
+            if header.kind == wire::KIND_REFUSALS {
+                self.refusals.extend(wire::refusals(body)?);
             }
         }
     }

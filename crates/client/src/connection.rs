@@ -187,6 +187,7 @@ impl Connection {
             Reader { read, buffer: vec![0; READ_BYTES], start: 0, end: 0, tunnel, sealed: Vec::new(), error: None };
         let version = u16::from(wire::VERSION);
         let mut hello = Hello {
+            together: true,
             version_min: version,
             version_max: version,
             gateway: credential.gateway,
@@ -506,6 +507,13 @@ impl Driver {
 
     fn take(&mut self, answer: Answer) {
         let header = answer.header;
+        if let AnswerBody::Refusals(refusals) = answer.body {
+            for (request_id, decision) in refusals {
+                let header = wire::AnswerHeader { kind: 0, request_id, ..header };
+                self.take(Answer { header, body: AnswerBody::Decision(decision) });
+            }
+            return;
+        }
         if let AnswerBody::Goodbye(_) = answer.body {
             self.shared.retired.store(true, Ordering::Release);
             return;

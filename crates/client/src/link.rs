@@ -74,22 +74,27 @@ impl Link {
 
     /// Connects and greets; gives up when either takes longer than `patience`.
     pub fn open_within(addr: SocketAddr, operator: bool, patience: Duration) -> Result<Self, LinkError> {
-        Self::greet(addr, 1, if operator { 2 } else { 1 }, patience)
+        Self::greet(addr, Hello { gateway: 1, role: if operator { 2 } else { 1 }, ..Hello::default() }, patience)
+    }
+
+    /// As a gateway that understands refusals which come together: [`Link::receive`] gives them as they came.
+    pub fn open_together(addr: SocketAddr, patience: Duration) -> Result<Self, LinkError> {
+        Self::greet(addr, Hello { gateway: 1, role: 1, together: true, ..Hello::default() }, patience)
     }
 
     /// As the gateway of this number.
     pub fn open_as(addr: SocketAddr, gateway: u32, patience: Duration) -> Result<Self, LinkError> {
-        Self::greet(addr, gateway, 1, patience)
+        Self::greet(addr, Hello { gateway, role: 1, ..Hello::default() }, patience)
     }
 
-    fn greet(addr: SocketAddr, gateway: u32, role: u8, patience: Duration) -> Result<Self, LinkError> {
+    fn greet(addr: SocketAddr, hello: Hello, patience: Duration) -> Result<Self, LinkError> {
         let stream = TcpStream::connect_timeout(&addr, patience)?;
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(patience))?;
         let mut link = Self { stream, buffer: Vec::new(), start: 0, hello: wire::HelloAnswer::default() };
         let mut out = Vec::new();
         let version = u16::from(wire::VERSION);
-        Hello { version_min: version, version_max: version, gateway, role, ..Hello::default() }.encode(0, &mut out);
+        Hello { version_min: version, version_max: version, ..hello }.encode(0, &mut out);
         link.send(&out)?;
         match link.receive()?.body {
             AnswerBody::Hello(hello) if hello.code == 0 && hello.version == version => link.hello = hello,

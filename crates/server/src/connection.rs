@@ -63,6 +63,8 @@ pub(crate) struct Connection {
     pub(crate) gateway: Cell<GatewayId>,
     pub(crate) namespaces: RefCell<Vec<NamespaceId>>,
     pub(crate) greeted: Cell<bool>,
+    /// It understands refusals that come together.
+    pub(crate) together: Cell<bool>,
     /// What it may do; nothing: everything that is served on its port.
     pub(crate) pass: RefCell<Option<Pass>>,
     /// What was said before the hello that is to prove a secret.
@@ -110,6 +112,7 @@ impl Connection {
             gateway: Cell::new(GatewayId::NONE),
             namespaces: RefCell::new(Vec::new()),
             greeted: Cell::new(false),
+            together: Cell::new(false),
             pass: RefCell::new(None),
             exchange: Cell::new(None),
             tunnel: tunnel.map(RefCell::new),

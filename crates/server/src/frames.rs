@@ -3,7 +3,7 @@
 use crate::access::Pass;
 use crate::connection::Connection;
 use tegata_access::{Asked, Verdict};
-use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, State, Timestamp};
+use tegata_model::{AccountId, Class, Code, Decision, Key, NamespaceId, Position, State, Timestamp};
 use tegata_node::{Answer, Cause, DRILL_MS_MAX, Guard, Inbound, Order, Question, Rank, Waiter, retry_after_ms, spread};
 use tegata_wire::{self as wire, DecisionBody, FrameError, RequestHeader};
 
@@ -151,6 +151,37 @@ fn account(h: &RequestHeader) -> Result<AccountId, FrameError> {
 /// a fence finds them.
 pub(crate) fn delivery_matters(a: &Answer) -> bool {
     matches!(a.kind, 4..=6 | 12) && a.decision.code.class() == Class::Approved
+}
+
+/// Refusals of one connection that go out together.
+pub(crate) type Row<'a> = Option<(&'a Connection, wire::Refusals)>;
+
+/// Puts an answer into the row, if its caller understands that and it says no more than the code; else ends the row.
+#[inline]
+pub(crate) fn put_together<'a>(row: &mut Row<'a>, c: &'a Connection, a: &Answer) -> bool {
+    let d = &a.decision;
+    let fits = c.together.get()
+        && d.code.class() == Class::NotExecuted
+        && d.position == Position::ZERO
+        && d.code != Code::RateExceeded
+        && !a.replayed;
+    let (code, at) = (u16::from(d.code.number()), d.at.micros());
+    if !fits || !row.as_ref().is_some_and(|(of, refusals)| of.id == c.id && refusals.takes(code, at)) {
+        end_row(row);
+    }
+    if fits {
+        let mut out = c.out.borrow_mut();
+        let (_, refusals) = row.get_or_insert_with(|| (c, wire::Refusals::begin(&mut out, code, at)));
+        refusals.push(&mut out, a.waiter.request, a.retry_after_ms);
+    }
+    fits
+}
+
+/// Nothing else belongs into the row.
+pub(crate) fn end_row(row: &mut Row<'_>) {
+    if let Some((c, refusals)) = row.take() {
+        refusals.end(&mut c.out.borrow_mut());
+    }
 }
 
 /// Writes the answer to a record.

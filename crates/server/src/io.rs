@@ -273,6 +273,7 @@ impl Hub {
             let mut dirty: Vec<&Rc<Connection>> = Vec::new();
             let mark = |c: &'_ Rc<Connection>| c.out.borrow().is_empty();
             let mut current: Option<&Rc<Connection>> = None;
+            let mut row = None;
             for answer in &bundle.answers {
                 // Answers to one connection mostly come in a row.
                 if current.is_none_or(|c| c.id != answer.waiter.connection) {
@@ -294,9 +295,12 @@ impl Hub {
                     let asked = Asked { kind: answer.kind, ..Asked::default() };
                     self.deny(c, answer.decision.code, c.gateway.get().get(), &header, asked, at);
                 }
-                frames::put_answer(c, answer, at, &mut c.out.borrow_mut());
+                if !frames::put_together(&mut row, c, answer) {
+                    frames::put_answer(c, answer, at, &mut c.out.borrow_mut());
+                }
                 c.answered();
             }
+            frames::end_row(&mut row);
             for (waiter, reply) in bundle.replies.drain(..) {
                 let Some(c) = connections.get(&waiter.connection) else { continue };
                 if mark(c) {

@@ -5,6 +5,7 @@ use crate::decision::DecisionBody;
 use crate::frame::*;
 use crate::history::HistoryBody;
 use crate::proof::Challenged;
+use crate::refusals::refusals;
 use crate::report::*;
 use crate::session::{Goodbye, HelloAnswer};
 use tegata_model::Reader;
@@ -40,6 +41,8 @@ pub enum AnswerBody {
     Digest(DigestBody),
     /// To a question about the breakers, or an order to one.
     Breakers(BreakersBody),
+    /// To many requests: their numbers, and what each is told.
+    Refusals(Vec<(u64, DecisionBody)>),
 }
 
 /// An answer frame, decoded.
@@ -75,6 +78,7 @@ pub fn decode_answer(frame: &[u8]) -> Result<Answer, FrameError> {
         KIND_SNAPSHOT_TAKE => AnswerBody::Snapshot(SnapshotBody::get(&mut r)?),
         KIND_DIGEST => AnswerBody::Digest(DigestBody::get(&mut r)?),
         KIND_BREAKERS | KIND_BREAKER_ORDER => AnswerBody::Breakers(BreakersBody::get(&mut r)?),
+        KIND_REFUSALS => AnswerBody::Refusals(refusals(body)?.collect()),
         got => return Err(FrameError::Kind { got }),
     };
     Ok(Answer { header, body })

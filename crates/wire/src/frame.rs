@@ -35,6 +35,8 @@ pub const FLAG_REFUSED: u16 = 8;
 pub const FLAG_OVER_LEASE: u16 = 16;
 /// Flag of an entry of the history: an advice that stands beside another decision under its key.
 pub const FLAG_BESIDE: u16 = 32;
+/// Flag of a hello: the caller understands [`KIND_REFUSALS`].
+pub const FLAG_TOGETHER: u16 = 1;
 /// Set in the kind of every answer.
 pub const ANSWER_BIT: u8 = 0x80;
 
@@ -79,6 +81,8 @@ pub const KIND_BREAKERS: u8 = 78;
 pub const KIND_BREAKER_ORDER: u8 = 79;
 /// Before a hello that proves a secret: asks for the server's nonce.
 pub const KIND_CHALLENGE: u8 = 80;
+/// Only an answer: many requests are refused together.
+pub const KIND_REFUSALS: u8 = 81;
 
 const _: () = assert!(REQUEST_HEADER_BYTES.is_multiple_of(8), "bodies start aligned, like those of records");
 

@@ -14,6 +14,7 @@ mod decision;
 mod frame;
 mod history;
 mod proof;
+mod refusals;
 mod report;
 mod request;
 mod session;
@@ -26,6 +27,7 @@ pub use decision::{DECISION_BYTES, DecisionBody, encode_decision_answer};
 pub use frame::*;
 pub use history::{HistoryBody, HistoryEntry, HistoryQuery, ONLY_ADVICES, ONLY_FOR_OFFICE};
 pub use proof::{AUTH_NONE, AUTH_SECRET, Challenge, Challenged, Exchange, Secret, encode_challenged};
+pub use refusals::{REFUSALS_MAX, Refusals, encode_refusals, refusals};
 pub use report::{
     BalanceBody, Body, DigestBody, LOTS_MAX, LotBody, PlanBody, ProgrammesBody, ServerBody, ShopBody, ShopsBody,
     SnapshotBody, SumsBody, encode_answer,

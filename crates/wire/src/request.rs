@@ -52,14 +52,15 @@ pub enum Request {
 /// Decodes a whole request frame. The checksum is the caller's to look at.
 pub fn decode_request(frame: &[u8]) -> Result<Request, FrameError> {
     let h = request_header(frame)?;
-    if h.flags != 0 {
+    let known = if h.kind == KIND_HELLO { FLAG_TOGETHER } else { 0 };
+    if h.flags & !known != 0 {
         return Err(FrameError::Flags { got: h.flags });
     }
     let body = frame.get(REQUEST_HEADER_BYTES..).ok_or(FrameError::Short)?;
     let mut r = Reader::new(body);
     let request = match h.kind {
         kind if is_command(kind) => return Ok(Request::Command(h, decode_operation(frame, h.kind)?)),
-        KIND_HELLO => return Ok(Request::Hello(h, Hello::decode(frame)?)),
+        KIND_HELLO => return Ok(Request::Hello(h, Hello::decode(frame, h.flags)?)),
         KIND_CHALLENGE => return Ok(Request::Challenge(h, Challenge::decode(frame)?)),
         KIND_PLAN_EXTEND => match decode_operation(frame, 14)? {
             Operation::Extend { extension, .. } => return Ok(Request::PlanExtend(h, extension)),

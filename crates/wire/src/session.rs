@@ -1,7 +1,8 @@
 //! The frames of the connection itself: hello, ping, goodbye.
 
 use crate::frame::{
-    FrameError, KIND_GOODBYE, KIND_HELLO, KIND_PING, REQUEST_HEADER_BYTES, RequestHeader, put_answer_header, seal,
+    FLAG_TOGETHER, FrameError, KIND_GOODBYE, KIND_HELLO, KIND_PING, REQUEST_HEADER_BYTES, RequestHeader,
+    put_answer_header, seal,
 };
 use tegata_model::{Reader, Writer};
 
@@ -26,6 +27,8 @@ pub struct Hello {
     pub role: u8,
     /// [`crate::AUTH_NONE`] or [`crate::AUTH_SECRET`].
     pub auth_method: u8,
+    /// It understands refusals that come together. The flag [`FLAG_TOGETHER`] of the header; no proof covers it.
+    pub together: bool,
     /// Requests it wants to have in flight; the answer says how many it may.
     pub credits: u32,
     /// Zero with method 0, else what [`crate::Exchange::sign`] gives.
@@ -38,7 +41,8 @@ impl Hello {
     /// Appends the frame.
     pub fn encode(&self, request_id: u64, out: &mut Vec<u8>) {
         let start = out.len();
-        RequestHeader { kind: KIND_HELLO, request_id, ..RequestHeader::default() }.put(out);
+        let flags = if self.together { FLAG_TOGETHER } else { 0 };
+        RequestHeader { kind: KIND_HELLO, flags, request_id, ..RequestHeader::default() }.put(out);
         let listed = &self.namespaces[..self.namespaces.len().min(NAMESPACES_MAX)];
         let mut w = Writer::new(out);
         w.u16(self.version_min).u16(self.version_max).u32(self.gateway).u8(self.role).u8(self.auth_method);
@@ -52,7 +56,7 @@ impl Hello {
         seal(out, start);
     }
 
-    pub(crate) fn decode(frame: &[u8]) -> Result<Self, FrameError> {
+    pub(crate) fn decode(frame: &[u8], flags: u16) -> Result<Self, FrameError> {
         let mut r = Reader::new(frame.get(REQUEST_HEADER_BYTES..).ok_or(FrameError::Short)?);
         let (version_min, version_max, gateway) = (r.u16()?, r.u16()?, r.u32()?);
         let (role, auth_method, count, credits) = (r.u8()?, r.u8()?, r.u16()?, r.u32()?);
@@ -64,7 +68,8 @@ impl Hello {
         if !r.rest_is_zero() {
             return Err(FrameError::Reserved);
         }
-        Ok(Self { version_min, version_max, gateway, role, auth_method, credits, auth, namespaces })
+        let together = flags & FLAG_TOGETHER != 0;
+        Ok(Self { version_min, version_max, gateway, role, auth_method, together, credits, auth, namespaces })
     }
 }
 

@@ -142,6 +142,7 @@ fn encode_answer_of(answer: &Answer) -> Vec<u8> {
         AnswerBody::Snapshot(b) => encode_answer(&mut out, kind, flags, id, b),
         AnswerBody::Digest(b) => encode_answer(&mut out, kind, flags, id, b),
         AnswerBody::Breakers(b) => encode_answer(&mut out, kind, flags, id, b),
+        AnswerBody::Refusals(requests) => encode_refusals(&mut out, requests),
     }
     out
 }

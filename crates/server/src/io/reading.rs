@@ -359,6 +359,7 @@ impl Hub {
         c.gateway.set(GatewayId::new(hello.gateway));
         *c.namespaces.borrow_mut() = hello.namespaces.iter().map(|n| NamespaceId::new(*n)).collect();
         *c.pass.borrow_mut() = pass;
+        c.together.set(hello.together);
         c.greeted.set(true);
         self.shared.sessions.greeted(self.thread, c.id, hello.gateway);
         Ok(())

@@ -157,6 +157,20 @@ pub fn all() -> Vec<(&'static str, &'static str, Answer)> {
         ("debit-suspected", "nothing taken; the earlier one is at 4711, which is the token", d(4, 0, 3, 6, suspected)),
         ("debit-flagged", "taken, although a like debit was seen at 4711", d(4, FLAG_FLAGGED, 4, 7, flagged)),
         ("debit-overloaded", "nothing was taken; again in 250 ms", d(4, 0, 5, 8, busy)),
+        (
+            "refusals",
+            "three requests are refused together: nothing was taken; again in 250, 300 and 375 ms",
+            other(
+                KIND_REFUSALS,
+                0,
+                0,
+                AnswerBody::Refusals(
+                    [(8, 250), (9, 300), (11, 375)]
+                        .map(|(id, retry_after_ms)| (id, DecisionBody { retry_after_ms, ..busy }))
+                        .to_vec(),
+                ),
+            ),
+        ),
         ("status-open", "a hold that can still be captured", d(KIND_STATUS, FLAG_REPLAYED, 0, 20, open)),
         (
             "hello",

@@ -94,6 +94,7 @@ pub fn encode_any_answer(answer: &Answer) -> Vec<u8> {
         AnswerBody::Snapshot(b) => encode_answer(&mut out, kind, flags, id, b),
         AnswerBody::Digest(b) => encode_answer(&mut out, kind, flags, id, b),
         AnswerBody::Breakers(b) => encode_answer(&mut out, kind, flags, id, b),
+        AnswerBody::Refusals(requests) => encode_refusals(&mut out, requests),
     }
     out
 }

@@ -144,6 +144,7 @@ fn hello(namespaces: Vec<u32>) -> Hello {
         gateway: 501,
         role: 1,
         auth_method: 0,
+        together: false,
         credits: 256,
         auth: [0; 32],
         namespaces,
@@ -180,6 +181,12 @@ pub fn all() -> Vec<(&'static str, String, Request)> {
     );
     add("hello", "gateway 501, two namespaces", Request::Hello(question(KIND_HELLO, 1), hello(vec![21, 22])));
     add("hello-odd", "one namespace, padded to 8", Request::Hello(question(KIND_HELLO, 1), hello(vec![21])));
+    let together = RequestHeader { flags: FLAG_TOGETHER, ..question(KIND_HELLO, 1) };
+    add(
+        "hello-together",
+        "refusals may come together",
+        Request::Hello(together, Hello { together: true, ..hello(vec![21, 22]) }),
+    );
     add("hello-any", "no namespace named", Request::Hello(question(KIND_HELLO, 1), hello(vec![])));
     let credential = CredentialId::from_text("till-501").expect("an id");
     add(

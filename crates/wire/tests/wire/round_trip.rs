@@ -132,3 +132,30 @@ fn close_reasons_have_their_numbers() {
         assert!(CloseReason::from_u16(n).is_none_or(|r| !r.words().is_empty()));
     }
 }
+
+#[test]
+fn refusals_that_are_none_or_too_many_or_of_another_length_are_no_frame() {
+    let one = (7, DecisionBody { code: 110, retry_after_ms: 250, decided_at: NOON, ..DecisionBody::default() });
+    let body = |frame: &[u8]| frame[ANSWER_HEADER_BYTES..].to_vec();
+    let (mut all, mut frame) = (vec![one; REFUSALS_MAX], Vec::new());
+    all[1].1.retry_after_ms = 251;
+    encode_refusals(&mut frame, &all);
+    assert!(frame.len() <= ANSWER_BYTES_MAX);
+    let good = body(&frame);
+    assert_eq!(refusals(&good).expect("a frame").collect::<Vec<_>>(), all);
+    let refused = |change: &dyn Fn(&mut Vec<u8>)| {
+        let mut body = good.clone();
+        change(&mut body);
+        refusals(&body).err()
+    };
+    assert!(matches!(refused(&|b| b.truncate(b.len() - 1)), Some(FrameError::Length { .. })));
+    assert!(matches!(refused(&|b| b.extend([0; 12])), Some(FrameError::Length { .. })), "one more than it counts");
+    assert!(matches!(refused(&|b| b.truncate(16)), Some(FrameError::Length { .. })));
+    assert_eq!(refused(&|b| b[4] = 1), Some(FrameError::Reserved));
+    let (mut none, mut more) = (good[..16].to_vec(), good.clone());
+    none[2..4].fill(0);
+    assert!(refusals(&none).is_err(), "nobody is refused");
+    more.extend([0; 12]);
+    more[2..4].copy_from_slice(&(REFUSALS_MAX as u16 + 1).to_le_bytes());
+    assert!(refusals(&more).is_err(), "more than a frame has");
+}

@@ -84,6 +84,13 @@ impl Engine {
         self.shards[hint.shard as usize].key_index.find(hint.key, |_| true).is_some()
     }
 
+    /// True when surely nothing is decided under a record's key, without a look into the index; false tells nothing.
+    #[must_use]
+    #[inline]
+    pub fn is_new(&self, record: &[u8], hint: &Hint) -> bool {
+        scope_of(record).is_some_and(|(_, _, key)| self.shards[hint.shard as usize].recent.is_new(&key, hint.key))
+    }
+
     /// Loads what it takes to look up the keys of at most [`TOUCH_MAX`] records.
     pub fn touch_keys(&self, hints: &[Hint]) {
         let mut buckets = [&Bucket::EMPTY; TOUCH_MAX];

@@ -25,6 +25,7 @@ mod operate;
 mod overflow;
 mod plan;
 mod purchase;
+mod recent;
 mod returns;
 mod rules;
 mod shard;

@@ -5,6 +5,7 @@ use crate::fifo::Fifo;
 use crate::funds::{Candidate, Taken};
 use crate::guard;
 use crate::index::Index;
+use crate::recent::Recent;
 use crate::rules::Rules;
 use crate::slab::Slab;
 use crate::slots::{Account, Allocation, Detail, Lot, Remembered};
@@ -19,6 +20,7 @@ pub struct Shard {
     pub(crate) lots: Slab<Lot>,
     pub(crate) decisions: Fifo<Remembered>,
     pub(crate) key_index: Index,
+    pub(crate) recent: Recent,
     pub(crate) like_index: Index,
     pub(crate) details: Slab<Detail>,
     pub(crate) allocations: Slab<Allocation>,
@@ -64,6 +66,7 @@ impl Shard {
             lots: Slab::new(),
             decisions: Fifo::new(),
             key_index: Index::new(),
+            recent: Recent::new(),
             like_index: Index::new(),
             details: Slab::new(),
             allocations: Slab::new(),
@@ -103,8 +106,9 @@ impl Shard {
     pub(crate) fn remember(&mut self, hash: u64, d: Remembered, related: Position) -> u32 {
         self.digest = self.digest.wrapping_add(digest::of(&d, related.get()));
         self.decided += 1;
-        let n = self.decisions.push(d);
+        let (key, n) = (d.key, self.decisions.push(d));
         self.key_index.insert(hash, n);
+        self.recent.add(&key, hash);
         n
     }
 

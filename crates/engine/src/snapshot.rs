@@ -506,7 +506,9 @@ impl Shard {
             }
             there(d.shop, self.shops.len())?;
             let hash = account_hash(&d.account);
-            self.key_index.insert(key_hash(hash, d.namespace, &d.key), n);
+            let key = key_hash(hash, d.namespace, &d.key);
+            self.key_index.insert(key, n);
+            self.recent.add(&d.key, key);
             if d.shop == 0 {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use crate::Engine;
 use crate::rules::Rules;
-use crate::shard::account_hash;
+use crate::shard::{account_hash, key_hash};
 use crate::slots::flag;
 use crate::sums::{ShopSums, Sums};
 use tegata_model::{AccountId, Life, Position, ProgrammeId, ShopId, State, Timestamp};
@@ -145,6 +145,7 @@ impl Engine {
             sizes.account_bytes += (s.accounts.bytes() + s.account_index.bytes() + s.lots.bytes()) as u64;
             sizes.decision_bytes += (s.decisions.bytes()
                 + s.key_index.bytes()
+                + s.recent.bytes()
                 + s.like_index.bytes()
                 + s.details.bytes()
                 + s.allocations.bytes()) as u64;
@@ -210,6 +211,11 @@ impl Engine {
                     if sum != u128::from(hold.taken) {
                         return Err(format!("a hold of account {} holds {sum} yen, not {}", a.id.masked(), hold.taken));
                     }
+                }
+            }
+            for (_, d) in shard.decisions.iter() {
+                if shard.recent.is_new(&d.key, key_hash(account_hash(&d.account), d.namespace, &d.key)) {
+                    return Err(format!("the decision at {} counts as never made", d.position.get()));
                 }
             }
         }

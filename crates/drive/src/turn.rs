@@ -3,6 +3,7 @@
 
 use crate::around::{Around, Copying};
 use crate::snapshot::Beginning;
+use std::ops::RangeInclusive;
 use std::time::Duration;
 use tegata_journal::{self as journal, BatchMeta, Folder, WriteError, Writer};
 use tegata_node::{Cause, Node, Room, SnapshotWish};
@@ -22,11 +23,11 @@ const PAGE_BESIDE_WORK: Duration = Duration::from_micros(500);
 const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 /// Records that are applied before their answers are handed out.
 const APPLY_AT_ONCE: usize = 256;
-/// The same while the queue stands: the core's turns are rare then, because every connection has something to be read. Half
-/// of it for every so many µs that one had to wait until it was read: who is to be refused hears of it before others are
-/// served.
-const APPLY_OF_A_CROWD: usize = 2_048;
-const APPLY_HALF_US: u64 = 3_000;
+/// The same while the queue stands: as many as take a part of the time since the last turn.
+const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=2_048;
+/// For every so many µs that one had to wait until it was read, half of them, twice at most: who is to be refused hears of
+/// it before others are served.
+const APPLY_HALF_US: u64 = 12_000;
 /// Accounts that are counted for a plan before payments have their turn: well under a tenth of a millisecond.
 const PLAN_AT_ONCE: u32 = 1_024;
 /// Bundles that are taken from one thread of connections in a turn, and so many may wait for it.
@@ -58,6 +59,9 @@ pub struct Core<A: Around> {
     pub around: A,
     keeping: Keeping,
     turns: u64,
+    /// When the last turn applied, and how long a record took lately, in ns.
+    turned_at: Duration,
+    apply_ns: u64,
     quiet_since: Duration,
     taking: Option<A::Copy>,
     /// When it was handed its last page.
@@ -82,6 +86,8 @@ impl<A: Around> Core<A> {
             around,
             keeping,
             turns: 0,
+            turned_at: now,
+            apply_ns: 0,
             quiet_since: now,
             taking: None,
             page_at: now,
@@ -177,13 +183,28 @@ impl<A: Around> Core<A> {
             self.around.durable(flushed);
             self.node.durable(flushed);
         }
-        let halves = (read_after_us / APPLY_HALF_US).min(4);
-        let crowded = self.node.is_crowded();
-        let busy = self.node.apply_some(if crowded { APPLY_OF_A_CROWD >> halves } else { APPLY_AT_ONCE });
+        let begin = self.around.elapsed();
+        let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
+        let most = if self.node.is_crowded() {
+            self.fits(since / apply_part(self.node.pressure(), read_after_us))
+        } else {
+            APPLY_AT_ONCE
+        };
+        let before = self.node.engine().applied().get();
+        let busy = self.node.apply_some(most);
         if busy {
             self.around.applied(&self.node);
+            let count = self.node.engine().applied().get() - before;
+            let each = self.around.elapsed().saturating_sub(begin).as_nanos() as u64 / count.max(1);
+            self.apply_ns = self.apply_ns - self.apply_ns / 16 + each / 16;
         }
         Ok(busy)
+    }
+
+    /// How many records can be applied in so long.
+    fn fits(&self, time: Duration) -> usize {
+        let count = time.as_nanos() as u64 / self.apply_ns.max(1);
+        count.clamp(*APPLY_OF_A_CROWD.start(), *APPLY_OF_A_CROWD.end()) as usize
     }
 
     fn seal(&mut self) -> Result<bool, WriteError> {
@@ -322,5 +343,27 @@ impl<A: Around> Core<A> {
     pub fn fail(&mut self) {
         self.node.halt();
         self.hand_out();
+    }
+}
+
+/// Which part of its time the core applies while the queue stands. Half of it is as much as it can; the more comes for each
+/// that is applied (in tenths), the more of it is for those who are refused.
+fn apply_part(pressure: u64, read_after_us: u64) -> u32 {
+    match pressure {
+        0..=15 => 2,
+        16..=30 => 3,
+        _ => 4 << (read_after_us / APPLY_HALF_US).min(2),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_more_comes_and_the_longer_it_waits_the_smaller_the_part_and_never_none() {
+        let parts = [(10, 0), (15, 50_000), (16, 0), (30, 50_000), (31, 0), (100, 12_000), (100, 24_000)];
+        assert_eq!(parts.map(|(pressure, us)| apply_part(pressure, us)), [2, 2, 3, 3, 4, 8, 16]);
+        assert_eq!(apply_part(u64::MAX, u64::MAX), 16);
     }
 }

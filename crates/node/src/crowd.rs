@@ -3,7 +3,8 @@
 //!
 //! ```text
 //! bundle ──▶ lane of its gateway ──by rank, newest first──▶ admission
-//!                └──oldest, when its time is over or too many wait──▶ turned away
+//!    │           └──oldest, when its time is over or too many wait──▶ turned away
+//!    └──who would lose its place to others of its bundle──▶ turned away
 //! ```
 //!
 //! Records stay where they came in, and nothing of one is looked at but its header before it is taken: most are turned
@@ -44,6 +45,40 @@ pub(crate) struct Comers {
     pub(crate) waiters: Vec<Waiter>,
 }
 
+impl Comers {
+    /// Those of one gateway and one rank that stand in a row from `at` and `index` on; those of one connection mostly do.
+    fn run(&self, at: usize, index: usize) -> Option<Run> {
+        let left = self.waiters.len().checked_sub(index).filter(|n| *n > 0)?;
+        let mut rest = &self.records[at..];
+        let (rank, gateway) = who(rest);
+        let mut count = 1;
+        while count < left {
+            rest = &rest[whole_record(rest)..];
+            if who(rest) != (rank, gateway) {
+                break;
+            }
+            count += 1;
+        }
+        Some(Run { rank, gateway, count })
+    }
+
+    fn taken(&self, at: usize, index: usize) -> Taken<'_> {
+        let record = &self.records[at..];
+        Taken {
+            ticket: Ticket::new(self.waiters[index], self.thread),
+            record: &record[..whole_record(record)],
+            looked: self.looked,
+        }
+    }
+}
+
+/// See [`Comers::run`].
+struct Run {
+    rank: Rank,
+    gateway: u32,
+    count: usize,
+}
+
 /// A record that was taken out.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Taken<'a> {
@@ -81,6 +116,11 @@ impl Lane {
         self.sheddable += usize::from(rank >= Rank::Pay);
     }
 
+    /// How many may be shed, but only after all of `rank`.
+    fn shed_after(&self, rank: Rank) -> usize {
+        self.ranks[Rank::Pay as usize..rank as usize].iter().map(VecDeque::len).sum()
+    }
+
     /// Takes out the oldest of what is shed first.
     fn shed(&mut self) -> Option<Entry> {
         let entry = self.ranks[Rank::Pay as usize..].iter_mut().rev().find_map(VecDeque::pop_front)?;
@@ -94,17 +134,6 @@ impl Lane {
 struct Held {
     comers: Comers,
     left: usize,
-}
-
-impl Held {
-    fn record(&self, entry: &Entry) -> Taken<'_> {
-        let record = &self.comers.records[entry.at..];
-        Taken {
-            ticket: Ticket::new(self.comers.waiters[entry.index], self.comers.thread),
-            record: &record[..whole_record(record)],
-            looked: self.comers.looked,
-        }
-    }
 }
 
 /// Records that were taken, one after the other, and who waits for each.
@@ -163,39 +192,59 @@ impl Crowd {
 
     /// Adds the records of a bundle from `at` and `index` on. `until` says when a record of a rank is turned away, by its
     /// receipt and its deadline. Of those who may be shed at most `most` stay: whoever has the longest queue loses its
-    /// oldest.
-    pub(crate) fn add(
+    /// oldest. Those who would lose their place to the rest of their own bundle get none, and are handed to `does`, at most
+    /// `N` at once.
+    pub(crate) fn add<const N: usize>(
         &mut self,
         comers: Comers,
         mut at: usize,
-        index: usize,
+        mut index: usize,
         most: usize,
         until: impl Fn(Rank, Timestamp, Timestamp) -> Timestamp,
+        mut does: impl FnMut(&[Taken<'_>]),
     ) {
-        let left = comers.waiters.len().saturating_sub(index);
-        if left == 0 {
-            return self.keep_spare(comers);
-        }
         let slot = self.free.pop().unwrap_or_else(|| {
             self.held.push(None);
             self.held.len() - 1
         });
-        let mut index = index;
-        while index < comers.waiters.len() {
-            let (.., gateway) = facts(&comers.records[at..]);
+        let mut left = 0;
+        while let Some(run) = comers.run(at, index) {
+            let Run { rank, gateway, count } = run;
+            let new = !self.lanes.contains_key(&gateway);
+            let share = most / (self.lanes.len() + usize::from(new));
             let lane = self.lanes.entry(gateway).or_default();
-            // Those of one connection mostly come in a row.
-            while index < comers.waiters.len() {
-                let record = &comers.records[at..];
-                let (rank, received, deadline, of) = facts(record);
-                if of != gateway {
-                    break;
+            let doomed = if rank >= Rank::Pay {
+                let for_all = (self.sheddable + count).saturating_sub(most);
+                (lane.shed_after(rank) + count).saturating_sub(share).min(for_all).min(count)
+            } else {
+                0
+            };
+            for first in (0..doomed).step_by(N) {
+                let mut taken = [Taken::NOTHING; N];
+                let some = &mut taken[..N.min(doomed - first)];
+                for taken in some.iter_mut() {
+                    *taken = comers.taken(at, index);
+                    at += taken.record.len();
+                    index += 1;
                 }
+                does(some);
+            }
+            for _ in doomed..count {
+                let record = &comers.records[at..];
+                let (received, deadline) = times(record);
                 lane.add(rank, Entry { slot, at, index, until: until(rank, received, deadline), received });
-                self.sheddable += usize::from(rank >= Rank::Pay);
                 at += whole_record(record);
                 index += 1;
             }
+            self.sheddable += if rank >= Rank::Pay { count - doomed } else { 0 };
+            left += count - doomed;
+            if lane.is_empty() {
+                self.lanes.remove(&gateway);
+            }
+        }
+        if left == 0 {
+            self.free.push(slot);
+            return self.keep_spare(comers);
         }
         self.bytes += comers.records.len();
         self.held[slot] = Some(Held { comers, left });
@@ -257,7 +306,7 @@ impl Crowd {
         let newest_first = rank >= Rank::Pay as usize;
         let Some(entry) = (if newest_first { queue.back() } else { queue.front() }).copied() else { return false };
         let Some(held) = self.held[entry.slot].as_ref() else { return false };
-        let taken = held.record(&entry);
+        let taken = held.comers.taken(entry.at, entry.index);
         if taken.record.len() > bytes {
             return false;
         }
@@ -306,7 +355,7 @@ impl Crowd {
             let mut taken = [Taken::NOTHING; N];
             for (entry, taken) in some.iter().zip(&mut taken) {
                 if let Some(held) = &self.held[entry.slot] {
-                    *taken = held.record(entry);
+                    *taken = held.comers.taken(entry.at, entry.index);
                 }
             }
             does(&taken[..some.len()]);
@@ -331,10 +380,14 @@ impl Crowd {
     }
 }
 
-/// What the header of a record says: rank, receipt, deadline, gateway.
-fn facts(record: &[u8]) -> (Rank, Timestamp, Timestamp, u32) {
-    let instant = |at: usize| record[at..].first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
+/// What the header of a record says: rank and gateway.
+fn who(record: &[u8]) -> (Rank, u32) {
     let gateway = record[28..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
-    let kind = u16::from_le_bytes([record[0], record[1]]);
-    (Rank::of(kind), Timestamp::from_micros(instant(8)), Timestamp::from_micros(instant(16)), gateway)
+    (Rank::of(u16::from_le_bytes([record[0], record[1]])), gateway)
+}
+
+/// The same: receipt and deadline.
+fn times(record: &[u8]) -> (Timestamp, Timestamp) {
+    let instant = |at: usize| record[at..].first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
+    (Timestamp::from_micros(instant(8)), Timestamp::from_micros(instant(16)))
 }

@@ -16,11 +16,13 @@ const SLOTS: usize = 1 << 14;
 #[derive(Debug)]
 pub(crate) struct Flights {
     newest: Vec<u64>,
+    /// Which of sixteen kinds of keys are in the chain of a slot: mostly it is another one's.
+    kinds: Vec<u16>,
 }
 
 impl Flights {
     pub(crate) fn new() -> Self {
-        Self { newest: vec![0; SLOTS] }
+        Self { newest: vec![0; SLOTS], kinds: vec![0; SLOTS] }
     }
 
     #[inline]
@@ -28,10 +30,17 @@ impl Flights {
         scope as usize & (SLOTS - 1)
     }
 
-    /// The newest record that shares the slot of `scope`; nothing when what there was is applied.
+    #[inline]
+    fn kind(scope: u64) -> u16 {
+        1 << (scope >> 60)
+    }
+
+    /// The newest record that shares the slot of `scope`, if its chain may have that key; nothing when what there was is
+    /// applied.
     #[inline]
     pub(crate) fn newest(&self, scope: u64, applied: u64) -> Option<u64> {
-        Some(self.newest[Self::slot(scope)]).filter(|p| *p > applied)
+        let slot = Self::slot(scope);
+        (self.kinds[slot] & Self::kind(scope) != 0).then(|| self.newest[slot]).filter(|p| *p > applied)
     }
 
     /// Loads the slots of some, side by side.
@@ -43,15 +52,46 @@ impl Flights {
     /// Forgets all but these, which come in the order of their positions: what came after them was taken back.
     pub(crate) fn only(&mut self, records: impl Iterator<Item = (u64, u64)>) {
         self.newest.fill(0);
-        records.for_each(|(scope, position)| self.newest[Self::slot(scope)] = position);
+        self.kinds.fill(0);
+        records.for_each(|(scope, position)| {
+            self.newest[Self::slot(scope)] = position;
+            self.kinds[Self::slot(scope)] |= Self::kind(scope);
+        });
     }
 
     /// Puts a record at the head of its chain; returns how far back the next older one is, 0 when there is none.
     #[inline]
     pub(crate) fn enter(&mut self, scope: u64, position: u64, applied: u64) -> u32 {
-        let newest = &mut self.newest[Self::slot(scope)];
-        let back = if *newest > applied { position - *newest } else { 0 };
-        *newest = position;
-        back as u32
+        let (slot, kind) = (Self::slot(scope), Self::kind(scope));
+        let newest = std::mem::replace(&mut self.newest[slot], position);
+        let is_first = newest <= applied;
+        self.kinds[slot] = if is_first { kind } else { self.kinds[slot] | kind };
+        if is_first { 0 } else { (position - newest) as u32 }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Keys of one slot and another kind each.
+    fn scope(kind: u64) -> u64 {
+        kind << 60 | 77
+    }
+
+    #[test]
+    fn a_key_is_found_behind_newer_ones_of_its_slot_until_all_are_applied() {
+        let mut flights = Flights::new();
+        assert_eq!(flights.newest(scope(1), 0), None);
+        assert_eq!(flights.enter(scope(1), 10, 0), 0);
+        assert_eq!(flights.newest(scope(2), 0), None, "its kind is not in the chain");
+        assert_eq!(flights.enter(scope(2), 14, 5), 4);
+        assert_eq!((flights.newest(scope(1), 5), flights.newest(scope(2), 5)), (Some(14), Some(14)));
+        assert_eq!(flights.newest(scope(1), 14), None, "all are applied");
+        assert_eq!(flights.enter(scope(3), 20, 14), 0);
+        assert_eq!(flights.newest(scope(1), 14), None, "a chain begins anew");
+        flights.only([(scope(4), 15), (scope(5), 16)].into_iter());
+        assert_eq!(flights.newest(scope(3), 14), None, "it was taken back");
+        assert_eq!((flights.newest(scope(4), 14), flights.newest(scope(5), 14)), (Some(16), Some(16)));
     }
 }

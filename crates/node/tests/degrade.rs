@@ -302,7 +302,8 @@ fn of_what_is_refused_outright_only_the_header_is_looked_at_and_its_key() {
     assert!(back.is_empty() && back.unlooked.is_empty());
     let slow = Code::JournalSlow;
     let out = rig.node.take_outbound(0, Outbound::default()).expect("answers");
-    let codes: Vec<_> = out.answers.iter().map(|a| (a.waiter.request, a.decision.code)).collect();
+    let mut codes: Vec<_> = out.answers.iter().map(|a| (a.waiter.request, a.decision.code)).collect();
+    codes.sort_unstable_by_key(|(request, _)| *request);
     let expected = [(0, Code::AccountUnknown), (2, slow), (3, slow)].map(|(i, code)| (numbers[i], code));
     assert_eq!(codes, expected, "the second waits for the first in flight");
     let conflict = |r: &Reply| matches!(r, Reply::Refused { kind: 4, decision } if decision.code == Code::Conflict);
@@ -705,6 +706,61 @@ fn no_more_wait_than_can_be_served_and_the_longest_queue_loses_its_oldest() {
     rig.pass(20);
     let told: Vec<_> = rig.codes().into_iter().map(|c| c.0).collect();
     assert!(others.iter().all(|n| told.contains(n)) && !told.contains(&fence) && told.len() == 1_000);
+}
+
+#[test]
+fn of_one_bundle_only_as_many_join_as_may_wait_and_what_is_known_is_told() {
+    let mut rig = crowded(200);
+    let known = rig.debit(1, 8_000);
+    rig.flush();
+    assert_eq!(rig.codes(), [(known, Code::AccountUnknown)]);
+    let flying = rig.debit(2, 8_000);
+    let last = rig.seal();
+    rig.debit(3, 8_000);
+    let (mut records, mut numbers) = (Vec::new(), Vec::new());
+    for n in [1, 2].into_iter().chain(10..2_008) {
+        let (record, number) = rig.record(1, n, 8_000, Operation::Debit(purchase(100 + n)));
+        records.extend(record);
+        numbers.push(number);
+    }
+    rig.bundle(records, numbers.clone());
+    let told = rig.codes();
+    assert_eq!(told[0], (numbers[0], Code::AccountUnknown), "a decided key gets its decision");
+    // A thousand of its gateway may wait; the one that waits for the first in flight is none of them.
+    let refused: Vec<_> = told[1..].iter().map(|(n, _)| *n).collect();
+    assert!(told[1..].iter().all(|(_, code)| *code == Code::Overloaded));
+    assert_eq!(refused, numbers[2..numbers.len() - 1_000], "the oldest, and nobody twice");
+    rig.durable(last);
+    let codes = rig.codes();
+    assert!(codes.contains(&(flying, Code::AccountUnknown)) && codes.contains(&(numbers[1], Code::AccountUnknown)));
+}
+
+#[test]
+fn where_far_more_comes_than_is_done_whoever_is_passed_over_is_told_at_once() {
+    let told_after = |each: u64| {
+        let mut rig = crowded(200);
+        let mut n = 0;
+        // A batch takes one of them; so many come for each.
+        for step in 1..=40 {
+            for _ in 0..each {
+                n += 1;
+                rig.debit(n, 8_000);
+            }
+            rig.flush();
+            rig.now.set(step * 3);
+            rig.node.look(ms(step * 3), false);
+            rig.node.pass_time(ms(step * 3));
+        }
+        rig.codes();
+        let (first, second) = (rig.debit(10_000, 8_000), rig.debit(10_001, 8_000));
+        let third = rig.debit(10_002, 8_000);
+        rig.now.set(rig.now.get() + 2);
+        rig.node.pass_time(ms(rig.now.get()));
+        let told: Vec<_> = rig.codes().into_iter().map(|(n, _)| n).collect();
+        [first, second, third].map(|n| told.contains(&n))
+    };
+    assert_eq!(told_after(1), [false; 3], "they wait for their turn");
+    assert_eq!(told_after(4), [true; 3], "newer ones would have it");
 }
 
 #[test]

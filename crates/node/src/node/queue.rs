@@ -17,6 +17,9 @@ const AHEAD_US: u64 = 10_000;
 const AHEAD_MIN: u64 = 512;
 /// The pace that is counted on in any case, in records a millisecond: after a start or a stall little is known of it.
 const PACE_MIN: u64 = 50;
+/// In tenths of what can be done: where more comes, whoever was passed over once has no turn any more, because newer ones
+/// do, and is told so at once. Near the limit a moment's crowd is served.
+const MORE_THAN_HOPE: u64 = 15;
 /// Turned away in one turn; applying goes on in between.
 const OVERDUE_MAX: usize = 1_024;
 
@@ -49,15 +52,23 @@ impl Node {
     /// Adds the rest of a bundle to the crowd. No more may wait than will be served in time at the pace that was seen.
     pub(super) fn join_crowd(&mut self, comers: Comers, at: usize, index: usize) {
         let wait_us_max = self.limits.wait_us_max;
-        let most = self.pace.max(PACE_MIN).saturating_mul(wait_us_max) / 1_000;
-        self.crowd.add(comers, at, index, most as usize, |rank, received, deadline| {
+        let (room_us, patience_us) = if self.pressure() > MORE_THAN_HOPE {
+            (wait_us_max / 4, wait_us_max / 16)
+        } else {
+            (wait_us_max, wait_us_max)
+        };
+        let most = self.pace.max(PACE_MIN).saturating_mul(room_us) / 1_000;
+        let until = |rank, received: Timestamp, deadline: Timestamp| {
             let end = if deadline.is_zero() { Timestamp::MAX } else { deadline };
             if rank < Rank::Pay {
                 return end;
             }
-            let wait_us = wait_us_max.min(end.since(received) / 4);
+            let wait_us = patience_us.min(end.since(received) / 4);
             Timestamp::from_micros(received.micros().saturating_add(i64::try_from(wait_us).unwrap_or(i64::MAX)))
-        });
+        };
+        let mut crowd = std::mem::take(&mut self.crowd);
+        crowd.add::<TOUCH_MAX>(comers, at, index, most as usize, until, |some| self.refuse_by_header(some));
+        self.crowd = crowd;
         self.turn_away();
     }
 
@@ -156,13 +167,20 @@ impl Node {
     /// Refuses what is neither decided nor on its way, by the header alone; what may be is looked at as a whole. The tables
     /// are waited for once, not once for each.
     fn refuse_by_header(&mut self, some: &[Taken<'_>]) {
-        let mut hints = [Hint::default(); TOUCH_MAX];
-        for (taken, hint) in some.iter().zip(&mut hints) {
-            *hint = self.engine.key_hint(taken.record);
-        }
-        self.touch_keys(&hints[..some.len()]);
         let applied = self.engine.applied().get();
-        for (taken, hint) in some.iter().zip(&hints) {
+        let (mut hints, mut doubtful, mut count) = ([Hint::default(); TOUCH_MAX], [Taken::NOTHING; TOUCH_MAX], 0);
+        for taken in some {
+            let hint = self.engine.key_hint(taken.record);
+            if self.flights.newest(hint.scope(), applied).is_none() && self.engine.is_new(taken.record, &hint) {
+                let rank = Rank::of(u16::from(taken.record[0]));
+                self.refuse(taken.ticket, taken.record, self.breakers.refusal(rank).unwrap_or(Code::Overloaded));
+            } else {
+                (hints[count], doubtful[count]) = (hint, *taken);
+                count += 1;
+            }
+        }
+        self.touch_keys(&hints[..count]);
+        for (taken, hint) in doubtful[..count].iter().zip(&hints) {
             let rank = Rank::of(u16::from(taken.record[0]));
             let why = self.breakers.refusal(rank).unwrap_or(Code::Overloaded);
             if self.flights.newest(hint.scope(), applied).is_none() && !self.engine.may_know(hint) {
@@ -244,9 +262,9 @@ impl Node {
             self.refuse(repeat.ticket, &repeat.record, repeat.late);
         }
         if !self.crowd.is_empty() {
+            self.serve_crowd();
             self.crowd.overdue(self.now, OVERDUE_MAX);
             self.turn_away();
-            self.serve_crowd();
         }
         if self.waiting.front().is_some_and(|(_, bundle, at, _)| self.needs_no_room(&bundle.records[*at..])) {
             self.admit_waiting();

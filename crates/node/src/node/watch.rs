@@ -10,7 +10,7 @@ use crate::room::Room;
 use tegata_model::{Code, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
 
 /// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
-const LOOK_US: u64 = 5_000;
+const LOOK_US: u64 = 2_000;
 /// For how long it is remembered that the queue stood too long, in µs: who overloads goes on, and the next crowd must not
 /// gather for a whole window again.
 const CROWD_US: u64 = 10_000_000;
@@ -32,6 +32,9 @@ pub(super) struct Watch {
     searched_at: Timestamp,
     /// The applied position at the last look.
     applied: u64,
+    /// Records that came since the last look; those that came and were applied lately, the older the less.
+    pub(super) came: u64,
+    lately: [u64; 2],
     /// The last flush: how long it took, and when it ended.
     flush_us: u64,
     flushed_at: Timestamp,
@@ -144,10 +147,22 @@ impl Node {
         let applied = self.engine.applied().get();
         let ms = self.now.since(self.watch.looked_at) / 1_000;
         let count = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied));
+        let came = std::mem::take(&mut self.watch.came);
+        for (sum, new) in self.watch.lately.iter_mut().zip([came, count]) {
+            *sum = *sum - *sum / 16 + new;
+        }
         // It falls slowly and rises at once, because little to apply says little; and a pause, as for a slow flush, nothing.
         if count > 0 {
-            self.pace = (count / ms.max(1)).max(self.pace - self.pace / 16);
+            self.pace = (count / ms.max(1)).max(self.pace - self.pace / 40);
         }
+    }
+
+    /// How much came lately, in tenths of what was applied.
+    #[must_use]
+    #[inline]
+    pub fn pressure(&self) -> u64 {
+        let [came, applied] = self.watch.lately;
+        came.saturating_mul(10) / applied.max(1)
     }
 
     /// For how long a record has waited, in µs.

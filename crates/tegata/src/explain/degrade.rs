@@ -59,7 +59,7 @@ const THRESHOLDS: [[&str; 2]; 11] = [
     ],
     [
         "queue_wait_ms",
-        "at twice the load who is refused knows it within about 20 ms, the way through the sockets included, with time left to try again",
+        "near the limit a moment's crowd is served; where half as much again comes as can be done, who is passed over is told after a sixteenth of it",
     ],
     [
         "memory_free_permille",

@@ -1,10 +1,12 @@
 //! What goes wrong, done for real to the server that the harness started; each fault proves that it happened.
 
 use crate::cgroup::Cgroup;
-use crate::launch::{Harm, ServerProcess};
+use crate::launch::{Harm, JOURNAL_FAILED, ServerProcess};
 use crate::ledger;
+use crate::office;
 use crate::proxy::Proxy;
 use crate::scenario::{Fault, FaultKind, Scenario};
+use crate::seed::DataSet;
 use crate::stage::Stage;
 use crate::summary::FaultReport;
 use rand::rngs::SmallRng;
@@ -14,6 +16,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
+use tegata_model::Life;
 
 /// How often it is looked whether a fault is due, or a process has stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -25,6 +28,8 @@ const ASK_EVERY: Duration = Duration::from_millis(10);
 const STALLS_WITHIN: Duration = Duration::from_millis(100);
 /// How long it is waited for a server to be normal again.
 const NORMAL_WITHIN: Duration = Duration::from_secs(15);
+/// How long a server may take to end when its journal fails.
+const ENDS_WITHIN: Duration = Duration::from_secs(10);
 /// How long a process may take to stop after SIGSTOP.
 const STOPS_WITHIN: Duration = Duration::from_secs(1);
 
@@ -76,6 +81,7 @@ fn text(e: impl core::fmt::Display) -> String {
 /// Does every fault at its time, until `over`, and tells what became of it.
 pub(crate) fn conduct(
     stage: &mut Stage,
+    data: &DataSet,
     timeline: &[(u64, Fault)],
     begin: Instant,
     over: &AtomicBool,
@@ -90,7 +96,7 @@ pub(crate) fn conduct(
             report.proof = "the load was over before".to_owned();
         } else {
             report.at_ms = ms(begin);
-            match suffer(stage, f) {
+            match suffer(stage, data, f) {
                 Ok(seen) => {
                     (report.fired, report.proof, report.watched) = (true, seen.proof, seen.watched.is_some());
                     report.degraded_ms = seen.watched.and_then(|w| w.degraded_ms);
@@ -105,7 +111,7 @@ pub(crate) fn conduct(
 }
 
 /// Does one fault from beginning to end. Says what showed that it happened, or why it did not.
-fn suffer(stage: &mut Stage, f: &Fault) -> Result<Seen, String> {
+fn suffer(stage: &mut Stage, data: &DataSet, f: &Fault) -> Result<Seen, String> {
     let lasts = Duration::from_millis(f.for_ms);
     match f.kind {
         FaultKind::Kill => {
@@ -161,6 +167,18 @@ fn suffer(stage: &mut Stage, f: &Fault) -> Result<Seen, String> {
         FaultKind::SlowDisk => slow_disk(stage, f.writes_per_second, lasts),
         FaultKind::FullDisk => full_disk(stage, lasts),
         FaultKind::JournalStall => stall(stage, lasts),
+        FaultKind::FailedDisk => {
+            let mut process = stage.process.take().ok_or("there is no server whose journal could fail")?;
+            process.harm(Harm::Fail).map_err(text)?;
+            let status = process.ended_within(ENDS_WITHIN).map_err(text)?;
+            if status.code() != Some(i32::from(JOURNAL_FAILED)) {
+                return Err(format!("the server ended otherwise: {status}"));
+            }
+            sleep(lasts);
+            let ms = stage.start_again().map_err(text)?;
+            seen(format!("ended with {JOURNAL_FAILED}, ready again after {ms} ms"))
+        }
+        FaultKind::Suspend => suspend(stage, data, lasts),
         FaultKind::Drill => drill(stage, f.cause, lasts),
         FaultKind::ClockStep => step(stage, f.by_ms.saturating_mul(1_000), lasts),
     }
@@ -241,6 +259,16 @@ fn stall(stage: &mut Stage, lasts: Duration) -> Result<Seen, String> {
         }),
         (before, after) => Err(format!("durable up to {before:?}, then up to {after:?}")),
     }
+}
+
+/// The office suspends the programme, and resumes it.
+fn suspend(stage: &Stage, data: &DataSet, lasts: Duration) -> Result<Seen, String> {
+    let from = office::set_life(stage.operate, data, Life::Suspended).map_err(text)?;
+    sleep(lasts);
+    let life = office::life(stage.operate, data).map_err(text)?;
+    let to = office::set_life(stage.operate, data, Life::Active).map_err(text)?;
+    let proof = format!("suspended at {from}, resumed at {to}");
+    if life == Life::Suspended as u8 { seen(proof) } else { Err(format!("{proof}, and its life was {life}")) }
 }
 
 /// Opens a breaker as an operator does to practise; the server ends it by itself.
@@ -350,13 +378,13 @@ mod tests {
                 while stage.proxy.as_ref().is_some_and(|p| p.open() == 0) {
                     std::thread::yield_now();
                 }
-                let happened = suffer(&mut stage, &fault(kind));
+                let happened = suffer(&mut stage, &DataSet::default(), &fault(kind));
                 over.store(true, Ordering::Relaxed);
                 happened
             });
             assert!(happened.is_ok(), "{kind:?}: {happened:?}");
             stage.proxy.as_ref().expect("a proxy").cut();
-            let nothing = suffer(&mut stage, &fault(kind));
+            let nothing = suffer(&mut stage, &DataSet::default(), &fault(kind));
             assert!(nothing.is_err(), "{kind:?}: {nothing:?}");
         }
         for kind in [
@@ -368,8 +396,10 @@ mod tests {
             FaultKind::JournalStall,
             FaultKind::ClockStep,
             FaultKind::Drill,
+            FaultKind::FailedDisk,
+            FaultKind::Suspend,
         ] {
-            assert!(suffer(&mut stage, &fault(kind)).is_err(), "there is no server");
+            assert!(suffer(&mut stage, &DataSet::default(), &fault(kind)).is_err(), "there is no server");
         }
     }
 }

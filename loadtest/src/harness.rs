@@ -224,7 +224,7 @@ fn load(scene: &Scene<'_>, stage: Option<&mut Stage>) -> (Vec<Tally>, Vec<Second
         let (common, over, tell, modes) = (&common, &over, &tell, &modes);
         let drivers: Vec<_> = (0..s.threads).map(|t| scope.spawn(move || drive(common, t))).collect();
         if let Some(stage) = stage {
-            scope.spawn(move || conduct(stage, &timeline, begin, over, tell));
+            scope.spawn(move || conduct(stage, &scene.data, &timeline, begin, over, tell));
         }
         if let Some(e) = s.extend {
             scope.spawn(move || tell(office(scene, e.at_ms, e.by_ms, begin, over)));

@@ -9,6 +9,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::str::FromStr;
+use std::time::{Duration, Instant};
 use tegata_server::Config;
 
 /// The hidden sub-command that serves.
@@ -21,6 +22,11 @@ pub const CHILD_BARE_ECHO: &str = "__bare_echo";
 /// What a child says when it was harmed as it was told.
 const DONE: &str = "done";
 
+/// How long a server waits for the write that is to fail.
+const FAILS_WITHIN: Duration = Duration::from_secs(5);
+/// The exit code of a server whose journal failed.
+pub const JOURNAL_FAILED: u8 = 20;
+
 /// What can be done to a server from inside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Harm {
@@ -28,6 +34,8 @@ pub enum Harm {
     Stall(bool),
     /// Its wall clock goes so many µs forward, or back.
     Step(i64),
+    /// The next write of its journal fails, and with it the server.
+    Fail,
 }
 
 impl core::fmt::Display for Harm {
@@ -35,6 +43,7 @@ impl core::fmt::Display for Harm {
         match self {
             Self::Stall(stalls) => write!(f, "stall {stalls}"),
             Self::Step(us) => write!(f, "step {us}"),
+            Self::Fail => write!(f, "fail now"),
         }
     }
 }
@@ -43,6 +52,7 @@ impl Harm {
     fn read(line: &str) -> Option<Self> {
         match line.split_once(' ')? {
             ("stall", stalls) => stalls.parse().ok().map(Self::Stall),
+            ("fail", _) => Some(Self::Fail),
             ("step", us) => us.parse().ok().map(Self::Step),
             _ => None,
         }
@@ -156,6 +166,18 @@ impl ServerProcess {
         self.child.wait()
     }
 
+    /// Waits until it has ended by itself.
+    pub fn ended_within(&mut self, within: Duration) -> io::Result<ExitStatus> {
+        let until = Instant::now() + within;
+        loop {
+            match self.child.try_wait()? {
+                Some(status) => return Ok(status),
+                None if Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
+                None => std::thread::sleep(Duration::from_millis(2)),
+            }
+        }
+    }
+
     /// Ends it in order: its standard input is closed.
     pub fn stop(mut self) -> io::Result<ExitStatus> {
         drop(self.child.stdin.take());
@@ -251,6 +273,15 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
         match Harm::read(&line) {
             Some(Harm::Stall(stalls)) => faults.stall(stalls),
             Some(Harm::Step(us)) => tegata_server::clock::step_wall(us),
+            Some(Harm::Fail) => {
+                faults.fail();
+                println!("{DONE}");
+                let until = Instant::now() + FAILS_WITHIN;
+                while !running.has_failed() && Instant::now() < until {
+                    std::thread::park_timeout(Duration::from_millis(2));
+                }
+                break;
+            }
             None => return 2,
         }
         println!("{DONE}");
@@ -259,7 +290,7 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
         Ok(()) => 0,
         Err(e) => {
             eprintln!("{e}");
-            20
+            JOURNAL_FAILED
         }
     }
 }

@@ -6,8 +6,10 @@ use crate::seed::{DataSet, now};
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tegata_client::{Link, LinkError};
-use tegata_model::{AccountId, Approval, Extension, Key, Operation, Position, ProgrammeId, Timestamp};
-use tegata_wire::{AnswerBody, KIND_BALANCE, RequestHeader, encode_operation, encode_plan, encode_request};
+use tegata_model::{AccountId, Approval, Extension, Key, Life, Operation, Position, ProgrammeId, Timestamp};
+use tegata_wire::{
+    AnswerBody, KIND_BALANCE, KIND_LIST_PROGRAMMES, RequestHeader, encode_operation, encode_plan, encode_request,
+};
 
 /// How long a server may refuse to answer because it is busy.
 const BUSY_WITHIN: Duration = Duration::from_secs(60);
@@ -77,6 +79,36 @@ fn once(operate: SocketAddr, data: &DataSet, extension: Extension, key: Key) -> 
     link.send(&out)?;
     match link.receive()?.body {
         AnswerBody::Decision(d) if d.code == 0 => Ok(plan.count),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
+}
+
+/// Suspends the programme, or resumes it. Returns where that was decided.
+pub(crate) fn set_life(operate: SocketAddr, data: &DataSet, life: Life) -> Result<u64, LinkError> {
+    let mut link = Link::open(operate, true)?;
+    let key = Key::new(now(), u128::from(data.programme) << 64 | life as u128);
+    let header = RequestHeader { namespace: data.namespace, key: *key.bytes(), ..RequestHeader::default() };
+    let mut out = Vec::new();
+    let operation = Operation::ProgrammeLife { programme: ProgrammeId::new(data.programme), life };
+    encode_operation(&header, &operation, &mut out);
+    link.send(&out)?;
+    match link.receive()?.body {
+        AnswerBody::Decision(d) if d.code == 0 => Ok(d.position),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
+}
+
+/// The programme's life, by its number.
+pub(crate) fn life(operate: SocketAddr, data: &DataSet) -> Result<u8, LinkError> {
+    let mut link = Link::open(operate, true)?;
+    let mut out = Vec::new();
+    encode_request(&RequestHeader { kind: KIND_LIST_PROGRAMMES, ..RequestHeader::default() }, &mut out);
+    link.send(&out)?;
+    match link.receive()?.body {
+        AnswerBody::Programmes(list) => {
+            let ours = list.programmes.iter().find(|(_, p)| p.id.get() == data.programme);
+            ours.map(|(life, _)| *life).ok_or_else(|| std::io::Error::from(std::io::ErrorKind::NotFound).into())
+        }
         other => Err(LinkError::Unexpected(Box::new(other))),
     }
 }

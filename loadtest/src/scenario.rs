@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 26] = [
+const NAMED: [(&str, &str); 29] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -28,6 +28,9 @@ const NAMED: [(&str, &str); 26] = [
     ("slow-disk", include_str!("../scenarios/slow-disk.toml")),
     ("full-disk", include_str!("../scenarios/full-disk.toml")),
     ("journal-stall", include_str!("../scenarios/journal-stall.toml")),
+    ("drain", include_str!("../scenarios/drain.toml")),
+    ("failed-disk", include_str!("../scenarios/failed-disk.toml")),
+    ("programme-suspended", include_str!("../scenarios/programme-suspended.toml")),
     ("clock-step", include_str!("../scenarios/clock-step.toml")),
     ("drill", include_str!("../scenarios/drill.toml")),
     ("greedy-gateway", include_str!("../scenarios/greedy-gateway.toml")),
@@ -316,6 +319,10 @@ pub enum FaultKind {
     FullDisk,
     /// Nothing that is written becomes durable, by the server's own test seam.
     JournalStall,
+    /// A write of the journal fails, by the server's own test seam: the server ends, and is started again.
+    FailedDisk,
+    /// The office suspends the programme, and resumes it.
+    Suspend,
     /// An operator opens the breaker `cause` for a drill.
     Drill,
     /// The wall clock steps by `by_ms` and back, by the server's own test seam; then an operator confirms it.
@@ -386,6 +393,8 @@ impl FaultKind {
             Self::FullDisk => "full-disk",
             Self::JournalStall => "journal-stall",
             Self::ClockStep => "clock-step",
+            Self::FailedDisk => "failed-disk",
+            Self::Suspend => "suspend",
             Self::Drill => "drill",
         }
     }

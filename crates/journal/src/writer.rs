@@ -327,6 +327,11 @@ impl Writer {
         if self.faults.is_stalled() {
             return Ok(self.flushed);
         }
+        #[cfg(feature = "faults")]
+        if self.faults.is_broken() && !self.done.is_empty() {
+            self.failed = true;
+            return Err(WriteError::Failed { doing: "writing", error: std::io::Error::from_raw_os_error(5) });
+        }
         while let Some(buffer) = self.done.pop() {
             if buffer == self.beacon_slot {
                 self.beacon_says = self.beacon_flies.take().expect("the device completes what was submitted");

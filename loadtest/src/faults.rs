@@ -170,12 +170,14 @@ fn suffer(stage: &mut Stage, data: &DataSet, f: &Fault) -> Result<Seen, String> 
         FaultKind::FailedDisk => {
             let mut process = stage.process.take().ok_or("there is no server whose journal could fail")?;
             process.harm(Harm::Fail).map_err(text)?;
-            let status = process.ended_within(ENDS_WITHIN).map_err(text)?;
+            let status = process.ended_within(ENDS_WITHIN).map_err(text);
+            drop(process);
+            sleep(lasts);
+            let ms = stage.start_again().map_err(text)?;
+            let status = status?;
             if status.code() != Some(i32::from(JOURNAL_FAILED)) {
                 return Err(format!("the server ended otherwise: {status}"));
             }
-            sleep(lasts);
-            let ms = stage.start_again().map_err(text)?;
             seen(format!("ended with {JOURNAL_FAILED}, ready again after {ms} ms"))
         }
         FaultKind::Suspend => suspend(stage, data, lasts),
@@ -265,8 +267,9 @@ fn stall(stage: &mut Stage, lasts: Duration) -> Result<Seen, String> {
 fn suspend(stage: &Stage, data: &DataSet, lasts: Duration) -> Result<Seen, String> {
     let from = office::set_life(stage.operate, data, Life::Suspended).map_err(text)?;
     sleep(lasts);
-    let life = office::life(stage.operate, data).map_err(text)?;
+    let life = office::life(stage.operate, data);
     let to = office::set_life(stage.operate, data, Life::Active).map_err(text)?;
+    let life = life.map_err(text)?;
     let proof = format!("suspended at {from}, resumed at {to}");
     if life == Life::Suspended as u8 { seen(proof) } else { Err(format!("{proof}, and its life was {life}")) }
 }

@@ -59,9 +59,9 @@ pub struct Core<A: Around> {
     pub around: A,
     keeping: Keeping,
     turns: u64,
-    /// When the last turn applied, and how long a record took lately, in ns.
+    /// When the last turn applied; ns and records of applying lately, with what it brought: the older the less.
     turned_at: Duration,
-    apply_ns: u64,
+    applied_lately: [u64; 2],
     quiet_since: Duration,
     taking: Option<A::Copy>,
     /// When it was handed its last page.
@@ -87,7 +87,7 @@ impl<A: Around> Core<A> {
             keeping,
             turns: 0,
             turned_at: now,
-            apply_ns: 0,
+            applied_lately: [0; 2],
             quiet_since: now,
             taking: None,
             page_at: now,
@@ -195,15 +195,18 @@ impl<A: Around> Core<A> {
         if busy {
             self.around.applied(&self.node);
             let count = self.node.engine().applied().get() - before;
-            let each = self.around.elapsed().saturating_sub(begin).as_nanos() as u64 / count.max(1);
-            self.apply_ns = self.apply_ns - self.apply_ns / 16 + each / 16;
+            let took = self.around.elapsed().saturating_sub(begin).as_nanos() as u64;
+            for (sum, new) in self.applied_lately.iter_mut().zip([took, count]) {
+                *sum = *sum - *sum / 16 + new;
+            }
         }
         Ok(busy)
     }
 
     /// How many records can be applied in so long.
     fn fits(&self, time: Duration) -> usize {
-        let count = time.as_nanos() as u64 / self.apply_ns.max(1);
+        let [took, count] = self.applied_lately;
+        let count = time.as_nanos() as u64 / (took / count.max(1)).max(1);
         count.clamp(*APPLY_OF_A_CROWD.start(), *APPLY_OF_A_CROWD.end()) as usize
     }
 

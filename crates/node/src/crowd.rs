@@ -116,9 +116,15 @@ impl Lane {
         self.sheddable += usize::from(rank >= Rank::Pay);
     }
 
-    /// How many may be shed, but only after all of `rank`.
-    fn shed_after(&self, rank: Rank) -> usize {
-        self.ranks[Rank::Pay as usize..rank as usize].iter().map(VecDeque::len).sum()
+    /// Of `count` more of a rank, how many are too many for its share, whatever is shed before them.
+    fn doomed(&self, rank: Rank, count: usize, share: usize) -> usize {
+        let better: usize = self.ranks[Rank::Pay as usize..rank as usize].iter().map(VecDeque::len).sum();
+        (better + count).saturating_sub(share).min(count)
+    }
+
+    /// How many are shed before one more of this rank.
+    fn shed_before(&self, rank: Rank) -> usize {
+        self.ranks[rank as usize..].iter().map(VecDeque::len).sum()
     }
 
     /// Takes out the oldest of what is shed first.
@@ -213,12 +219,17 @@ impl Crowd {
             let new = !self.lanes.contains_key(&gateway);
             let share = most / (self.lanes.len() + usize::from(new));
             let lane = self.lanes.entry(gateway).or_default();
-            let doomed = if rank >= Rank::Pay {
-                let for_all = (self.sheddable + count).saturating_sub(most);
-                (lane.shed_after(rank) + count).saturating_sub(share).min(for_all).min(count)
+            let doomed = if rank >= Rank::Pay { lane.doomed(rank, count, share) } else { 0 };
+            // What goes before them makes room first: theirs, and what the others have above their share.
+            let doomed = if doomed > 0 {
+                let first = lane.shed_before(rank);
+                let others = self.lanes.iter().filter(|(g, _)| **g != gateway);
+                let first = first + others.map(|(_, l)| l.sheddable.saturating_sub(share)).sum::<usize>();
+                doomed.min((self.sheddable + count).saturating_sub(most + first))
             } else {
                 0
             };
+            let lane = self.lanes.entry(gateway).or_default();
             for first in (0..doomed).step_by(N) {
                 let mut taken = [Taken::NOTHING; N];
                 let some = &mut taken[..N.min(doomed - first)];

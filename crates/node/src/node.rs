@@ -169,7 +169,7 @@ impl Node {
             self.unlogged.delivered(p, self.engine.is_undelivered(Position::new(p)));
         }
         self.log_deliveries();
-        self.watch.came += (bundle.waiters.len() + bundle.unlooked_waiters.len()) as u64;
+        self.watch.came += (bundle.waiters.len() + bundle.unlooked_waiters.len() + bundle.guards.len()) as u64;
         for (waiter, question) in bundle.questions.drain(..) {
             self.ask(thread, waiter, question);
         }

@@ -736,6 +736,44 @@ fn of_one_bundle_only_as_many_join_as_may_wait_and_what_is_known_is_told() {
 }
 
 #[test]
+fn a_bundle_pushes_out_who_goes_before_it_first() {
+    // A thousand may wait. Of one gateway there are charges and debits, of two others debits, when so many of the first
+    // come at once. Of whom then so many go, its own or those of the second: who has more than a third goes first.
+    let own = true;
+    for (charges, old, second, third, at_once, whose, too_many) in [
+        (10, 0, 1, 1, 1_003, own, 15),
+        (3, 100, 330, 237, 338, own, 8),
+        (0, 0, 590, 100, 338, !own, 28),
+        (0, 50, 500, 100, 355, !own, 5),
+    ] {
+        let mut rig = crowded(1);
+        let wallet = AccountId::from_text("W1").expect("an account");
+        let charge = Operation::Charge { wallet, amount: 0 };
+        let charges: Vec<_> = (0..charges).map(|n| rig.send_over(1, 9_000 + n, 8_000, charge)).collect();
+        let debit = |rig: &mut Rig, gateway, n| rig.send_over(gateway, n, 8_000, Operation::Debit(purchase(n)));
+        let old: Vec<_> = (0..old).map(|n| debit(&mut rig, 1, 8_000 + n)).collect();
+        let second: Vec<_> = (0..second).map(|n| debit(&mut rig, 2, 7_000 + n)).collect();
+        for n in 0..third {
+            debit(&mut rig, 3, 6_000 + n);
+        }
+        assert_eq!(rig.codes(), [], "there is room");
+        let (mut records, mut new) = (Vec::new(), Vec::new());
+        for n in 1..=at_once {
+            let (record, number) = rig.record(1, n, 8_000, Operation::Debit(purchase(n)));
+            records.extend(record);
+            new.push(number);
+        }
+        rig.bundle(records, new.clone());
+        let mut told: Vec<_> = rig.codes().into_iter().map(|c| c.0).collect();
+        told.sort_unstable();
+        let mut expected: Vec<_> = if whose == own { [charges, old, new].concat() } else { second };
+        expected.truncate(too_many);
+        expected.sort_unstable();
+        assert_eq!(told, expected, "{at_once} came");
+    }
+}
+
+#[test]
 fn where_far_more_comes_than_is_done_whoever_is_passed_over_is_told_at_once() {
     let told_after = |each: u64| {
         let mut rig = crowded(200);

@@ -17,7 +17,7 @@ const AHEAD_US: u64 = 10_000;
 const AHEAD_MIN: u64 = 512;
 /// The pace that is counted on in any case, in records a millisecond: after a start or a stall little is known of it.
 const PACE_MIN: u64 = 50;
-/// In tenths of what can be done: where more comes, whoever was passed over once has no turn any more, because newer ones
+/// In tenths of what is done: where more comes, whoever was passed over once has no turn any more, because newer ones
 /// do, and is told so at once. Near the limit a moment's crowd is served.
 const MORE_THAN_HOPE: u64 = 15;
 /// Turned away in one turn; applying goes on in between.
@@ -253,8 +253,8 @@ impl Node {
         !self.repeats.is_empty() || !self.waiting.is_empty() || !self.crowd.is_empty()
     }
 
-    /// It is `now`: whoever waits for the decision of another request, or for room, is told when its deadline has
-    /// passed. True when somebody was. What is in a batch already waits on: it may yet take effect.
+    /// It is `now`: who waits for room gets what there is; whoever waits for the decision of another request, or for room,
+    /// is told when its deadline has passed. True when somebody was served or told. What is in a batch already waits on: it may yet take effect.
     pub fn pass_time(&mut self, now: Timestamp) -> bool {
         self.now = self.now.max(now);
         let before = self.repeats.len() + self.waiting_bytes + self.crowd.len();

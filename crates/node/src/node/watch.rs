@@ -11,6 +11,10 @@ use tegata_model::{Code, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
 
 /// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
 const LOOK_US: u64 = 2_000;
+/// So many looks are lately: each counts for less than the next by one part of so many.
+const LATELY: u64 = 16;
+/// Nothing applied for so long, in µs, and what came for each of what was applied before says nothing any more.
+const SILENT_US: u64 = 20_000;
 /// For how long it is remembered that the queue stood too long, in µs: who overloads goes on, and the next crowd must not
 /// gather for a whole window again.
 const CROWD_US: u64 = 10_000_000;
@@ -35,6 +39,9 @@ pub(super) struct Watch {
     /// Records that came since the last look; those that came and were applied lately, the older the less.
     pub(super) came: u64,
     lately: [u64; 2],
+    /// When something was applied last; repeats that were answered until the last look.
+    applied_at: Timestamp,
+    replayed: u64,
     /// The last flush: how long it took, and when it ended.
     flush_us: u64,
     flushed_at: Timestamp,
@@ -147,13 +154,28 @@ impl Node {
         let applied = self.engine.applied().get();
         let ms = self.now.since(self.watch.looked_at) / 1_000;
         let count = applied.saturating_sub(std::mem::replace(&mut self.watch.applied, applied));
-        let came = std::mem::take(&mut self.watch.came);
-        for (sum, new) in self.watch.lately.iter_mut().zip([came, count]) {
-            *sum = *sum - *sum / 16 + new;
-        }
+        self.note_pressure(count);
         // It falls slowly and rises at once, because little to apply says little; and a pause, as for a slow flush, nothing.
         if count > 0 {
             self.pace = (count / ms.max(1)).max(self.pace - self.pace / 40);
+        }
+    }
+
+    /// What came and was applied since the last look. Where nothing was applied the disk was slow, or nobody asked: that
+    /// says nothing about how much is too much.
+    fn note_pressure(&mut self, applied: u64) {
+        if applied == 0 {
+            if self.now.since(self.watch.applied_at) > SILENT_US {
+                (self.watch.came, self.watch.lately) = (0, [0; 2]);
+            }
+            return;
+        }
+        self.watch.applied_at = self.now;
+        // A repeat that was answered from memory asked for nothing.
+        let repeats = self.replayed - std::mem::replace(&mut self.watch.replayed, self.replayed);
+        let came = std::mem::take(&mut self.watch.came).saturating_sub(repeats);
+        for (sum, new) in self.watch.lately.iter_mut().zip([came, applied]) {
+            *sum = *sum - *sum / LATELY + new;
         }
     }
 

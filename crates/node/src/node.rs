@@ -114,7 +114,8 @@ impl Node {
         let applied = engine.applied();
         let now = now.max(engine.at());
         let rules = engine.rules();
-        let watch = Watch::new(rules.degraded_since.is_some(), rules.trusted_until.is_some(), latched);
+        let (degraded, suspect) = (rules.degraded_since.is_some(), rules.trusted_until.is_some());
+        let watch = Watch::new(applied.get(), degraded, suspect, latched);
         let mut node = Self {
             engine,
             limits,

@@ -802,6 +802,26 @@ fn where_far_more_comes_than_is_done_whoever_is_passed_over_is_told_at_once() {
 }
 
 #[test]
+fn what_a_start_replayed_is_nobodys_load() {
+    let mut log = Log::new();
+    let mut first = Rig { node: started_from(&log), now: Cell::new(0), next: 0 };
+    for n in 1..=400 {
+        first.debit(n, 8_000);
+    }
+    seal_into(&mut log, &mut first.node);
+    let mut rig = Rig { node: started_from(&log), now: Cell::new(20), next: 0 };
+    rig.flush();
+    for n in 401..=440 {
+        rig.debit(n, 8_000);
+    }
+    let last = rig.node.seal(ms(21)).map_or(0, |s| s.first_position + u64::from(s.count) - 1);
+    rig.node.durable(last);
+    rig.node.apply_some(4);
+    rig.node.look(ms(23), false);
+    assert!(rig.node.pressure() > 15, "forty came for a few that were applied: {}", rig.node.pressure());
+}
+
+#[test]
 fn everybody_is_answered_exactly_once_however_the_queue_changes() {
     for seed in 0..60u64 {
         let mut rig = Rig::new(Limits { batch_bytes_max: 600, ..Limits::default() });

@@ -254,7 +254,8 @@ impl Node {
     }
 
     /// It is `now`: who waits for room gets what there is; whoever waits for the decision of another request, or for room,
-    /// is told when its deadline has passed. True when somebody was served or told. What is in a batch already waits on: it may yet take effect.
+    /// is told when its deadline has passed. True when somebody was served or told. What is in a batch already waits on:
+    /// it may yet take effect.
     pub fn pass_time(&mut self, now: Timestamp) -> bool {
         self.now = self.now.max(now);
         let before = self.repeats.len() + self.waiting_bytes + self.crowd.len();

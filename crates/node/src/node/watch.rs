@@ -63,8 +63,9 @@ pub(super) struct Watch {
 }
 
 impl Watch {
-    pub(super) fn new(degraded_logged: bool, clock_logged: bool, latched_logged: u8) -> Self {
-        Self { degraded_logged, clock_logged, latched_logged, ..Self::default() }
+    /// What was applied before is nobody's load.
+    pub(super) fn new(applied: u64, degraded_logged: bool, clock_logged: bool, latched_logged: u8) -> Self {
+        Self { applied, degraded_logged, clock_logged, latched_logged, ..Self::default() }
     }
 }
 

@@ -238,21 +238,29 @@ pub struct RequestHeader {
 /// Reads the header of a whole frame.
 #[inline]
 pub fn request_header(frame: &[u8]) -> Result<RequestHeader, FrameError> {
-    let mut r = Reader::new(frame);
-    let _length_and_checksum = r.u64()?;
-    let h = RequestHeader {
-        kind: r.u8()?,
-        version: r.u8()?,
-        flags: r.u16()?,
-        acked: r.u32()?,
-        request_id: r.u64()?,
-        deadline_ms: r.u32()?,
-        age_ms: r.u32()?,
-        account: r.array()?,
-        key: r.array()?,
-        namespace: r.u32()?,
-    };
-    if r.u32()? != 0 { Err(FrameError::Reserved) } else { Ok(h) }
+    let b: &[u8; REQUEST_HEADER_BYTES] = frame.first_chunk().ok_or(FrameError::Short)?;
+    if part::<68, _>(b) != [0; 4] {
+        return Err(FrameError::Reserved);
+    }
+    Ok(RequestHeader {
+        kind: b[8],
+        version: b[9],
+        flags: u16::from_le_bytes(part::<10, _>(b)),
+        acked: u32::from_le_bytes(part::<12, _>(b)),
+        request_id: u64::from_le_bytes(part::<16, _>(b)),
+        deadline_ms: u32::from_le_bytes(part::<24, _>(b)),
+        age_ms: u32::from_le_bytes(part::<28, _>(b)),
+        account: part::<32, _>(b),
+        key: part::<48, _>(b),
+        namespace: u32::from_le_bytes(part::<64, _>(b)),
+    })
+}
+
+/// The `N` bytes of a header from `AT` on.
+#[inline]
+fn part<const AT: usize, const N: usize>(header: &[u8; REQUEST_HEADER_BYTES]) -> [u8; N] {
+    const { assert!(AT + N <= REQUEST_HEADER_BYTES) };
+    std::array::from_fn(|i| header[AT + i])
 }
 
 impl RequestHeader {

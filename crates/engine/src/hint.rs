@@ -91,6 +91,14 @@ impl Engine {
         scope_of(record).is_some_and(|(_, _, key)| self.shards[hint.shard as usize].recent.is_new(&key, hint.key))
     }
 
+    /// Loads what [`Engine::is_new`] looks at, side by side.
+    pub fn touch_recent<'a>(&self, some: impl Iterator<Item = (&'a [u8], &'a Hint)>) {
+        let word = |(record, hint): (&[u8], &Hint)| {
+            scope_of(record).map_or(0, |(_, _, key)| self.shards[hint.shard as usize].recent.word(&key, hint.key))
+        };
+        black_box(some.map(word).fold(0, |sum, word| sum ^ word));
+    }
+
     /// Loads what it takes to look up the keys of at most [`TOUCH_MAX`] records.
     pub fn touch_keys(&self, hints: &[Hint]) {
         let mut buckets = [&Bucket::EMPTY; TOUCH_MAX];

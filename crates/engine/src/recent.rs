@@ -61,6 +61,12 @@ impl Recent {
         self.bits[word] |= bit;
     }
 
+    /// The word of the set that [`Recent::is_new`] looks at.
+    #[inline]
+    pub(crate) fn word(&self, key: &Key, hash: u64) -> u64 {
+        self.bits.get(Self::place(Self::span(key), hash).0).copied().unwrap_or(0)
+    }
+
     /// Nothing was ever decided under this key.
     #[inline]
     pub(crate) fn is_new(&self, key: &Key, hash: u64) -> bool {

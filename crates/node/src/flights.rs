@@ -43,6 +43,12 @@ impl Flights {
         (self.kinds[slot] & Self::kind(scope) != 0).then(|| self.newest[slot]).filter(|p| *p > applied)
     }
 
+    /// Loads the kinds of the slots of some, side by side.
+    #[inline]
+    pub(crate) fn touch_kinds(&self, scopes: impl Iterator<Item = u64>) {
+        black_box(scopes.fold(0, |sum, scope| sum ^ self.kinds[Self::slot(scope)]));
+    }
+
     /// Loads the slots of some, side by side.
     #[inline]
     pub(crate) fn touch(&self, scopes: impl Iterator<Item = u64>) {

@@ -169,8 +169,13 @@ impl Node {
     fn refuse_by_header(&mut self, some: &[Taken<'_>]) {
         let applied = self.engine.applied().get();
         let (mut hints, mut doubtful, mut count) = ([Hint::default(); TOUCH_MAX], [Taken::NOTHING; TOUCH_MAX], 0);
-        for taken in some {
-            let hint = self.engine.key_hint(taken.record);
+        for (taken, hint) in some.iter().zip(&mut hints) {
+            *hint = self.engine.key_hint(taken.record);
+        }
+        self.flights.touch_kinds(hints[..some.len()].iter().map(Hint::scope));
+        self.engine.touch_recent(some.iter().map(|taken| taken.record).zip(&hints));
+        for (n, taken) in some.iter().enumerate() {
+            let hint = hints[n];
             if self.flights.newest(hint.scope(), applied).is_none() && self.engine.is_new(taken.record, &hint) {
                 let rank = Rank::of(u16::from(taken.record[0]));
                 self.refuse(taken.ticket, taken.record, self.breakers.refusal(rank).unwrap_or(Code::Overloaded));

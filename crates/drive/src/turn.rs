@@ -28,6 +28,9 @@ const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=2_048;
 /// For every so many µs that one had to wait until it was read, half of them, twice at most: who is to be refused hears of
 /// it before others are served.
 const APPLY_HALF_US: u64 = 12_000;
+/// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
+/// core is interrupted, and a turn that applied too little must not leave a queue that stays.
+const UNUSED_MAX: Duration = Duration::from_millis(2);
 /// Accounts that are counted for a plan before payments have their turn: well under a tenth of a millisecond.
 const PLAN_AT_ONCE: u32 = 1_024;
 /// Bundles that are taken from one thread of connections in a turn, and so many may wait for it.
@@ -59,8 +62,10 @@ pub struct Core<A: Around> {
     pub around: A,
     keeping: Keeping,
     turns: u64,
-    /// When the last turn applied; ns and records of applying lately, with what it brought: the older the less.
+    /// When the last turn applied; the time for applying that was not used; ns and records of applying lately, with what it
+    /// brought: the older the less.
     turned_at: Duration,
+    unused: Duration,
     applied_lately: [u64; 2],
     quiet_since: Duration,
     taking: Option<A::Copy>,
@@ -87,6 +92,7 @@ impl<A: Around> Core<A> {
             keeping,
             turns: 0,
             turned_at: now,
+            unused: Duration::ZERO,
             applied_lately: [0; 2],
             quiet_since: now,
             taking: None,
@@ -186,7 +192,9 @@ impl<A: Around> Core<A> {
         let begin = self.around.elapsed();
         let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
         let most = if self.node.is_crowded() {
-            self.fits(since / apply_part(self.node.pressure(), read_after_us))
+            let part = since / apply_part(self.node.pressure(), read_after_us);
+            self.unused = with_unused(part, self.unused);
+            self.fits(self.unused)
         } else {
             APPLY_AT_ONCE
         };
@@ -195,8 +203,9 @@ impl<A: Around> Core<A> {
         if busy {
             self.around.applied(&self.node);
             let count = self.node.engine().applied().get() - before;
-            let took = self.around.elapsed().saturating_sub(begin).as_nanos() as u64;
-            for (sum, new) in self.applied_lately.iter_mut().zip([took, count]) {
+            let took = self.around.elapsed().saturating_sub(begin);
+            self.unused = self.unused.saturating_sub(took);
+            for (sum, new) in self.applied_lately.iter_mut().zip([took.as_nanos() as u64, count]) {
                 *sum = *sum - *sum / 16 + new;
             }
         }
@@ -359,9 +368,22 @@ fn apply_part(pressure: u64, read_after_us: u64) -> u32 {
     }
 }
 
+/// A part of the time, and what was not used of those before.
+fn with_unused(part: Duration, unused: Duration) -> Duration {
+    (part + unused).min(part.max(UNUSED_MAX))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_was_not_used_is_kept_to_a_bound() {
+        let us = Duration::from_micros;
+        assert_eq!(with_unused(us(300), us(400)), us(700));
+        assert_eq!(with_unused(us(300), us(1_900)), UNUSED_MAX);
+        assert_eq!(with_unused(us(5_000), us(1_900)), us(5_000), "a long turn has its own part");
+    }
 
     #[test]
     fn the_more_comes_and_the_longer_it_waits_the_smaller_the_part_and_never_none() {

@@ -802,6 +802,37 @@ fn where_far_more_comes_than_is_done_whoever_is_passed_over_is_told_at_once() {
 }
 
 #[test]
+fn where_far_more_comes_than_is_done_less_is_admitted_ahead_of_the_engine() {
+    let admitted_at_once = |each: u64| {
+        let mut rig = crowded(1 << 20);
+        let mut n = 0;
+        // 400 are applied in 2 ms; `each` come.
+        for step in 1..=40 {
+            rig.now.set(step * 2);
+            for _ in 0..each {
+                n += 1;
+                rig.debit(n, 8_000);
+            }
+            let last = rig.seal();
+            rig.node.durable(last);
+            rig.node.apply_some(400);
+            rig.node.look(ms(step * 2), false);
+            rig.node.pass_time(ms(step * 2));
+        }
+        while rig.node.has_work() {
+            rig.flush();
+        }
+        for more in 0..4_000 {
+            rig.debit(n + 1 + more, 8_000);
+        }
+        rig.node.seal(ms(rig.now.get())).map_or(0, |s| s.count)
+    };
+    assert_eq!(admitted_at_once(400), 2_000, "10 ms at 200 a millisecond");
+    let fewer = admitted_at_once(1_600);
+    assert!((513..=800).contains(&fewer), "4 ms, and no flush took any time: {fewer}");
+}
+
+#[test]
 fn what_a_start_replayed_is_nobodys_load() {
     let mut log = Log::new();
     let mut first = Rig { node: started_from(&log), now: Cell::new(0), next: 0 };

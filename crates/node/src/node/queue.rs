@@ -13,6 +13,10 @@ use tegata_model::{Code, RecordError, Timestamp, decode, decode_envelope, decode
 /// Records that may be admitted and not applied, as µs of the pace: what is admitted can no longer be refused, so the
 /// queue must stand before admission.
 const AHEAD_US: u64 = 10_000;
+/// The same where far more comes than is done, beside what a flush takes, which counts for no more than the second: there a
+/// record in the log waits for its share of the time.
+const AHEAD_BESIDE_FLUSH_US: u64 = 4_000;
+const AHEAD_FLUSH_US_MAX: u64 = 6_000;
 /// And so many in any case: what little is known of the pace must not stop everything.
 const AHEAD_MIN: u64 = 512;
 /// The pace that is counted on in any case, in records a millisecond: after a start or a stall little is known of it.
@@ -85,7 +89,12 @@ impl Node {
     #[inline]
     pub(super) fn may_admit(&self) -> u64 {
         let ahead = (self.next.get() - 1).saturating_sub(self.engine.applied().get());
-        (self.pace * AHEAD_US / 1_000).max(AHEAD_MIN).saturating_sub(ahead)
+        let us = if self.is_crowded() && self.pressure() > MORE_THAN_HOPE {
+            AHEAD_BESIDE_FLUSH_US + self.watch.flush_us.min(AHEAD_FLUSH_US_MAX)
+        } else {
+            AHEAD_US
+        };
+        (self.pace * us / 1_000).max(AHEAD_MIN).saturating_sub(ahead)
     }
 
     /// Admits those of the crowd whose turn it is, while there is room.

@@ -43,7 +43,7 @@ pub(super) struct Watch {
     applied_at: Timestamp,
     replayed: u64,
     /// The last flush: how long it took, and when it ended.
-    flush_us: u64,
+    pub(super) flush_us: u64,
     flushed_at: Timestamp,
     /// The longest that the first request of a bundle waited since the last look, in µs.
     waited_us: u64,

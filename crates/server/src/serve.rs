@@ -145,9 +145,23 @@ pub struct Running {
 /// Connections that wait to be accepted: a gateway's whole pool comes back at once.
 const BACKLOG: i32 = 4_096;
 
+/// Bytes for what a connection sent and nobody read yet: as many small segments as a caller has credits, a kibibyte of the
+/// kernel's memory each. What the kernel begins with is used up by far fewer; then it throws its work away and stops the
+/// caller, who asks again 200 ms later.
+const RECEIVE_BYTES: usize = 1 << 20;
+
+/// Where the kernel grants so much; where it does not, it is left to grow what it gives by itself.
+fn widen(listener: &TcpListener) {
+    let granted = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|max| max.trim().parse().ok());
+    if granted.is_some_and(|max: usize| max >= RECEIVE_BYTES) {
+        let _ = rustix::net::sockopt::set_socket_recv_buffer_size(listener, RECEIVE_BYTES);
+    }
+}
+
 fn listen(addr: SocketAddr) -> Result<TcpListener, ServeError> {
     let failed = |error| ServeError::Listen { addr, error };
     let listener = TcpListener::bind(addr).map_err(failed)?;
+    widen(&listener);
     // Of more than wait at once the kernel drops the first packet, and a caller tries again a second later.
     rustix::net::listen(&listener, BACKLOG).map_err(|e| failed(e.into()))?;
     listener.set_nonblocking(true).map_err(failed)?;

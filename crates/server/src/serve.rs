@@ -150,10 +150,15 @@ const BACKLOG: i32 = 4_096;
 /// caller, who asks again 200 ms later.
 const RECEIVE_BYTES: usize = 1 << 20;
 
-/// Where the kernel grants so much; where it does not, it is left to grow what it gives by itself.
+/// Whether the kernel grants so much.
+fn is_granted() -> bool {
+    let max = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|max| max.trim().parse().ok());
+    max.is_some_and(|max: usize| max >= RECEIVE_BYTES)
+}
+
+/// Who is accepted inherits it. Where it is not granted, the kernel is left to grow what it gives by itself.
 fn widen(listener: &TcpListener) {
-    let granted = std::fs::read_to_string("/proc/sys/net/core/rmem_max").ok().and_then(|max| max.trim().parse().ok());
-    if granted.is_some_and(|max: usize| max >= RECEIVE_BYTES) {
+    if is_granted() {
         let _ = rustix::net::sockopt::set_socket_recv_buffer_size(listener, RECEIVE_BYTES);
     }
 }
@@ -415,5 +420,21 @@ impl Running {
             let _ = http.join();
         }
         result
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whoever_is_accepted_has_room_for_all_that_it_may_send() {
+        let listener = listen(SocketAddr::from(([127, 0, 0, 1], 0))).expect("a port");
+        listener.set_nonblocking(false).expect("it waits");
+        let addr = listener.local_addr().expect("an address");
+        let _caller = std::net::TcpStream::connect(addr).expect("a connection");
+        let (accepted, _) = listener.accept().expect("a caller");
+        let room = rustix::net::sockopt::socket_recv_buffer_size(&accepted).expect("a size");
+        assert_eq!(room >= RECEIVE_BYTES, is_granted(), "{room} bytes");
     }
 }

@@ -192,7 +192,8 @@ impl<A: Around> Core<A> {
         let begin = self.around.elapsed();
         let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
         let most = if self.node.is_crowded() {
-            let part = since / apply_part(self.node.pressure(), read_after_us);
+            self.node.note_could(self.applied_in(since / 2));
+            let part = apply_part(since, self.node.demand(), read_after_us);
             self.unused = with_unused(part, self.unused);
             self.fits(self.unused)
         } else {
@@ -212,11 +213,15 @@ impl<A: Around> Core<A> {
         Ok(busy)
     }
 
-    /// How many records can be applied in so long.
-    fn fits(&self, time: Duration) -> usize {
+    /// How many records are applied in so long; none while nothing is known of it.
+    fn applied_in(&self, time: Duration) -> u64 {
         let [took, count] = self.applied_lately;
-        let count = time.as_nanos() as u64 / (took / count.max(1)).max(1);
-        count.clamp(*APPLY_OF_A_CROWD.start(), *APPLY_OF_A_CROWD.end()) as usize
+        took.checked_div(count).map_or(0, |each| time.as_nanos() as u64 / each.max(1))
+    }
+
+    /// The same, of a turn.
+    fn fits(&self, time: Duration) -> usize {
+        self.applied_in(time).clamp(*APPLY_OF_A_CROWD.start(), *APPLY_OF_A_CROWD.end()) as usize
     }
 
     fn seal(&mut self) -> Result<bool, WriteError> {
@@ -358,13 +363,15 @@ impl<A: Around> Core<A> {
     }
 }
 
-/// Which part of its time the core applies while the queue stands. Half of it is as much as it can; the more comes for each
-/// that is applied (in tenths), the more of it is for those who are refused.
-fn apply_part(pressure: u64, read_after_us: u64) -> u32 {
-    match pressure {
-        0..=15 => 2,
-        16..=30 => 3,
-        _ => 4 << (read_after_us / APPLY_HALF_US).min(2),
+/// Which part of its time the core applies while the queue stands. Near the limit most of it, so that a queue goes; the more
+/// is asked for than half of it would do (in tenths), the more of it is for those who are refused.
+fn apply_part(time: Duration, demand: u64, read_after_us: u64) -> Duration {
+    let halves = (read_after_us / APPLY_HALF_US).min(2);
+    match demand {
+        0..=13 => time * 2 / 3,
+        14..=25 => time / (2 << halves),
+        26..=60 => time / (3 << halves),
+        _ => time / (4 << halves),
     }
 }
 
@@ -387,8 +394,9 @@ mod tests {
 
     #[test]
     fn the_more_comes_and_the_longer_it_waits_the_smaller_the_part_and_never_none() {
-        let parts = [(10, 0), (15, 50_000), (16, 0), (30, 50_000), (31, 0), (100, 12_000), (100, 24_000)];
-        assert_eq!(parts.map(|(pressure, us)| apply_part(pressure, us)), [2, 2, 3, 3, 4, 8, 16]);
-        assert_eq!(apply_part(u64::MAX, u64::MAX), 16);
+        let ms = |demand, read_after_us| apply_part(Duration::from_millis(48), demand, read_after_us).as_millis();
+        let parts = [(13, 50_000), (14, 0), (25, 12_000), (26, 0), (60, 24_000), (61, 0), (100, 12_000), (100, 24_000)];
+        assert_eq!(parts.map(|(demand, us)| ms(demand, us)), [32, 24, 12, 16, 4, 12, 6, 3]);
+        assert_eq!(ms(u64::MAX, u64::MAX), 3);
     }
 }

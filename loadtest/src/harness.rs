@@ -6,7 +6,7 @@ use crate::driver::{Common, drive};
 use crate::error::RunError;
 use crate::faults::{conduct, timeline};
 use crate::ledger;
-use crate::machine::memory_peak_bytes;
+use crate::machine::{memory_peak_bytes, stolen_ms};
 use crate::office::{coupons_until, extend};
 use crate::personas;
 use crate::progress::{Progress, Watcher};
@@ -144,7 +144,9 @@ pub fn run_scenario(
 
     let scene = Scene { scenario: s, addr, operate, data, keys: Keys::new(salt), folder, stop, show };
     let before = stage.as_ref().and_then(Stage::resident_bytes);
+    let stolen_before = stolen_ms();
     let (tallies, seconds, happened, mut error) = load(&scene, stage.as_mut());
+    let stolen = stolen_ms().saturating_sub(stolen_before);
     let after = stage.as_ref().and_then(Stage::resident_bytes);
     faults.extend(happened);
     faults.sort_by_key(|f| f.at_ms);
@@ -153,6 +155,7 @@ pub fn run_scenario(
     m.interrupted = stop.load(Ordering::Relaxed);
     m.closed_loop = s.phase.iter().any(|p| p.arrivals == Arrivals::Closed);
     m.faults = faults;
+    m.stolen_ms = stolen;
     m.peak_per_second = peak.unwrap_or(0.0);
     m.server_grew_bytes = before.zip(after).map(|(before, after)| after.saturating_sub(before));
     let mut findings = Vec::new();

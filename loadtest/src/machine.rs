@@ -25,6 +25,19 @@ pub(crate) fn memory_peak_bytes() -> u64 {
     kib.unwrap_or(0) << 10
 }
 
+/// Processor time that the host of a virtual machine has taken so far, in ms of all processors; 0: none, or not known.
+#[must_use]
+pub(crate) fn stolen_ms() -> u64 {
+    stolen_ticks(&std::fs::read_to_string("/proc/stat").unwrap_or_default()) * 1_000
+        / rustix::param::clock_ticks_per_second()
+}
+
+/// The eighth number of the line of all processors.
+fn stolen_ticks(stat: &str) -> u64 {
+    let all = stat.lines().find_map(|l| l.strip_prefix("cpu "));
+    all.and_then(|l| l.split_whitespace().nth(7)?.parse().ok()).unwrap_or(0)
+}
+
 /// The commit that the working tree stands on, and whether it was changed since.
 #[must_use]
 pub fn commit() -> String {
@@ -44,4 +57,14 @@ pub fn commit() -> String {
 pub fn command_line(program: &str) -> String {
     let args: Vec<String> = std::env::args().skip(1).collect();
     format!("{program} {}", args.join(" ")).trim_end_matches(" -- ").trim_end().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn what_the_host_took_is_read_of_all_processors() {
+        let stat = "cpu  48346 1314 5059 44650 584 0 1351 49 7 0\ncpu0 1 2 3 4 5 6 7 8 9 10\n";
+        assert_eq!(super::stolen_ticks(stat), 49);
+        assert_eq!(["", "cpu ", "cpu0 1 2 3 4 5 6 7 8"].map(super::stolen_ticks), [0; 3], "nothing is known");
+    }
 }

@@ -232,6 +232,7 @@ fn environment(out: &mut String, s: &Summary) {
         percent(s.generator_late),
         percent(s.generator_cpu)
     );
+    let host = format!("took {} ms of the processors during the load", s.stolen_ms);
     out.push_str("<section><h2>Where and how</h2><dl>");
     let rows = [
         ("machine", &e.machine),
@@ -239,6 +240,7 @@ fn environment(out: &mut String, s: &Summary) {
         ("commit", &e.commit),
         ("command", &e.command),
         ("generator", &generator),
+        ("host", &host),
     ];
     for (name, value) in rows {
         let value = if value.is_empty() { "–".into() } else { escape(value) };

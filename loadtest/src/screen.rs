@@ -94,6 +94,9 @@ pub fn verdict(run: &Run, folder: &Path) -> String {
         say(format_args!("refused    {}, {} held back by the gateway", l(&m.refusal), m.held_back));
     }
     say(format_args!("generator  late {:.2} %, processor {:.0} %", m.generator_late * 100.0, m.generator_cpu * 100.0));
+    if m.stolen_ms > 0 {
+        say(format_args!("host       took {} ms of the processors", m.stolen_ms));
+    }
     for f in &m.faults {
         let fired = if f.fired { "fired" } else { "DID NOT HAPPEN" };
         say(format_args!("fault      {} at {}: {fired}, {}", f.kind, numbers::moment(f.at_ms), f.proof));

@@ -208,6 +208,8 @@ pub struct Summary {
     pub generator_late: f64,
     /// Processor time of the generator's threads as a share of what they were entitled to, 0 to 1.
     pub generator_cpu: f64,
+    /// Processor time that the host of a virtual machine took during the load, in ms of all processors.
+    pub stolen_ms: u64,
     /// The peak that the scenario's rates are multiples of, per second; 0: they are not.
     pub peak_per_second: f64,
     /// Memory that the server took during the load, in bytes; nothing where it is elsewhere.

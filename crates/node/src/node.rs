@@ -299,9 +299,22 @@ impl Node {
     /// Applies at most `count` durable records and answers them. True when there was something to apply. Small steps
     /// keep the stages busy side by side: while these answers travel, the next records are applied.
     pub fn apply_some(&mut self, count: usize) -> bool {
+        let mut left = count;
+        while left > 0 {
+            match self.apply_of_batch(left) {
+                0 => break,
+                applied => left -= applied,
+            }
+        }
+        left < count
+    }
+
+    /// Applies at most `count` records of the oldest batch, if it is durable. How many.
+    fn apply_of_batch(&mut self, count: usize) -> usize {
         let durable = self.durable;
-        let Some(mut batch) = self.sealed.pop_front_if(|b| b.last().get() <= durable) else { return false };
-        let end = batch.tickets.len().min(batch.applied + count);
+        let Some(mut batch) = self.sealed.pop_front_if(|b| b.last().get() <= durable) else { return 0 };
+        let begin = batch.applied;
+        let end = batch.tickets.len().min(begin + count);
         while batch.applied < end {
             let position = Position::new(batch.first.get() + batch.applied as u64);
             let rest = &batch.body[batch.applied_bytes..];
@@ -322,7 +335,7 @@ impl Node {
         if batch.applied < batch.tickets.len() {
             self.sealed.push_front(batch);
             self.admit_repeats();
-            return true;
+            return end - begin;
         }
         batch.clear();
         if self.spare.len() < self.limits.in_flight_max {
@@ -332,7 +345,7 @@ impl Node {
         self.log_deliveries();
         self.admit_repeats();
         self.admit_waiting();
-        true
+        end - begin
     }
 
     /// A request that was in flight is answered.

@@ -853,6 +853,26 @@ fn what_a_start_replayed_is_nobodys_load() {
 }
 
 #[test]
+fn what_there_is_time_for_is_applied_in_however_many_batches_it_lies() {
+    let mut rig = Rig::new(Limits::default());
+    let mut last = 0;
+    for batch in 0..3 {
+        for n in 1..=3 {
+            rig.debit(3 * batch + n, 8_000);
+        }
+        last = rig.seal();
+    }
+    rig.node.durable(last);
+    let mut applied = |count| {
+        let before = rig.node.engine().applied().get();
+        let any = rig.node.apply_some(count);
+        (any, rig.node.engine().applied().get() - before)
+    };
+    assert_eq!(applied(7), (true, 7), "a queue of small batches stays if each takes a turn");
+    assert_eq!([applied(0), applied(1_000), applied(1_000)], [(false, 0), (true, 2), (false, 0)]);
+}
+
+#[test]
 fn what_there_was_no_time_for_is_not_too_much() {
     let after = |could| {
         let mut rig = Rig::new(Limits::default());

@@ -245,6 +245,7 @@ fn serve(data: &Path, settings: &[String]) -> u8 {
             Some(("warm_bytes", v)) => set(&mut config.warm_bytes, v),
             Some(("snapshot_bytes", v)) => set(&mut config.snapshot_bytes, v),
             Some(("segment_bytes", v)) => set(&mut config.segment_bytes, v),
+            Some(("credits", v)) => set(&mut config.credits, v),
             _ => false,
         };
         if !known {

@@ -258,6 +258,8 @@ pub struct Server {
     pub snapshot_bytes: u64,
     /// Bytes of a segment of its log.
     pub segment_bytes: u64,
+    /// Requests that it lets a connection have in flight, 1 to 65536.
+    pub credits: u32,
     /// The share of one processor that it may use; 0: all processors. Needs the right to real-time priority.
     pub processors: f64,
     /// Size of a disk of its own, in MiB; 0: it uses the one that temporary files are on. Needs the right to mount.
@@ -266,7 +268,14 @@ pub struct Server {
 
 impl Default for Server {
     fn default() -> Self {
-        Self { warm_bytes: 1_500_000_000, snapshot_bytes: 0, segment_bytes: 64 << 20, processors: 0.0, disk_mib: 0 }
+        Self {
+            warm_bytes: 1_500_000_000,
+            snapshot_bytes: 0,
+            segment_bytes: 64 << 20,
+            credits: 1_024,
+            processors: 0.0,
+            disk_mib: 0,
+        }
     }
 }
 
@@ -669,6 +678,7 @@ impl Scenario {
         }
         between("connections", self.connections, 10_000)?;
         between("depth", self.depth, 65_536)?;
+        between("server.credits", self.server.credits as usize, 65_536)?;
         between("connections × depth", self.connections.saturating_mul(self.depth), SLOTS_MAX)?;
         between("threads", self.threads, 64)?;
         between("data.coupons", self.data.coupons as usize, 100_000_000)?;
@@ -757,6 +767,7 @@ mod tests {
             ("about = \"x\"\n[[phase]]\nseconds = 9\nrate = 5\n[slo]\np99_ms = nan", "slo.p99_ms is from 0"),
             ("about = \"x\"\npeak_step_seconds = -1\n[[phase]]\nseconds = 9\nrate = 5", "peak_step_seconds is from"),
             ("about = \"x\"\n[[phase]]\nseconds = 9\nrate = 5\n[server]\ndisk_mib = 1048577", "server.disk_mib is at"),
+            ("about = \"x\"\n[[phase]]\nseconds = 9\nrate = 5\n[server]\ncredits = 0", "server.credits is from 1"),
         ] {
             let e = parse("a.toml", text).expect_err("refused").to_string();
             assert!(e.contains(says), "{e}");

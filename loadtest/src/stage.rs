@@ -44,11 +44,12 @@ impl Stage {
             None
         };
         let data = disk.as_ref().map_or(folder, |d| &d.path).join("data");
-        let Server { warm_bytes, snapshot_bytes, segment_bytes, .. } = s.server;
+        let Server { warm_bytes, snapshot_bytes, segment_bytes, credits, .. } = s.server;
         let mut settings = vec![
             format!("warm_bytes={warm_bytes}"),
             format!("snapshot_bytes={snapshot_bytes}"),
             format!("segment_bytes={segment_bytes}"),
+            format!("credits={credits}"),
         ];
         let process = ServerProcess::start(CHILD_SERVE, &data, &settings).map_err(RunError::server)?;
         let (addr, operate) = (process.addr, process.operate);

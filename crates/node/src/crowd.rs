@@ -197,16 +197,16 @@ impl Crowd {
     }
 
     /// Adds the records of a bundle from `at` and `index` on. `until` says when a record of a rank is turned away, by its
-    /// receipt and its deadline. Of those who may be shed at most `most` stay: whoever has the longest queue loses its
-    /// oldest. Those who would lose their place to the rest of their own bundle get none, and are handed to `does`, at most
-    /// `N` at once.
+    /// receipt and its deadline; nothing: next, without a turn. Of those who may be shed at most `most` stay: whoever has
+    /// the longest queue loses its oldest. Those who would lose their place to the rest of their own bundle get none, and
+    /// are handed to `does`, at most `N` at once.
     pub(crate) fn add<const N: usize>(
         &mut self,
         comers: Comers,
         mut at: usize,
         mut index: usize,
         most: usize,
-        until: impl Fn(Rank, Timestamp, Timestamp) -> Timestamp,
+        until: impl Fn(Rank, Timestamp, Timestamp) -> Option<Timestamp>,
         mut does: impl FnMut(&[Taken<'_>]),
     ) {
         let slot = self.free.pop().unwrap_or_else(|| {
@@ -240,14 +240,18 @@ impl Crowd {
                 }
                 does(some);
             }
+            let before = lane.sheddable;
             for _ in doomed..count {
                 let record = &comers.records[at..];
                 let (received, deadline) = times(record);
-                lane.add(rank, Entry { slot, at, index, until: until(rank, received, deadline), received });
+                match until(rank, received, deadline) {
+                    Some(until) => lane.add(rank, Entry { slot, at, index, until, received }),
+                    None => self.late.push(Entry { slot, at, index, until: deadline, received }),
+                }
                 at += whole_record(record);
                 index += 1;
             }
-            self.sheddable += if rank >= Rank::Pay { count - doomed } else { 0 };
+            self.sheddable += lane.sheddable - before;
             left += count - doomed;
             if lane.is_empty() {
                 self.lanes.remove(&gateway);
@@ -398,7 +402,7 @@ fn who(record: &[u8]) -> (Rank, u32) {
 }
 
 /// The same: receipt and deadline.
-fn times(record: &[u8]) -> (Timestamp, Timestamp) {
+pub(crate) fn times(record: &[u8]) -> (Timestamp, Timestamp) {
     let instant = |at: usize| record[at..].first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
     (Timestamp::from_micros(instant(8)), Timestamp::from_micros(instant(16)))
 }

@@ -685,6 +685,26 @@ fn what_was_not_looked_at_is_looked_at_when_the_queue_no_longer_stands() {
 }
 
 #[test]
+fn in_a_crowd_a_request_whose_deadline_has_passed_is_told_so_by_its_header() {
+    let mut rig = crowded(1 << 20);
+    rig.now.set(30);
+    let (mut late, number) = rig.record(0, 1, -1, Operation::Debit(purchase(100)));
+    // Whoever looks at the whole of it says so.
+    late[88..96].fill(0);
+    let (undo, reversal) = rig.record(0, 2, -1, Operation::Reversal { original: key(1_000), remain: 0 });
+    let (good, served) = rig.record(0, 3, 8_000, Operation::Debit(purchase(100)));
+    rig.unlooked([late, undo, good].concat(), &[number, reversal, served]);
+    assert_eq!(rig.codes(), [(number, Code::DeadlinePassed)]);
+    rig.flush();
+    let codes = rig.codes();
+    assert_eq!(
+        codes.iter().map(|c| c.0).collect::<Vec<_>>(),
+        [reversal, served],
+        "a reversal has no deadline: {codes:?}"
+    );
+}
+
+#[test]
 fn no_more_wait_than_can_be_served_and_the_longest_queue_loses_its_oldest() {
     let mut rig = crowded(1);
     let others: Vec<_> = (1..=4).map(|n| rig.send_over(2, n, 8_000, Operation::Debit(purchase(n)))).collect();

@@ -4,11 +4,11 @@
 use super::Node;
 use crate::batch::{Ticket, whole_record};
 use crate::breaker::BreakerState;
-use crate::crowd::{Comers, Group, Taken};
+use crate::crowd::{Comers, Group, Taken, times};
 use crate::degrade::{Cause, Rank};
 use crate::message::{Inbound, Question};
 use tegata_engine::{Hint, TOUCH_MAX, scope_hash};
-use tegata_model::{Code, RecordError, Timestamp, decode, decode_envelope, decode_purchase};
+use tegata_model::{Code, Operation, RecordError, Timestamp, decode, decode_envelope, decode_purchase};
 
 /// Records that may be admitted and not applied, as µs of the pace: what is admitted can no longer be refused, so the
 /// queue must stand before admission.
@@ -62,13 +62,15 @@ impl Node {
             (wait_us_max, wait_us_max)
         };
         let most = self.pace.max(PACE_MIN).saturating_mul(room_us) / 1_000;
+        let now = self.now;
         let until = |rank, received: Timestamp, deadline: Timestamp| {
             let end = if deadline.is_zero() { Timestamp::MAX } else { deadline };
             if rank < Rank::Pay {
-                return end;
+                return Some(end);
             }
             let wait_us = patience_us.min(end.since(received) / 4);
-            Timestamp::from_micros(received.micros().saturating_add(i64::try_from(wait_us).unwrap_or(i64::MAX)))
+            let until = received.micros().saturating_add(i64::try_from(wait_us).unwrap_or(i64::MAX));
+            (end >= now).then_some(Timestamp::from_micros(until))
         };
         let mut crowd = std::mem::take(&mut self.crowd);
         crowd.add::<TOUCH_MAX>(comers, at, index, most as usize, until, |some| self.refuse_by_header(some));
@@ -186,8 +188,7 @@ impl Node {
         for (n, taken) in some.iter().enumerate() {
             let hint = hints[n];
             if self.flights.newest(hint.scope(), applied).is_none() && self.engine.is_new(taken.record, &hint) {
-                let rank = Rank::of(u16::from(taken.record[0]));
-                self.refuse(taken.ticket, taken.record, self.breakers.refusal(rank).unwrap_or(Code::Overloaded));
+                self.refuse(taken.ticket, taken.record, self.why_turned_away(taken.record));
             } else {
                 (hints[count], doubtful[count]) = (hint, *taken);
                 count += 1;
@@ -195,14 +196,23 @@ impl Node {
         }
         self.touch_keys(&hints[..count]);
         for (taken, hint) in doubtful[..count].iter().zip(&hints) {
-            let rank = Rank::of(u16::from(taken.record[0]));
-            let why = self.breakers.refusal(rank).unwrap_or(Code::Overloaded);
+            let why = self.why_turned_away(taken.record);
             if self.flights.newest(hint.scope(), applied).is_none() && !self.engine.may_know(hint) {
                 self.refuse(taken.ticket, taken.record, why);
             } else {
                 self.refuse_unless_known(*taken, why);
             }
         }
+    }
+
+    /// What a record is told that is turned away, by its header.
+    #[inline]
+    fn why_turned_away(&self, record: &[u8]) -> Code {
+        let (kind, deadline) = (u16::from(record[0]), times(record).1);
+        if Operation::has_deadline(kind) && self.has_passed(deadline) {
+            return Code::DeadlinePassed;
+        }
+        self.breakers.refusal(Rank::of(kind)).unwrap_or(Code::Overloaded)
     }
 
     /// Something shares the hash of its key: the whole record is looked at.

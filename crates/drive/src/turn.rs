@@ -24,7 +24,7 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 /// Records that are applied before their answers are handed out.
 const APPLY_AT_ONCE: usize = 256;
 /// The same while the queue stands: as many as take a part of the time since the last turn.
-const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=2_048;
+const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 /// For every so many µs that one had to wait until it was read, half of them, twice at most: who is to be refused hears of
 /// it before others are served.
 const APPLY_HALF_US: u64 = 12_000;

@@ -25,9 +25,11 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 const APPLY_AT_ONCE: usize = 256;
 /// The same while the queue stands: as many as take a part of the time since the last turn.
 const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
-/// For every so many µs that one had to wait until it was read, half of them, twice at most: who is to be refused hears of
-/// it before others are served.
-const APPLY_HALF_US: u64 = 12_000;
+/// After so many µs until one was read it is half of that part, after twice as many a third: who is to be refused hears of it
+/// before others are served.
+const APPLY_HALF_US: u32 = 1_000;
+/// More than this, in µs, no wait counts: a little is applied in any case.
+const WAIT_COUNTS_US_MAX: u64 = 100_000;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
 /// core is interrupted, and a turn that applied too little must not leave a queue that stays.
 const UNUSED_MAX: Duration = Duration::from_millis(2);
@@ -192,9 +194,7 @@ impl<A: Around> Core<A> {
         let begin = self.around.elapsed();
         let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
         let most = if self.node.is_crowded() {
-            self.node.note_could(self.applied_in(since / 2));
-            let part = apply_part(since, self.node.demand(), read_after_us);
-            self.unused = with_unused(part, self.unused);
+            self.unused = with_unused(apply_part(since, read_after_us), self.unused);
             self.fits(self.unused)
         } else {
             APPLY_AT_ONCE
@@ -363,16 +363,11 @@ impl<A: Around> Core<A> {
     }
 }
 
-/// Which part of its time the core applies while the queue stands. Near the limit most of it, so that a queue goes; the more
-/// is asked for than half of it would do (in tenths), the more of it is for those who are refused.
-fn apply_part(time: Duration, demand: u64, read_after_us: u64) -> Duration {
-    let halves = (read_after_us / APPLY_HALF_US).min(2);
-    match demand {
-        0..=13 => time * 2 / 3,
-        14..=25 => time / (2 << halves),
-        26..=60 => time / (3 << halves),
-        _ => time / (4 << halves),
-    }
+/// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and the less of them
+/// the longer one had to wait until it was read.
+fn apply_part(time: Duration, read_after_us: u64) -> Duration {
+    let waited_us = read_after_us.min(WAIT_COUNTS_US_MAX) as u32;
+    time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + waited_us)
 }
 
 /// A part of the time, and what was not used of those before.
@@ -393,10 +388,10 @@ mod tests {
     }
 
     #[test]
-    fn the_more_comes_and_the_longer_it_waits_the_smaller_the_part_and_never_none() {
-        let ms = |demand, read_after_us| apply_part(Duration::from_millis(48), demand, read_after_us).as_millis();
-        let parts = [(13, 50_000), (14, 0), (25, 12_000), (26, 0), (60, 24_000), (61, 0), (100, 12_000), (100, 24_000)];
-        assert_eq!(parts.map(|(demand, us)| ms(demand, us)), [32, 24, 12, 16, 4, 12, 6, 3]);
-        assert_eq!(ms(u64::MAX, u64::MAX), 3);
+    fn the_longer_one_waits_to_be_read_the_smaller_the_part_and_never_none() {
+        let us = |read_after_us| apply_part(Duration::from_millis(48), read_after_us).as_micros();
+        let waits = [0, 1_000, 2_000, 7_000, 15_000, 100_000, 100_001, u64::MAX];
+        assert_eq!(waits.map(us), [32_000, 16_000, 10_666, 4_000, 2_000, 316, 316, 316]);
+        assert_eq!(apply_part(Duration::MAX / 4_000, 0), Duration::MAX / 4_000 / 3 * 2, "no pause is too long");
     }
 }

@@ -25,11 +25,13 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 const APPLY_AT_ONCE: usize = 256;
 /// The same while the queue stands: as many as take a part of the time since the last turn.
 const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
-/// After so many µs until one was read it is half of that part, after twice as many a third: who is to be refused hears of it
-/// before others are served.
+/// After so many µs until one was read who can only be refused it is half of that part, after twice as many a third: he is to
+/// hear of it before others are served.
 const APPLY_HALF_US: u32 = 1_000;
 /// More than this, in µs, no wait counts: a little is applied in any case.
-const WAIT_COUNTS_US_MAX: u64 = 100_000;
+const WAIT_COUNTS_US_MAX: u64 = 10_000;
+/// A hundred times what can be done, in tenths, is as bad as more.
+const DEMAND_COUNTS_MAX: u64 = 1_000;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
 /// core is interrupted, and a turn that applied too little must not leave a queue that stays.
 const UNUSED_MAX: Duration = Duration::from_millis(2);
@@ -194,7 +196,8 @@ impl<A: Around> Core<A> {
         let begin = self.around.elapsed();
         let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
         let most = if self.node.is_crowded() {
-            self.unused = with_unused(apply_part(since, read_after_us), self.unused);
+            self.node.note_could(self.applied_in(since / 2));
+            self.unused = with_unused(apply_part(since, self.node.demand(), read_after_us), self.unused);
             self.fits(self.unused)
         } else {
             APPLY_AT_ONCE
@@ -363,11 +366,14 @@ impl<A: Around> Core<A> {
     }
 }
 
-/// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and the less of them
-/// the longer one had to wait until it was read.
-fn apply_part(time: Duration, read_after_us: u64) -> Duration {
-    let waited_us = read_after_us.min(WAIT_COUNTS_US_MAX) as u32;
-    time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + waited_us)
+/// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
+/// longer one had to wait until it was read. That counts as far as there are those who can only be refused, because more is
+/// asked for than half of the time would do (in tenths): below, the wait is mostly that of a turn through all connections.
+fn apply_part(time: Duration, demand: u64, read_after_us: u64) -> Duration {
+    let demand = demand.clamp(1, DEMAND_COUNTS_MAX);
+    let hopeless = (demand.saturating_sub(10) * 16 / demand).max(1);
+    let waited_us = (read_after_us / 16).saturating_mul(hopeless).min(WAIT_COUNTS_US_MAX);
+    time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + waited_us as u32)
 }
 
 /// A part of the time, and what was not used of those before.
@@ -388,10 +394,13 @@ mod tests {
     }
 
     #[test]
-    fn the_longer_one_waits_to_be_read_the_smaller_the_part_and_never_none() {
-        let us = |read_after_us| apply_part(Duration::from_millis(48), read_after_us).as_micros();
-        let waits = [0, 1_000, 2_000, 7_000, 15_000, 100_000, 100_001, u64::MAX];
-        assert_eq!(waits.map(us), [32_000, 16_000, 10_666, 4_000, 2_000, 316, 316, 316]);
-        assert_eq!(apply_part(Duration::MAX / 4_000, 0), Duration::MAX / 4_000 / 3 * 2, "no pause is too long");
+    fn the_more_are_refused_and_the_longer_one_waits_the_smaller_the_part_and_never_none() {
+        let us = |demand, read_after_us| apply_part(Duration::from_millis(48), demand, read_after_us).as_micros();
+        assert_eq!([0, 10, 13, 20, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
+        assert_eq!([0, 10, 11].map(|demand| us(demand, 16_000)), [16_000; 3], "a turn through all connections");
+        assert_eq!([13, 20, 50].map(|demand| us(demand, 16_000)), [8_000, 3_555, 2_909], "of whom many are refused");
+        assert_eq!([0, 2_000, 4_000, 14_000].map(|wait| us(20, wait)), [32_000, 16_000, 10_666, 4_000]);
+        assert_eq!([us(20, 20_000), us(20, u64::MAX), us(u64::MAX, u64::MAX)], [2_909; 3]);
+        assert_eq!(apply_part(Duration::MAX / 4_000, 0, 0), Duration::MAX / 4_000 / 3 * 2, "no pause is too long");
     }
 }

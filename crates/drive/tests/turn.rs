@@ -1,0 +1,172 @@
+//! How a core shares its time where more is asked for than it can do. The clock goes on by what is done, so that it is the
+//! same every time.
+
+use std::collections::VecDeque;
+use std::ops::Range;
+use std::time::Duration;
+use tegata_drive::{Around, Beginning, Copying, Core, Keeping};
+use tegata_engine::Engine;
+use tegata_journal::{Options, open};
+use tegata_model::{
+    AccountId, Amount, Command, Envelope, GatewayId, Key, LotKind, NamespaceId, Operation, Programme, ProgrammeId,
+    Settings, Timestamp, encode,
+};
+use tegata_node::{Carried, Inbound, Limits, Node, Outbound, Sealed, Transition, Waiter};
+
+const START_US: u64 = 1_700_000_000_000_000;
+/// What applying one record takes here.
+const APPLY_US: u64 = 2;
+/// What a turn takes beside it.
+const BESIDE_US: u64 = 1_000;
+
+/// What surrounds the core: a clock that only what is applied moves, and one thread of connections.
+#[derive(Default)]
+struct Surroundings {
+    now_us: u64,
+    applied: u64,
+    inbox: VecDeque<Inbound>,
+}
+
+impl Around for Surroundings {
+    type Copy = NoCopy;
+
+    fn now(&mut self) -> Timestamp {
+        Timestamp::from_micros((START_US + self.now_us) as i64)
+    }
+
+    fn elapsed(&mut self) -> Duration {
+        Duration::from_micros(self.now_us)
+    }
+
+    fn clock_is_suspect(&mut self) -> bool {
+        false
+    }
+
+    fn trust_clock(&mut self) -> bool {
+        true
+    }
+
+    fn is_stopping(&self) -> bool {
+        false
+    }
+
+    fn threads(&self) -> usize {
+        1
+    }
+
+    fn take_in(&mut self, _: usize) -> Option<Inbound> {
+        self.inbox.pop_front()
+    }
+
+    fn give_back(&mut self, _: usize, _: Inbound) {}
+
+    fn is_silent(&self) -> bool {
+        self.inbox.is_empty()
+    }
+
+    fn empty_outbound(&mut self, _: usize) -> Outbound {
+        Outbound::default()
+    }
+
+    fn hand_out(&mut self, _: usize, _: Outbound) -> Result<(), Outbound> {
+        Ok(())
+    }
+
+    fn submitted(&mut self, _: &Sealed<'_>) {}
+
+    fn durable(&mut self, _: u64) {}
+
+    fn applied(&mut self, node: &Node) {
+        let applied = node.engine().applied().get();
+        self.now_us += APPLY_US * (applied - std::mem::replace(&mut self.applied, applied));
+    }
+
+    fn changed(&mut self, _: &[Transition], _: u8) {}
+
+    fn publish(&mut self, _: &mut Node) {}
+
+    fn begin_snapshot(&mut self, _: Beginning) -> Option<NoCopy> {
+        None
+    }
+}
+
+/// No snapshot is taken here.
+enum NoCopy {}
+
+impl Copying for NoCopy {
+    fn step(&mut self, _: &mut Engine) -> bool {
+        match *self {}
+    }
+
+    fn is_over(&self) -> bool {
+        match *self {}
+    }
+
+    fn was_taken(self) -> bool {
+        match self {}
+    }
+}
+
+/// Commands with these keys, of which the first has waited for 20 ms since it came, of a connection that waited for so long
+/// until it was read.
+fn bundle(keys: Range<u64>, now_us: u64, waited_us: u64, operation: Operation) -> Inbound {
+    let mut bundle = Inbound { waited_us, ..Inbound::default() };
+    let at = |us: u64| Timestamp::from_micros((START_US + us) as i64);
+    for n in keys.clone() {
+        let envelope = Envelope {
+            received_at: at(if n == keys.start { now_us.saturating_sub(20_000) } else { now_us }),
+            deadline: at(now_us + 1_000_000),
+            gateway: GatewayId::new(1),
+            namespace: NamespaceId::new(1),
+            account: AccountId::from_text(&format!("C{n}")).expect("an account"),
+            key: Key::new(at(now_us), u128::from(n)),
+        };
+        encode(&Command { envelope, operation }, &mut bundle.records);
+        bundle.waiters.push(Waiter { connection: 1, request: n });
+    }
+    bundle
+}
+
+/// The share of its time that a core applies, in per mille, while `each_turn` issues come in every turn.
+fn applied_share(each_turn: u64, waited_us: u64) -> u64 {
+    let folder = tempfile::tempdir().expect("a folder");
+    let journal = open(Options { allow_volatile: true, ..Options::new(folder.path()) }).expect("a new journal");
+    let keeping = Keeping { dir: folder.path().to_owned().into(), store: [0; 16], snapshot_bytes: 0, keep_days: 0 };
+    let began = Timestamp::from_micros(START_US as i64);
+    let node = Node::new(Engine::new(1), Limits::default(), Settings::default(), Carried::default(), began);
+    let writer = journal.into_writer().expect("a writer");
+    let mut core = Core::new(node, writer, Surroundings::default(), keeping, 0);
+    let issue = Operation::Issue {
+        programme: ProgrammeId::new(1),
+        amount: Amount::new(100).expect("an amount"),
+        expires_at: Timestamp::ZERO,
+        valid_from: Timestamp::ZERO,
+        stay_end_day: 0,
+        kind: LotKind::Promo,
+    };
+    let programme = Operation::Programme(Programme::with_defaults(ProgrammeId::new(1)));
+    core.around.inbox.push_back(bundle(0..1, 0, 0, programme));
+    let (mut next, mut counted) = (1, (0, 0));
+    for turn in 0..200 {
+        if turn == 100 {
+            counted = (core.around.now_us, core.around.applied);
+        }
+        core.around.now_us += BESIDE_US;
+        core.around.inbox.push_back(bundle(next..next + each_turn, core.around.now_us, waited_us, issue));
+        next += each_turn;
+        core.turn().expect("the journal writes");
+        if core.journal.in_flight() > 0 {
+            core.journal.wait(Some(Duration::from_secs(10))).expect("a write completes");
+        }
+    }
+    assert!(core.node.is_crowded(), "they waited for longer than the queue may stand");
+    (core.around.applied - counted.1) * APPLY_US * 1_000 / (core.around.now_us - counted.0)
+}
+
+#[test]
+fn the_longer_one_waits_to_be_read_the_less_of_the_time_is_for_applying() {
+    let shares = [0, 2_000, 8_000].map(|waited_us| applied_share(1_000, waited_us));
+    // Where 2.8 times as much comes as half of the time would do, ten sixteenths of a wait of 2 ms count: 2/3 ÷ 2.25.
+    // After 8 ms it is the least that a turn applies.
+    assert_eq!(shares, [666, 294, 113]);
+}

@@ -10,9 +10,9 @@ use tegata_model::Code;
 pub enum Rank {
     /// Status, fence, confirm; repeats of decided keys.
     Settle = 0,
-    /// Reversal, void.
+    /// Reversal, void; suspending a programme or a shop, which must work when all else fails (F28) and is never much.
     Undo = 1,
-    /// Capture; suspending and closing, which must work when all else fails (F28).
+    /// Capture; suspending and closing an account.
     Finish = 2,
     /// Debit, confirmed debit, hold.
     Pay = 3,
@@ -42,8 +42,8 @@ impl Rank {
     pub const fn of(kind: u16) -> Self {
         match kind {
             9 | 12 => Self::Settle,
-            8 | 10 | 25 => Self::Undo,
-            7 | 15..=17 => Self::Finish,
+            8 | 10 | 16 | 17 | 25 => Self::Undo,
+            7 | 15 => Self::Finish,
             4..=6 => Self::Pay,
             2 | 3 | 11 | 24 => Self::Add,
             _ => Self::Issue,
@@ -55,8 +55,8 @@ impl Rank {
     pub const fn words(self) -> &'static str {
         match self {
             Self::Settle => "fence, confirm",
-            Self::Undo => "reversal, void, advice",
-            Self::Finish => "capture; suspend, resume, close",
+            Self::Undo => "reversal, void, advice; a shop or programme suspended, resumed, closed",
+            Self::Finish => "capture; an account suspended, resumed, closed",
             Self::Pay => "debit, hold",
             Self::Add => "load, charge, refund; lease",
             Self::Issue => "issue; corrections, rules",
@@ -109,9 +109,9 @@ pub enum Mode {
     Normal,
     /// On the way back: a few capped requests of what was refused are let through.
     Probing,
-    /// Payments go on; what can wait is refused.
+    /// Payments are taken as far as there is time for them; questions that can wait are refused where there is not.
     Brownout,
-    /// New payments are refused; what settles or undoes payments is taken.
+    /// New payments are refused; what settles or undoes payments is taken, and a suspension.
     ReadOnly,
     /// Nothing is taken. Known keys and questions are answered.
     Halted,
@@ -151,8 +151,12 @@ impl Mode {
         match self {
             Self::Normal => "everything is served",
             Self::Probing => "on the way back: a few capped requests are let through, more as they succeed",
-            Self::Brownout => "payments go on; what can wait may be refused",
-            Self::ReadOnly => "new payments are refused; what settles or undoes payments is taken",
+            Self::Brownout => {
+                "payments are taken as far as there is time for them; questions that can wait are refused where there is not"
+            }
+            Self::ReadOnly => {
+                "new payments are refused; fence, confirm, reversal, void, advice, and a shop or programme suspended are taken"
+            }
             Self::Halted => "nothing is taken; known keys and questions are answered",
         }
     }
@@ -299,7 +303,7 @@ const ROWS: [Row; 6] = {
             treatments: [[S, S, S, L, L, L, R, R]; 2],
             till: "a refusal: nothing was taken, the same key again after the given time",
             ends: "by itself: the queue is short again, then probes",
-            never: "a repeat, status, fence or confirmation refused for load",
+            never: "a repeat, status, fence or confirmation refused for load before its own deadline",
         },
         Row {
             name: "memory",

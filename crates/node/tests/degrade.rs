@@ -3,8 +3,8 @@
 use std::cell::Cell;
 use tegata_engine::Engine;
 use tegata_model::{
-    AccountId, Advice, Allowance, Amount, Code, Command, Envelope, GatewayId, Key, NamespaceId, Operation, Position,
-    Programme, ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
+    AccountId, Advice, Allowance, Amount, Code, Command, Envelope, GatewayId, Key, Life, NamespaceId, Operation,
+    Position, Programme, ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
 use tegata_node::{
     BreakerState, Carried, Cause, Inbound, Limits, Mode, Node, Order, Outbound, Question, Rank, Reply, Room, Waiter,
@@ -311,6 +311,35 @@ fn of_what_is_refused_outright_only_the_header_is_looked_at_and_its_key() {
     rig.durable(flying);
     assert_eq!(rig.codes().pop(), Some((numbers[1], Code::AccountUnknown)));
     assert!(rig.node.seal(ms(0)).is_some_and(|s| s.count == 1 && s.body[0] == 23), "only the mark");
+}
+
+#[test]
+fn a_programme_is_suspended_while_the_journal_is_slow_or_the_disk_full() {
+    let all = Programme::with_defaults(ProgrammeId::new(1));
+    let suspend = Operation::ProgrammeLife { programme: all.id, life: Life::Suspended };
+    let close_account = Operation::AccountLife(Life::Closed);
+    for full in [false, true] {
+        let mut rig = Rig::new(Limits::default());
+        rig.send(1, 8_000, Operation::Programme(all));
+        rig.flush();
+        rig.codes();
+        let refused = if full {
+            rig.node.set_room(Room::Reserve);
+            Code::DiskFull
+        } else {
+            rig.ask(Question::Order(Cause::JournalLatency, Order::Open));
+            Code::JournalSlow
+        };
+        let asked = [
+            rig.send(2, 8_000, Operation::Debit(purchase(100))),
+            rig.send(3, 8_000, close_account),
+            rig.send(4, 8_000, suspend),
+        ];
+        let refusals = [(asked[0], refused), (asked[1], refused)];
+        assert_eq!(rig.codes(), refusals, "the suspension waits for the disk");
+        rig.flush();
+        assert_eq!(rig.codes(), [(asked[2], Code::Approved)]);
+    }
 }
 
 #[test]

@@ -42,7 +42,7 @@ const OTHERS: [[&str; 4]; 5] = [
 const THRESHOLDS: [[&str; 2]; 11] = [
     [
         "journal_slow_ms",
-        "a flush takes 0.1 ms here and some ms on a bad day; a stall is seen within half a second, window included",
+        "a flush takes 0.1 ms on a good disk and some ms on a bad day; a stall is seen within half a second, window included",
     ],
     ["journal_fast_ms", "well above any ordinary flush, well below slow: what lies between changes nothing"],
     [
@@ -51,7 +51,7 @@ const THRESHOLDS: [[&str; 2]; 11] = [
     ],
     [
         "queue_short_ms",
-        "less than half of it; for 10 s after the breaker was open, a queue of this length is served as a crowd at once",
+        "less than half of `queue_long_ms`; for 10 s after the breaker was open, a queue of this length is served as a crowd at once",
     ],
     [
         "queue_window_ms",
@@ -86,12 +86,20 @@ pub(super) fn page() -> String {
          Each cause has a circuit breaker. Before any refusal the key is looked up: a decided key gets its decision, a key that is\n\
          on its way waits for it, however loaded the server is. Status, an operator's questions about the server and orders to its\n\
          breakers are always answered. A refusal says that nothing was taken: nothing of it reaches the journal, so that a crash\n\
-         right after it changes nothing.\n\n## Causes\n\n",
+         right after it changes nothing.\n\n\
+         Only `clock`, and a breaker that an operator forced, wait for a human: `tegata breaker confirm CAUSE`. The others end by\n\
+         themselves. A disk that stalls is seen as `queue-delay` first (110), as `journal-latency` after a third of a second (117).\n\n\
+         ## Causes\n\n",
     );
     out += "| cause | measured | refused with | retry after ms | ends | what the till shows | never |\n| --- | --- | --- | --- | --- | --- | --- |\n";
     for cause in Cause::ALL {
         let r = cause.row();
-        let code = format!("{} `{}`", r.code.number(), r.code.name());
+        let refuses = [false, true].map(|entirely| r.refuses(entirely)).iter().any(|ranks| *ranks != 0);
+        let code = if refuses {
+            format!("{} `{}`", r.code.number(), r.code.name())
+        } else {
+            "– (nothing is refused)".into()
+        };
         let _ = writeln!(
             out,
             "| {} | {} | {code} | {} | {} | {} | {} |",
@@ -131,7 +139,7 @@ pub(super) fn page() -> String {
     for row in OTHERS {
         let _ = writeln!(out, "| {} |", row.join(" | "));
     }
-    out += "\n## The breaker\n\nWhat is measured opens and closes it; `force`, `close` and `confirm` are an operator's (`tegata breaker`), `kept` is what a start finds. A safer state\nmay be forced at any time, a less safe one only while it probes. `–`: nothing changes; an operator is refused with 162.\n\n";
+    out += "\n## The breaker\n\nWhat is measured opens and closes it. An operator's are `force` (`tegata breaker open`, and `tegata drill`, which ends by\nitself), `close` and `confirm`; `kept` is what a start finds. Forced, it is latched, also over a restart, until it is confirmed;\nthen it probes and closes by itself, and `close` ends the probing at once. `–`: nothing changes; an operator is refused with 162.\n\n";
     out + &transitions()
 }
 

@@ -19,7 +19,7 @@ use tegata_wire::{Answer, AnswerBody, KIND_STATUS};
 /// How long one send waits before its connection is given up for another, at most.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(2);
 /// With less than this left of a deadline nothing is sent any more.
-const LEFT_MIN: Duration = Duration::from_millis(5);
+pub(crate) const LEFT_MIN: Duration = Duration::from_millis(5);
 
 /// What a customer decided: it keeps its key over every send.
 #[derive(Debug, Clone, Copy, PartialEq)]

@@ -18,7 +18,7 @@ use crate::client::Client;
 use crate::keys::{now, random};
 use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
-use crate::sends::Attempt;
+use crate::sends::{Attempt, LEFT_MIN};
 use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
 use allowed::{Allowed, Forbidden, Seen};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -165,7 +165,11 @@ impl Inner {
     fn done(&mut self, number: u64, code: u8) {
         let Some(command) = self.waiting.remove(&number) else { return };
         let e = &command.envelope;
-        self.told_later.remove(&(e.namespace, e.account, e.key));
+        let key = (e.namespace, e.account, e.key);
+        // A fence has the key of its debit, and is told before the advice of it.
+        if self.told_later.get(&key) == Some(&number) {
+            self.told_later.remove(&key);
+        }
         match Code::from_u8(code) {
             Some(code) if code.class() == Class::Refused && code != Code::Fenced => {
                 self.for_office.push((command, code));
@@ -237,14 +241,17 @@ impl StandIn {
             Ok(Told::Nobody) | Err(_) => return self.approve(attempt, nothing_sent).await,
         }
         let left = Attempt { deadline: until.saturating_duration_since(Instant::now()), ..*attempt };
+        if left.deadline < LEFT_MIN {
+            // A server was there; there is no time left to ask it, and so nobody who could not be reached.
+            return nothing_sent;
+        }
         let (outcome, heard) = self.shared.client.decide_and_tell(&left, SENDS).await;
         match &outcome {
-            Outcome::Approved(d) if !d.replayed => {
-                self.state().seen.lower(&attempt.account, d.decision.amount.get());
+            Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, outcome).await,
+            _ => {
+                self.state().seen.lower(&attempt.account, may_have_taken(&outcome));
                 outcome
             }
-            Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, outcome).await,
-            _ => outcome,
         }
     }
 
@@ -266,7 +273,11 @@ impl StandIn {
                 && l.valid_from <= at.micros()
                 && at.micros() < l.expires_at
         });
-        let yen = if body.life == 0 { of_programme.map(|l| l.remaining).sum::<u64>().min(body.balance) } else { 0 };
+        let yen = if body.life == 0 {
+            of_programme.fold(0, |sum: u64, l| sum.saturating_add(l.remaining)).min(body.balance)
+        } else {
+            0
+        };
         self.state().seen.note(account, yen, at);
         Some(body)
     }
@@ -366,6 +377,20 @@ fn goes_first(operation: &Operation) -> bool {
     matches!(operation, Operation::Reversal { remain: 0, .. } | Operation::Fence)
 }
 
+/// How many yen an account may have less by this. What is counted twice, because it was decided before, is only too careful.
+fn may_have_taken(outcome: &Outcome) -> u64 {
+    match outcome {
+        Outcome::Approved(d) | Outcome::Unconfirmed(d) => d.decision.amount.get(),
+        Outcome::Unknown(doubt) => match doubt.attempt.operation {
+            Operation::Debit(purchase)
+            | Operation::DebitConfirmed { purchase, .. }
+            | Operation::Hold { purchase, .. } => purchase.amount.get(),
+            _ => 0,
+        },
+        Outcome::Declined(_) | Outcome::SuspectedDuplicate(_) | Outcome::NotExecuted { .. } | Outcome::Conflict(_) => 0,
+    }
+}
+
 /// What the caller is told of an advice: the core has decided nothing yet.
 fn approval(a: &Advice) -> Decided {
     let decision = Decision {
@@ -439,6 +464,41 @@ mod tests {
             all.spawn(async move { matches!(stand_in.decide(&attempt).await, Outcome::Approved(d) if d.stood_in) });
         }
         all.join_all().await.into_iter().filter(|paid| *paid).count()
+    }
+
+    #[test]
+    fn a_fence_that_was_told_leaves_the_approval_that_was_not() {
+        let envelope = Envelope { account: account(1), key: new_key(), ..Envelope::default() };
+        let Operation::Debit(purchase) = attempt(1, "S1", 100).operation else { unreachable!("a debit") };
+        let advice = Advice { purchase, programme: ProgrammeId::new(1), lease: Position::new(9), approved_at: now() };
+        let mut inner = Inner::default();
+        inner.queued(1, Command { envelope, operation: Operation::Advice(advice) });
+        inner.queued(2, Command { envelope, operation: Operation::Fence });
+        inner.done(2, Code::Approved.number());
+        let key = (envelope.namespace, envelope.account, envelope.key);
+        assert_eq!(inner.told_later.get(&key), Some(&1), "a repeat gets the answer that the first one got");
+        inner.done(1, Code::Approved.number());
+        assert!(inner.told_later.is_empty() && inner.waiting.is_empty());
+    }
+
+    #[test]
+    fn what_may_be_gone_is_no_longer_stood_in_for() {
+        let debit = attempt(1, "S1", 100);
+        let decided = |replayed| {
+            let Operation::Debit(purchase) = debit.operation else { unreachable!("a debit") };
+            let (programme, lease) = (ProgrammeId::new(1), Position::new(9));
+            Decided { replayed, ..approval(&Advice { purchase, programme, lease, approved_at: now() }) }
+        };
+        let gone = [
+            Outcome::Approved(decided(false)),
+            // The answer to the first send was lost.
+            Outcome::Approved(decided(true)),
+            Outcome::Unconfirmed(decided(false)),
+            Outcome::Unknown(InDoubt { attempt: debit, code: Code::Unknown }),
+        ];
+        assert_eq!(gone.map(|outcome| may_have_taken(&outcome)), [100; 4]);
+        let nothing = [Outcome::Declined(decided(false)), Outcome::Conflict(decided(false))];
+        assert_eq!(nothing.map(|outcome| may_have_taken(&outcome)), [0; 2]);
     }
 
     #[test]

@@ -16,6 +16,21 @@ use tokio::time::Instant;
 /// and its approvals be outside of their lease. The core allows keys 300 s.
 const CLOCK_MAX_US: u64 = 60_000_000;
 
+/// Refused because of who asks, not of what: it may be set right, and then the same is taken.
+fn is_of_the_caller(code: Code) -> bool {
+    matches!(
+        code,
+        Code::Unauthenticated
+            | Code::NamespaceNotAllowed
+            | Code::OperationUnknown
+            | Code::VersionUnknown
+            | Code::OperationNotPermitted
+            | Code::ShopNotPermitted
+            | Code::ProgrammeNotPermitted
+            | Code::AmountNotPermitted
+    )
+}
+
 /// What came of telling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
@@ -142,10 +157,7 @@ impl StandIn {
         // A code that this version does not know is no reason to forget a payment.
         let code = Decided::from_answer(&answer).map(|d| d.decision.code).ok_or(Silence::Unwelcome)?;
         match code {
-            // Of this caller, not of the payment: it may be set right.
-            Code::Unauthenticated | Code::NamespaceNotAllowed | Code::OperationUnknown | Code::VersionUnknown => {
-                Err(Silence::Unwelcome)
-            }
+            code if is_of_the_caller(code) => Err(Silence::Unwelcome),
             code if matches!(code.class(), Class::NotExecuted | Class::Unknown | Class::Suspected) => {
                 Err(Silence::NotNow)
             }
@@ -183,5 +195,19 @@ impl StandIn {
         if self.append(Entry::Lease { epoch: d.position, command }, [None, None]).await.is_ok() {
             self.state().refused = None;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_right_that_is_missing_gives_no_payment_up() {
+        let refused = |code: &&Code| code.class() == Class::Refused;
+        let missing = |code: &&Code| code.name().ends_with("-not-permitted") || code.name().ends_with("-not-allowed");
+        let codes: Vec<_> = Code::ALL.iter().filter(refused).filter(missing).collect();
+        assert!(codes.len() >= 5 && codes.iter().all(|code| is_of_the_caller(**code)), "{codes:?}");
+        assert!(![Code::Approved, Code::Fenced, Code::Conflict, Code::KeyTooOld].map(is_of_the_caller).contains(&true));
     }
 }

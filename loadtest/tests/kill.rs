@@ -277,19 +277,25 @@ fn check_history(data: &Path, up_to: u64, sent: &[Sent]) -> (u64, u64) {
     let mut by_key: HashMap<[u8; 16], &Sent> = sent.iter().map(|s| (*s.key.bytes(), s)).collect();
     let (mut approved, mut declined) = (0, 0);
     let query = HistoryQuery::default();
-    history::read(data, &query, up_to, &mut |body| {
-        for e in body.entries.iter().filter(|e| e.kind == 4) {
-            // A request that met its own decision in flight is in the log twice and decided once.
-            if e.flags & (tegata_wire::FLAG_REPLAYED | tegata_wire::FLAG_REFUSED) != 0 {
-                continue;
+    history::read(
+        data,
+        &query,
+        up_to,
+        &mut |body| {
+            for e in body.entries.iter().filter(|e| e.kind == 4) {
+                // A request that met its own decision in flight is in the log twice and decided once.
+                if e.flags & (tegata_wire::FLAG_REPLAYED | tegata_wire::FLAG_REFUSED) != 0 {
+                    continue;
+                }
+                let s = by_key.remove(&e.key).expect("a debit that nobody sent, or a second one under its key");
+                let answer = s.answer.expect("everything was answered in the end");
+                assert_eq!((e.code, e.amount, e.position), (answer.code, answer.amount, answer.position));
+                if e.code == 0 { approved += 1 } else { declined += 1 }
             }
-            let s = by_key.remove(&e.key).expect("a debit that nobody sent, or a second one under its key");
-            let answer = s.answer.expect("everything was answered in the end");
-            assert_eq!((e.code, e.amount, e.position), (answer.code, answer.amount, answer.position));
-            if e.code == 0 { approved += 1 } else { declined += 1 }
-        }
-        Ok(())
-    })
+            Ok(())
+        },
+        &|| false,
+    )
     .expect("the journal replays");
     assert!(by_key.is_empty(), "{} answered debits are not in the journal", by_key.len());
     (approved, declined)

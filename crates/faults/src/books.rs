@@ -80,27 +80,32 @@ pub(crate) fn journal(data: &Path, up_to: u64, ledger: &Ledger) -> Result<Agreed
     let mut by_key: HashMap<[u8; 16], &Sent> = asked.map(|s| (*s.key.bytes(), s)).collect();
     let mut agreed = Agreed { operations: ledger.sent.len(), repeats: ledger.repeats, ..Agreed::default() };
     let mut wrong = None;
-    let read = history::read(data, &HistoryQuery::default(), up_to, &mut |body| {
-        // A request that met its own decision in flight is in the log twice and decided once.
-        for e in body.entries.iter().filter(|e| e.flags & (FLAG_REPLAYED | FLAG_REFUSED) == 0) {
-            match by_key.remove(&e.key) {
-                None if e.kind == DEBIT => wrong = Some(format!("a debit that nobody sent, or a second one: {e:?}")),
-                None => {}
-                Some(s) if s.given_up => wrong = Some(format!("refused each time, and decided: {e:?}")),
-                Some(s) => match decided(s) {
-                    Some(d) if (e.code, e.amount, e.position) == (d.code, d.amount, d.position) => {
-                        if d.code == 0 {
-                            agreed.approved += 1
-                        } else {
-                            agreed.declined += 1
+    let read =
+        history::read(
+            data,
+            &HistoryQuery::default(),
+            up_to,
+            &mut |body| {
+                // A request that met its own decision in flight is in the log twice and decided once.
+                for e in body.entries.iter().filter(|e| e.flags & (FLAG_REPLAYED | FLAG_REFUSED) == 0) {
+                    match by_key.remove(&e.key) {
+                        None if e.kind == DEBIT => {
+                            wrong = Some(format!("a debit that nobody sent, or a second one: {e:?}"))
                         }
+                        None => {}
+                        Some(s) if s.given_up => wrong = Some(format!("refused each time, and decided: {e:?}")),
+                        Some(s) => match decided(s) {
+                            Some(d) if (e.code, e.amount, e.position) == (d.code, d.amount, d.position) => {
+                                if d.code == 0 { agreed.approved += 1 } else { agreed.declined += 1 }
+                            }
+                            d => wrong = Some(format!("decided {e:?}, and answered {d:?}")),
+                        },
                     }
-                    d => wrong = Some(format!("decided {e:?}, and answered {d:?}")),
-                },
-            }
-        }
-        Ok(())
-    });
+                }
+                Ok(())
+            },
+            &|| false,
+        );
     read.map_err(|e| format!("the journal does not replay: {e}"))?;
     if let Some(wrong) = wrong {
         return Err(wrong);

@@ -2,6 +2,7 @@
 
 use crate::history::{HistoryError, read};
 use crate::snapshot::Taking;
+use std::cell::Cell;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use tegata_drive::{Beginning, Copying, oldest_state};
@@ -12,7 +13,7 @@ use tegata_model::{
     Timestamp, encode,
 };
 use tegata_node::{Carried, Inbound, Limits, Node, Replay, ReplayError, Waiter};
-use tegata_wire::{HistoryEntry, HistoryQuery};
+use tegata_wire::{HistoryBody, HistoryEntry, HistoryQuery};
 
 const STORE: [u8; 16] = [7; 16];
 const START_S: i64 = 1_780_000_000;
@@ -125,10 +126,11 @@ impl Rig {
 
 fn history(dir: &Path, query: &HistoryQuery, up_to: u64) -> Result<Vec<HistoryEntry>, HistoryError> {
     let mut entries = Vec::new();
-    read(dir, query, up_to, &mut |body| {
+    let mut give = |body: HistoryBody| {
         entries.extend(body.entries);
         Ok(())
-    })?;
+    };
+    read(dir, query, up_to, &mut give, &|| false)?;
     Ok(entries)
 }
 
@@ -145,6 +147,28 @@ fn archive(dir: &Path) -> Vec<PathBuf> {
     let mut all: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|x| x == "arc")).collect();
     all.sort();
     all
+}
+
+#[test]
+fn who_waits_for_what_nothing_matches_is_noticed_to_be_gone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let dir = folder.path();
+    let mut rig = Rig::new(dir, 0);
+    for n in 0..4 {
+        rig.pass_day(dir, n);
+    }
+    let last = rig.node.engine().applied().get();
+    drop(rig);
+    let nothing = HistoryQuery { account: *b"C-NOBODY\0\0\0\0\0\0\0\0", ..HistoryQuery::default() };
+    let asked = Cell::new(0);
+    let after = |batches: u32| {
+        asked.set(0);
+        let is_gone = || asked.replace(asked.get() + 1) == batches;
+        (read(dir, &nothing, last, &mut |_| panic!("nothing matches"), &is_gone), asked.get())
+    };
+    let (all, batches) = after(u32::MAX);
+    assert!(all.is_ok_and(|up_to| up_to == last) && batches > 3, "{batches}");
+    assert!(matches!(after(1), (Err(HistoryError::Gone), 2)), "the rest is not read for nobody");
 }
 
 #[test]

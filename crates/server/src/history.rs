@@ -15,7 +15,7 @@ use tegata_model::{Code, Command, Decision, Operation, Position, State, Timestam
 use tegata_node::ReplayError;
 use tegata_sync::Mark;
 use tegata_wire::{self as wire, HistoryBody, HistoryEntry, HistoryQuery};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// Bytes of entries in one frame.
 const FRAME_ENTRIES_BYTES: usize = 48 << 10;
@@ -49,18 +49,22 @@ impl std::error::Error for HistoryError {}
 /// Starts a stream of answers to one history request.
 pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: HistoryQuery) {
     let (send, mut frames) = mpsc::channel::<HistoryBody>(FRAMES_WAITING);
+    let (end, ended) = oneshot::channel();
     let dir = hub.shared.config.data.clone();
     let up_to = hub.shared.positions.get(Mark::Durable);
-    let work = move || {
-        be_modest();
-        let mut give = |body| send.blocking_send(body).map_err(|_| HistoryError::Gone);
-        read(&dir, &query, up_to, &mut give)
-    };
-    let turn = Turn::take(&hub.shared);
-    let worker = turn.is_some().then(|| std::thread::Builder::new().name("history".into()).spawn(work));
+    let worker = Turn::take(&hub.shared).map(|turn| {
+        let work = move || {
+            be_modest();
+            let mut give = |body| send.blocking_send(body).map_err(|_| HistoryError::Gone);
+            let read = read(&dir, &query, up_to, &mut give, &|| send.is_closed());
+            drop(turn);
+            // Whoever asked may be gone.
+            let _ = end.send(read);
+        };
+        std::thread::Builder::new().name("history".into()).spawn(work)
+    });
     tokio::task::spawn_local(async move {
-        let _turn = turn;
-        let Some(Ok(worker)) = worker else {
+        let Some(Ok(_)) = worker else {
             refuse(&c, request, Decision::refusal(Code::Overloaded, Timestamp::ZERO));
             c.answered();
             return c.flush();
@@ -75,11 +79,11 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
                 c.flush();
             }
             if c.broken.get() {
-                break;
+                // The worker sees that nobody takes its frames. It is not waited for: others are served on this thread.
+                return c.answered();
             }
         }
-        drop(frames);
-        match worker.join() {
+        match ended.await {
             Ok(Ok(up_to)) => {
                 let last = HistoryBody { up_to, entries: Vec::new() };
                 wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, 0, request, &last);
@@ -129,11 +133,13 @@ enum Stop {
 /// Reads the decisions of a data folder that match, up to a durable position. Returns the position up to which all that
 /// matches was given: that of the last entry, where the limit ended it.
 /// Where the first position asked for was dropped from the archive, nothing is read, and the error says where it begins.
+/// `is_gone` is asked after every batch: whoever waits for what nothing matches is noticed only so.
 pub fn read(
     dir: &Path,
     query: &HistoryQuery,
     up_to: u64,
     give: &mut dyn FnMut(HistoryBody) -> Result<(), HistoryError>,
+    is_gone: &dyn Fn() -> bool,
 ) -> Result<u64, HistoryError> {
     let of_log = |e| HistoryError::Log(ReadError::Journal(e));
     let (store, ..) = read_store(dir).map_err(of_log)?;
@@ -167,6 +173,7 @@ pub fn read(
                 }
             })
             .map_err(Stop::Replay)?;
+        gone |= is_gone();
         if left == 0 || gone { Err(Stop::Enough) } else { Ok(()) }
     });
     let last = match result {

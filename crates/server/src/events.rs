@@ -46,7 +46,7 @@ impl Trail {
             let mut file = None;
             while let Ok(line) = waiting.recv() {
                 if let Some(text) = &line.text {
-                    eprintln!("{text}");
+                    crate::say(text);
                 }
                 // A full disk keeps no lines; the next one tries again.
                 if append(&path, &mut file, &line.json).is_err() {

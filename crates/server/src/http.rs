@@ -27,10 +27,10 @@ const CLASSES: [&str; 6] = ["approved", "declined", "suspected", "not_executed",
 
 /// Serves until the server has stopped.
 pub(crate) fn run(listener: TcpListener, shared: Arc<Shared>) {
-    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().enable_all().build() else { return };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
-        let Ok(listener) = tokio::net::TcpListener::from_std(listener) else { return };
+        let listener = tokio::net::TcpListener::from_std(listener).expect("a listener can be watched");
         let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
         let ended = Arc::clone(&shared);
         let serve = async {

@@ -138,7 +138,7 @@ async fn serve(hub: Rc<Hub>, listeners: Vec<(Door, std::net::TcpListener)>) {
 }
 
 async fn accept(hub: Rc<Hub>, door: Door, listener: std::net::TcpListener) {
-    let Ok(listener) = TcpListener::from_std(listener) else { return };
+    let listener = TcpListener::from_std(listener).expect("a listener can be watched");
     let mut in_a_row = 0;
     loop {
         let stopping = hub.shared.stopping.notified();

@@ -38,12 +38,18 @@ pub use tegata_drive::{Loaded, SnapshotError, load as load_snapshot, oldest_stat
 #[cfg(feature = "faults")]
 pub use tegata_journal::Faults;
 
+use std::io::Write as _;
 use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Instant;
 use tegata_node::ServerFacts;
 use tegata_sync::Positions;
 use tokio::sync::Notify;
+
+/// Says something on standard error. That its reader is gone must not end a server, as `eprintln!` would.
+pub fn say(words: impl std::fmt::Display) {
+    let _ = writeln!(std::io::stderr(), "{words}");
+}
 
 /// Where a stop is.
 const RUNNING: u8 = 0;

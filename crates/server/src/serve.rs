@@ -403,24 +403,26 @@ impl Running {
         // Whoever has not taken its answers by now is not waited for any longer.
         self.shared.quiet_threads.store(usize::MAX, Ordering::Release);
         self.bell.ring();
-        let result = match self.core.take().map(JoinHandle::join) {
-            Some(Ok(result)) => result,
-            _ => Ok(()),
-        };
+        let result = self.core.take().map_or(Ok(()), of_thread);
         self.shared.phase.store(STOPPED, Ordering::Release);
         for answers in &self.answers {
             answers.notify_one();
         }
         for io in self.io.drain(..) {
-            let _ = io.join();
+            of_thread(io);
         }
         self.shared.denials.stop();
         self.shared.ended.notify_one();
         if let Some(http) = self.http.take() {
-            let _ = http.join();
+            of_thread(http);
         }
         result
     }
+}
+
+/// What a thread came to. One that panicked was no orderly end.
+fn of_thread<T>(thread: JoinHandle<T>) -> T {
+    thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
 #[cfg(test)]

@@ -40,7 +40,7 @@ impl Taking {
             let position = b.position;
             let written = write(b, &pieces);
             if let Err(e) = &written {
-                eprintln!("tegata: the snapshot at position {position} was not taken: {e}");
+                crate::say(format_args!("tegata: the snapshot at position {position} was not taken: {e}"));
             }
             written.is_ok()
         };

@@ -61,7 +61,7 @@ pub(crate) fn print(said: Result<Report, Failure>, json: bool) -> ExitCode {
             if json {
                 let _ = writeln!(std::io::stdout(), "{}", failure.json());
             }
-            eprintln!("tegata: {}", failure.message);
+            tegata_server::say(format_args!("tegata: {}", failure.message));
             failure.exit.into()
         }
     }

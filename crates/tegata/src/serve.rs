@@ -3,12 +3,13 @@
 use crate::exit::Exit;
 use crate::journal::exit_of;
 use crate::output::{self, Failure};
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use tegata_journal::{OpenError, ReadError};
-use tegata_server::{Banner, Config, ConfigError, ServeError, start_with};
+use tegata_server::{Banner, Config, ConfigError, ServeError, say, start_with};
 use tegata_tls::{ServerTls, TlsError};
 use tegata_wire::Tunnels;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -155,9 +156,10 @@ pub(crate) fn run(args: Args) -> ExitCode {
         Err(e) => return fail(&e, args.json),
     };
     for why in &running.banner().skipped {
-        eprintln!("tegata: not used: {why}");
+        say(format_args!("tegata: not used: {why}"));
     }
-    print(running.banner(), args.json);
+    // A reader that is gone must not end a server.
+    let _ = writeln!(std::io::stdout(), "{}", words(running.banner(), args.json));
     drop(inside);
     runtime.block_on(async {
         let mut look = tokio::time::interval(std::time::Duration::from_millis(50));
@@ -165,8 +167,8 @@ pub(crate) fn run(args: Args) -> ExitCode {
             tokio::select! {
                 () = told(&mut term, &mut int) => return,
                 _ = hangup.recv() => match running.reload() {
-                    Ok(()) => eprintln!("tegata: credentials, rights and certificates were read again"),
-                    Err(e) => eprintln!("tegata: nothing was changed: {e}"),
+                    Ok(()) => say("tegata: credentials, rights and certificates were read again"),
+                    Err(e) => say(format_args!("tegata: nothing was changed: {e}")),
                 },
                 _ = look.tick() => if running.has_failed() { return },
             }
@@ -180,7 +182,7 @@ pub(crate) fn run(args: Args) -> ExitCode {
     match running.stop() {
         Ok(()) => Exit::Done.into(),
         Err(e) => {
-            eprintln!("tegata: {e}");
+            say(format_args!("tegata: {e}"));
             Exit::DiskFailed.into()
         }
     }
@@ -192,7 +194,7 @@ fn harden() {
     let none = Rlimit { current: Some(0), maximum: Some(0) };
     let limited = setrlimit(Resource::Core, none);
     if let Err(e) = set_dumpable_behavior(DumpableBehavior::NotDumpable).and(limited) {
-        eprintln!("tegata: a crash may leave a core file: {e}");
+        say(format_args!("tegata: a crash may leave a core file: {e}"));
     }
 }
 
@@ -227,7 +229,8 @@ fn fail(e: &ServeError, json: bool) -> ExitCode {
     output::print(Err(Failure::new(exit, format!("{e}{hint}"))), json)
 }
 
-fn print(b: &Banner, json: bool) {
+/// What is said when it is ready.
+fn words(b: &Banner, json: bool) -> String {
     let r = &b.recovery;
     let state = match (&r.torn, r.created, r.clean_stop) {
         (Some(_), _, _) => "torn tail cut",
@@ -242,24 +245,33 @@ fn print(b: &Banner, json: bool) {
             "flush_us": b.flush_us, "durable": !r.volatile, "ready_ms": b.ready_ms,
             "authenticates": b.authenticates, "encrypts": b.encrypts,
         });
-        println!("{banner}");
-        return;
+        return banner.to_string();
     }
+    let mut lines = Vec::new();
     if !b.authenticates {
-        println!("OPEN: nobody proves who they are; anybody on this machine may do everything");
+        lines.push("OPEN: nobody proves who they are; anybody on this machine may do everything".to_owned());
     }
     if b.authenticates && !b.encrypts {
-        println!("NOT ENCRYPTED: whoever can read the traffic sees it, whoever can change it does");
+        lines.push("NOT ENCRYPTED: whoever can read the traffic sees it, whoever can change it does".to_owned());
     }
     if r.volatile {
-        println!("NOT DURABLE: {} is in memory only", b.data.display());
+        lines.push(format!("NOT DURABLE: {} is in memory only", b.data.display()));
     }
-    println!("tegata {}  data {}  {state}", env!("CARGO_PKG_VERSION"), b.data.display());
+    lines.push(format!("tegata {}  data {}  {state}", env!("CARGO_PKG_VERSION"), b.data.display()));
     let from = if b.snapshot == 0 { String::new() } else { format!(" behind snapshot {}", b.snapshot) };
-    println!("position {}  replayed {}{from}  flush {} {} µs", r.last_position, b.replayed, b.flush_method, b.flush_us);
+    lines.push(format!(
+        "position {}  replayed {}{from}  flush {} {} µs",
+        r.last_position, b.replayed, b.flush_method, b.flush_us
+    ));
     if let Some(torn) = &r.torn {
-        println!("cut at {} byte {}; a copy is at {}", torn.file.display(), torn.offset, torn.kept_at.display());
+        lines.push(format!(
+            "cut at {} byte {}; a copy is at {}",
+            torn.file.display(),
+            torn.offset,
+            torn.kept_at.display()
+        ));
     }
     let http = b.http.map_or_else(|| "off".to_owned(), |addr| addr.to_string());
-    println!("ready addr={} operate={} http={http} in {} ms", b.listen, b.operate, b.ready_ms);
+    lines.push(format!("ready addr={} operate={} http={http} in {} ms", b.listen, b.operate, b.ready_ms));
+    lines.join("\n")
 }

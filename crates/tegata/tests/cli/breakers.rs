@@ -2,6 +2,7 @@
 
 use crate::stage::{Server, Stage};
 use crate::watching::get;
+use std::process::Stdio;
 use std::time::{Duration, Instant};
 
 fn state(s: &Stage, cause: &str) -> String {
@@ -33,8 +34,8 @@ fn an_operator_opens_confirms_and_closes_a_breaker() {
     s.done(&["reverse", "C1", &paid]);
     assert_eq!(s.balance("C1"), 5_000);
     let text = s.command(&["server", "status"]).output().expect("it runs").stdout;
-    let told = "\nmode 1 (read-only: new payments are refused; what settles or undoes payments is taken)\n\
-                breakers journal-latency latched\n";
+    let told = "\nmode 1 (read-only: new payments are refused; fence, confirm, reversal, void, advice, and a shop or programme \
+                suspended are taken)\nbreakers journal-latency latched\n";
     assert!(String::from_utf8_lossy(&text).contains(told), "{}", String::from_utf8_lossy(&text));
     let (_, metrics) = get(&s.server.field("http"), "/metrics");
     for line in [
@@ -76,6 +77,23 @@ fn nothing_of_a_refusal_comes_back_after_a_crash() {
     s.done(&["breaker", "confirm", "journal-latency"]);
     until_normal(&s);
     s.done(&["debit", "C1", "200", "--shop", "SHOP1", "--key", key]);
+}
+
+#[test]
+fn a_server_outlives_whoever_reads_what_it_says() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let data = folder.path().join("data");
+    let mut server = Server::start_telling(&data, &["--allow-volatile"], Stdio::piped());
+    drop(server.child.stderr.take());
+    let pid = rustix::process::Pid::from_child(&server.child);
+    let mut s = Stage::on(server);
+    for cause in ["memory", "queue-delay"] {
+        s.done(&["breaker", "open", cause]);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).expect("it runs");
+    }
+    assert_eq!((s.done(&["server", "status"])["mode"].as_u64(), s.server.stop()), (Some(1), Some(0)));
+    let events = std::fs::read_to_string(data.join("EVENTS")).expect("the file of events");
+    assert_eq!(events.matches("\"to\":\"latched\"").count(), 2, "{events}");
 }
 
 #[test]

@@ -43,6 +43,7 @@ pub fn decisions(operate: SocketAddr, from: u64, each: &mut dyn FnMut(&HistoryEn
 
 fn ask(operate: SocketAddr, kind: u8, patience: Duration) -> Result<AnswerBody, LinkError> {
     let mut link = Link::open_within(operate, true, patience)?;
+    link.answer_within(patience)?;
     let mut out = Vec::new();
     encode_request(&RequestHeader { kind, ..RequestHeader::default() }, &mut out);
     Ok(asked(&mut link, &out)?.body)
@@ -111,6 +112,7 @@ pub fn drill(operate: SocketAddr, cause: u8, lasts: Duration) -> Result<(), Link
 
 fn order(operate: SocketAddr, order: BreakerOrder) -> Result<(), LinkError> {
     let mut link = Link::open_within(operate, true, PATIENCE)?;
+    link.answer_within(PATIENCE)?;
     let mut out = Vec::new();
     encode_breaker_order(&RequestHeader::default(), &order, &mut out);
     link.send(&out)?;

@@ -27,6 +27,7 @@ pub fn resolve(
     let mut left = unknown.to_vec();
     while !left.is_empty() && began.elapsed() < PATIENCE {
         let mut link = Link::open(addr, false)?;
+        link.answer_within(PATIENCE)?;
         for fences in [false, true] {
             let credits = (link.hello.credits as usize).max(1);
             let mut still = Vec::new();

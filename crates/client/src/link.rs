@@ -7,6 +7,8 @@ use tegata_wire::{self as wire, Answer, AnswerBody, FrameError, Hello, Scan};
 
 /// How long a server may take to greet.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long it may say nothing to who asks: the whole log is read before a history's first entry may match.
+const ANSWER_PATIENCE: Duration = Duration::from_secs(300);
 
 /// What can go wrong on a link.
 #[derive(Debug)]
@@ -103,8 +105,13 @@ impl Link {
             }
             other => return Err(LinkError::Unexpected(Box::new(other))),
         }
-        link.stream.set_read_timeout(None)?;
+        link.answer_within(ANSWER_PATIENCE)?;
         Ok(link)
+    }
+
+    /// [`Link::receive`] fails when nothing comes for so long; 300 s where it is not said.
+    pub fn answer_within(&self, patience: Duration) -> Result<(), LinkError> {
+        Ok(self.stream.set_read_timeout(Some(patience))?)
     }
 
     /// Sends whole frames.
@@ -139,5 +146,34 @@ impl Link {
     #[must_use]
     pub fn into_stream(self) -> TcpStream {
         self.stream
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::net::TcpListener;
+
+    #[test]
+    fn a_server_that_greets_and_then_says_nothing_is_not_waited_for_for_ever() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+        let addr = listener.local_addr().expect("an address");
+        let server = std::thread::spawn(move || {
+            let (mut caller, _) = listener.accept().expect("a caller");
+            let mut hello = [0; 4_096];
+            assert!(caller.read(&mut hello).expect("a hello") > 0);
+            let mut out = Vec::new();
+            let answer = wire::HelloAnswer { version: u16::from(wire::VERSION), ..wire::HelloAnswer::default() };
+            wire::encode_hello_answer(&mut out, 0, &answer);
+            caller.write_all(&out).expect("it is read");
+            // Nothing else comes from either side until the caller has gone.
+            assert_eq!(caller.read(&mut hello).expect("an end"), 0);
+        });
+        let mut link = Link::open(addr, false).expect("a greeting");
+        assert_eq!(link.stream.read_timeout().expect("a socket"), Some(ANSWER_PATIENCE));
+        link.answer_within(Duration::from_millis(20)).expect("a socket");
+        assert!(matches!(link.receive(), Err(LinkError::Io(e)) if e.kind() == io::ErrorKind::WouldBlock));
+        drop(link);
+        server.join().expect("it saw the end");
     }
 }

@@ -160,6 +160,7 @@ pub(crate) fn stall(_: Scale) -> Told {
 /// How the server says that it is; 0: normal.
 fn mode(operate: SocketAddr) -> Option<u64> {
     let mut link = Link::open_within(operate, true, PATIENCE).ok()?;
+    link.answer_within(PATIENCE).ok()?;
     let mut out = Vec::new();
     encode_request(&RequestHeader { kind: KIND_SERVER_STATUS, ..RequestHeader::default() }, &mut out);
     link.send(&out).ok()?;

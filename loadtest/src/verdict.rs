@@ -99,11 +99,7 @@ const ANSWERED: f64 = 0.999;
 fn recovery_s(s: &Scenario, seconds: &[Second]) -> f64 {
     let (Some(first), Some(last)) = (s.phase.first(), s.phase.last()) else { return f64::INFINITY };
     let ended = s.seconds() - last.seconds;
-    let middle = |seconds: &[Second]| {
-        let mut all: Vec<f64> = seconds.iter().map(|s| s.p99_us).collect();
-        all.sort_by(f64::total_cmp);
-        all.get(all.len() / 2).copied().unwrap_or(f64::INFINITY)
-    };
+    let middle = |seconds: &[Second]| middle_p99(seconds.iter().copied()).unwrap_or(f64::INFINITY);
     // The last second of the load is not whole.
     let whole = &seconds[..seconds.len().min(s.seconds() as usize)];
     // The first one warms up.
@@ -132,8 +128,10 @@ fn beside_p99(s: &Scenario, seconds: &[Second]) -> f64 {
     }
 }
 
+/// A second in which much was due and nothing was answered is as slow as can be.
 fn middle_p99(seconds: impl Iterator<Item = Second>) -> Option<f64> {
-    let mut all: Vec<f64> = seconds.map(|s| s.p99_us).collect();
+    let is_silent = |s: &Second| s.offered > 0 && s.approved + s.declined + s.suspected + s.rejected == 0;
+    let mut all: Vec<f64> = seconds.map(|s| if is_silent(&s) { f64::INFINITY } else { s.p99_us }).collect();
     all.sort_by(f64::total_cmp);
     all.get(all.len() / 2).copied()
 }
@@ -273,5 +271,42 @@ mod tests {
             assert_eq!(judged(violates, None), (Fail, 2));
         }
         assert_eq!(judged(|m| m.reconciliation.ghost = 1, gone()), (Fail, 2));
+    }
+
+    /// Seconds of so many answered payments with such a p99, in ms.
+    fn seconds(p99_ms: &[f64], approved: u64) -> Vec<Second> {
+        p99_ms.iter().map(|ms| Second { offered: 100, approved, p99_us: ms * 1e3, ..Second::default() }).collect()
+    }
+
+    #[test]
+    fn things_are_as_before_when_they_are_as_fast_and_nearly_all_is_answered() {
+        let text = "about = \"a burst\"\n[[phase]]\nseconds = 4\nrate = 100\n[[phase]]\nseconds = 2\nrate = 1_000\n\
+                    [[phase]]\nseconds = 5\nrate = 100\n";
+        let s = crate::scenario::parse("a test", text).expect("a scenario");
+        let before = [90.0, 10.0, 10.0, 10.0, 50.0, 50.0];
+        let after = |p99_ms: [f64; 5]| seconds(&[&before[..], &p99_ms].concat(), 100);
+        assert_eq!(recovery_s(&s, &after([12.0; 5])), 0.0);
+        assert_eq!(recovery_s(&s, &after([40.0, 40.0, 40.0, 11.0, 11.0])), 2.0, "from when on the middle one is");
+        assert_eq!(recovery_s(&s, &after([13.0; 5])), f64::INFINITY);
+        let mut lost = after([12.0; 5]);
+        lost[7].unanswered = 1;
+        assert_eq!(recovery_s(&s, &lost), 2.0);
+        let mut silent = after([12.0; 5]);
+        silent[6..].copy_from_slice(&seconds(&[0.0; 5], 0));
+        assert_eq!(recovery_s(&s, &silent), f64::INFINITY, "no answer is not a fast one");
+    }
+
+    #[test]
+    fn beside_a_persona_silence_is_not_speed() {
+        let text = "about = \"a guest\"\n[[phase]]\nseconds = 9\nrate = 100\n[[persona]]\nkind = \"malformed\"\n\
+                    connections = 1\nat_ms = 3_000\nfor_ms = 5_000\nrate = 10\n";
+        let s = crate::scenario::parse("a test", text).expect("a scenario");
+        let with = |p99_ms, approved| {
+            let mut all = seconds(&[10.0; 9], 100);
+            all[4..8].copy_from_slice(&seconds(&[p99_ms; 4], approved));
+            beside_p99(&s, &all)
+        };
+        assert_eq!((with(15.0, 100), with(0.0, 0)), (1.5, f64::INFINITY));
+        assert_eq!(beside_p99(&s, &seconds(&[10.0; 1], 100)), f64::INFINITY, "nothing to compare");
     }
 }

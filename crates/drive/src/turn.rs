@@ -25,12 +25,12 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 const APPLY_AT_ONCE: usize = 256;
 /// The same while the queue stands: as many as take a part of the time since the last turn.
 const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
-/// After so many µs until one was read who can only be refused it is half of that part, after twice as many a third: he is to
-/// hear of it before others are served.
+/// When a request that can only be refused has waited for so long to be read, in µs, the part for applying is halved; after
+/// twice as long it is a third. It is to hear of its refusal before others are served.
 const APPLY_HALF_US: u32 = 1_000;
-/// More than this, in µs, no wait counts: a little is applied in any case.
+/// A longer wait, in µs, counts as this: a little is applied in any case.
 const WAIT_COUNTS_US_MAX: u64 = 10_000;
-/// A hundred times what can be done, in tenths, is as bad as more.
+/// Demand counts up to a hundred times what can be done, in tenths.
 const DEMAND_COUNTS_MAX: u64 = 1_000;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
 /// core is interrupted, and a turn that applied too little must not leave a queue that stays.
@@ -367,8 +367,9 @@ impl<A: Around> Core<A> {
 }
 
 /// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
-/// longer one had to wait until it was read. That counts as far as there are those who can only be refused, because more is
-/// asked for than half of the time would do (in tenths): below, the wait is mostly that of a turn through all connections.
+/// longer one had to wait until it was read. The wait counts by the share of those who can only be refused, that is, of what
+/// is asked for beyond what half of the time would do (`demand`, in tenths of it). Below that a wait is mostly one turn through all
+/// connections, and a sixteenth of it counts.
 fn apply_part(time: Duration, demand: u64, read_after_us: u64) -> Duration {
     let demand = demand.clamp(1, DEMAND_COUNTS_MAX);
     let hopeless = (demand.saturating_sub(10) * 16 / demand).max(1);

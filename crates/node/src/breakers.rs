@@ -8,7 +8,7 @@ use tegata_model::{Code, Timestamp};
 const CAUSES: usize = Cause::ALL.len();
 /// A bit for each cause.
 pub(crate) const ALL_CAUSES: u8 = (1 << CAUSES) - 1;
-/// Changes that wait to be told; more than one turn can bring.
+/// Most changes that wait to be told: more than a single turn can bring.
 const CHANGES_MAX: usize = 256;
 /// The longest drill, in ms.
 pub const DRILL_MS_MAX: u32 = 600_000;

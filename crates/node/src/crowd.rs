@@ -24,6 +24,9 @@ const RANKS: usize = Rank::Issue as usize + 1;
 const SPARE_MAX: usize = 32;
 const SPARE_BYTES_MAX: usize = 64 << 10;
 
+/// What the invariant says of every entry.
+const HELD: &str = "a bundle is held for as long as one of its records waits";
+
 /// One record that waits.
 #[derive(Debug, Clone, Copy)]
 struct Entry {
@@ -314,13 +317,13 @@ impl Crowd {
             None => self.lanes.keys().next().copied(),
         };
         let Some(gateway) = next else { return false };
-        let Some(lane) = self.lanes.get_mut(&gateway) else { return false };
-        let Some(rank) = lane.ranks.iter().position(|r| !r.is_empty()) else { return false };
+        let lane = self.lanes.get_mut(&gateway).expect("its turn was found among the lanes");
+        let rank = lane.ranks.iter().position(|r| !r.is_empty()).expect("a lane that is kept is not empty");
         let queue = &mut lane.ranks[rank];
         // Of what is never shed, who has the least time.
         let newest_first = rank >= Rank::Pay as usize;
-        let Some(entry) = (if newest_first { queue.back() } else { queue.front() }).copied() else { return false };
-        let Some(held) = self.held[entry.slot].as_ref() else { return false };
+        let entry = *(if newest_first { queue.back() } else { queue.front() }).expect("the queue is not empty");
+        let held = self.held[entry.slot].as_ref().expect(HELD);
         let taken = held.comers.taken(entry.at, entry.index);
         if taken.record.len() > bytes {
             return false;
@@ -369,9 +372,7 @@ impl Crowd {
         for some in late.chunks(N) {
             let mut taken = [Taken::NOTHING; N];
             for (entry, taken) in some.iter().zip(&mut taken) {
-                if let Some(held) = &self.held[entry.slot] {
-                    *taken = held.comers.taken(entry.at, entry.index);
-                }
+                *taken = self.held[entry.slot].as_ref().expect(HELD).comers.taken(entry.at, entry.index);
             }
             does(&taken[..some.len()]);
             some.iter().for_each(|entry| self.let_go(*entry));
@@ -382,12 +383,11 @@ impl Crowd {
 
     /// A record was taken out: its bundle is held no longer than the last.
     fn let_go(&mut self, entry: Entry) {
+        let held = self.held[entry.slot].as_mut().expect(HELD);
         self.len -= 1;
-        let Some(held) = self.held[entry.slot].as_mut() else { return };
         held.left -= 1;
-        if held.left == 0
-            && let Some(held) = self.held[entry.slot].take()
-        {
+        if held.left == 0 {
+            let held = self.held[entry.slot].take().expect(HELD);
             self.bytes -= held.comers.records.len();
             self.free.push(entry.slot);
             self.keep_spare(held.comers);

@@ -649,7 +649,7 @@ fn what_is_admitted_ahead_of_the_engine_is_bounded_while_the_queue_stands() {
 #[test]
 fn a_crowd_takes_no_more_memory_than_the_limit() {
     let mut rig = Rig::new(Limits { batch_bytes_max: 200, waiting_bytes_max: 10_000, ..Limits::default() });
-    let known = rig.debit(1, 8_000);
+    rig.debit(1, 8_000);
     rig.flush();
     rig.ask(Question::Order(Cause::QueueDelay, Order::Open));
     rig.flush();
@@ -658,7 +658,7 @@ fn a_crowd_takes_no_more_memory_than_the_limit() {
     }
     let repeat = rig.debit(1, 8_000);
     let codes = rig.codes();
-    assert!(codes.contains(&(known, Code::AccountUnknown)) || codes.contains(&(repeat, Code::AccountUnknown)));
+    assert!(codes.contains(&(repeat, Code::AccountUnknown)), "a decided key gets its decision: {codes:?}");
     let refused = codes.iter().filter(|(_, c)| *c == Code::Overloaded).count();
     assert!((100..190).contains(&refused), "{refused} of 199");
     assert_eq!(rig.node.in_flight(), 199 - refused);

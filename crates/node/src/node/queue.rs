@@ -13,9 +13,10 @@ use tegata_model::{Code, Operation, RecordError, Timestamp, decode, decode_envel
 /// Records that may be admitted and not applied, as µs of the pace: what is admitted can no longer be refused, so the
 /// queue must stand before admission.
 const AHEAD_US: u64 = 10_000;
-/// The same where far more comes than is done, beside what a flush takes, which counts for no more than the second: there a
-/// record in the log waits for its share of the time.
+/// The same where far more comes than is done, beside the time of the last flush: there a record in the log waits for its share
+/// of the time.
 const AHEAD_BESIDE_FLUSH_US: u64 = 4_000;
+/// A longer flush, in µs, counts as this.
 const AHEAD_FLUSH_US_MAX: u64 = 6_000;
 /// And so many in any case: what little is known of the pace must not stop everything.
 const AHEAD_MIN: u64 = 512;

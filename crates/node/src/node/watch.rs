@@ -11,9 +11,9 @@ use tegata_model::{Code, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
 
 /// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
 const LOOK_US: u64 = 2_000;
-/// So many looks are lately: each counts for less than the next by one part of so many.
+/// At each look the sums of what was lately lose one part of so many before the new numbers are added.
 const LATELY: u64 = 16;
-/// Nothing applied for so long, in µs, and what came for each of what was applied before says nothing any more.
+/// When nothing was applied for so long, in µs, how much came for each that was applied is out of date, and forgotten.
 const SILENT_US: u64 = 20_000;
 /// For how long it is remembered that the queue stood too long, in µs: who overloads goes on, and the next crowd must not
 /// gather for a whole window again.
@@ -191,7 +191,7 @@ impl Node {
         came.saturating_mul(10) / applied.max(1)
     }
 
-    /// While the queue stands the driver says of every turn how many records half of its time is enough for.
+    /// While the queue stands the driver says of every turn how many records it could have applied in half of its time.
     pub fn note_could(&mut self, count: u64) {
         self.watch.could += count;
     }

@@ -20,14 +20,14 @@ use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
 use crate::sends::{Attempt, LEFT_MIN};
 use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
-use allowed::{Allowed, Forbidden, Seen};
+use allowed::{Allowed, Answered, Forbidden, Seen};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tegata_model::{
     AccountId, Advice, Allowance, Class, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position,
-    ProgrammeId, State, Timestamp, Yen,
+    ProgrammeId, Purchase, State, Timestamp, Yen,
 };
 use tegata_wire::{AnswerBody, BalanceBody, KIND_BALANCE};
 use telling::Told;
@@ -122,6 +122,7 @@ struct Inner {
     holder: [u8; 16],
     allowed: Option<Allowed>,
     seen: Seen,
+    answered: Answered,
     /// By number in the spool.
     waiting: BTreeMap<u64, Command>,
     /// Advices that wait, by whose key.
@@ -149,8 +150,13 @@ impl Inner {
 
     fn queued(&mut self, number: u64, command: Command) {
         let e = &command.envelope;
-        if let Operation::Advice(_) = &command.operation {
-            self.told_later.insert((e.namespace, e.account, e.key), number);
+        match command.operation {
+            Operation::Advice(_) => {
+                self.told_later.insert((e.namespace, e.account, e.key), number);
+            }
+            // Whoever undoes a payment is not to see it approved.
+            Operation::Reversal { original, .. } => self.answered.note(original),
+            _ => self.answered.note(e.key),
         }
         self.waiting.insert(number, command);
     }
@@ -178,6 +184,16 @@ impl Inner {
         }
     }
 
+    /// The core said what became of an attempt, or was heard and did not.
+    fn heard(&mut self, attempt: &Attempt, outcome: &Outcome, at: Timestamp) {
+        if !matches!(outcome, Outcome::Unknown(_) | Outcome::NotExecuted { .. }) {
+            self.answered.note(attempt.key);
+        }
+        if let (Some(yen), Some(purchase)) = (may_have_taken(outcome), purchase_of(&attempt.operation)) {
+            self.seen.paid(attempt.account, yen, purchase.shop, attempt.key, at);
+        }
+    }
+
     /// What is told next, side by side: reversals, then fences, then advices. What a server did not want is passed over.
     fn next(&self) -> Vec<(u64, Command)> {
         let rank = |c: &Command| match c.operation {
@@ -196,7 +212,7 @@ impl StandIn {
     /// Opens or makes the spool. What waits in it is told by [`StandIn::tend`].
     pub fn open(client: Client, options: StandInOptions) -> Result<Self, SpoolError> {
         let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
-        let mut inner = Inner::default();
+        let mut inner = Inner { answered: Answered::new(now()), ..Inner::default() };
         for (number, entry) in entries {
             if let Entry::Queued(Command { envelope, operation: Operation::Advice(advice) }) = &entry {
                 inner.count(envelope.account, advice);
@@ -249,7 +265,7 @@ impl StandIn {
         match &outcome {
             Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, outcome).await,
             _ => {
-                self.state().seen.lower(&attempt.account, may_have_taken(&outcome));
+                self.state().heard(attempt, &outcome, now());
                 outcome
             }
         }
@@ -346,6 +362,14 @@ impl StandIn {
     /// Counts an approval before it is written: two at once are not both within the lease.
     fn reserve(&self, attempt: &Attempt, at: Timestamp) -> Result<Advice, Forbidden> {
         let mut state = self.state();
+        if state.answered.has(&attempt.key) {
+            return Err(Forbidden::Answered);
+        }
+        if let Operation::Debit(purchase) = &attempt.operation
+            && state.seen.has_paid(&attempt.account, purchase.shop, attempt.key, at)
+        {
+            return Err(Forbidden::Again);
+        }
         let seen = state.seen.balance(&attempt.account, at);
         let allowed = state.allowed.as_ref().ok_or(Forbidden::Lease)?;
         allowed::is_fresh(&attempt.key, at)?;
@@ -377,17 +401,24 @@ fn goes_first(operation: &Operation) -> bool {
     matches!(operation, Operation::Reversal { remain: 0, .. } | Operation::Fence)
 }
 
-/// How many yen an account may have less by this. What is counted twice, because it was decided before, is only too careful.
-fn may_have_taken(outcome: &Outcome) -> u64 {
+/// How many yen an account may have less by this; nothing where there is no payment. What is counted twice, because it was
+/// decided before, is only too careful.
+fn may_have_taken(outcome: &Outcome) -> Option<u64> {
     match outcome {
-        Outcome::Approved(d) | Outcome::Unconfirmed(d) => d.decision.amount.get(),
-        Outcome::Unknown(doubt) => match doubt.attempt.operation {
-            Operation::Debit(purchase)
-            | Operation::DebitConfirmed { purchase, .. }
-            | Operation::Hold { purchase, .. } => purchase.amount.get(),
-            _ => 0,
-        },
-        Outcome::Declined(_) | Outcome::SuspectedDuplicate(_) | Outcome::NotExecuted { .. } | Outcome::Conflict(_) => 0,
+        Outcome::Approved(d) | Outcome::Unconfirmed(d) => Some(d.decision.amount.get()),
+        Outcome::Unknown(doubt) => purchase_of(&doubt.attempt.operation).map(|p| p.amount.get()),
+        // There is another payment, of which the answer tells.
+        Outcome::SuspectedDuplicate(_) => Some(0),
+        Outcome::Declined(_) | Outcome::NotExecuted { .. } | Outcome::Conflict(_) => None,
+    }
+}
+
+fn purchase_of(operation: &Operation) -> Option<&Purchase> {
+    match operation {
+        Operation::Debit(p) | Operation::DebitConfirmed { purchase: p, .. } | Operation::Hold { purchase: p, .. } => {
+            Some(p)
+        }
+        _ => None,
     }
 }
 
@@ -411,7 +442,7 @@ mod tests {
     use crate::connection::{Credential, Role};
     use crate::keys::new_key;
     use std::net::TcpListener;
-    use tegata_model::{Amount, Purchase, ShopId, TerminalId};
+    use tegata_model::{Amount, ShopId, TerminalId};
 
     fn account(n: u32) -> AccountId {
         AccountId::from_text(&format!("C{n}")).expect("an account")
@@ -496,9 +527,42 @@ mod tests {
             Outcome::Unconfirmed(decided(false)),
             Outcome::Unknown(InDoubt { attempt: debit, code: Code::Unknown }),
         ];
-        assert_eq!(gone.map(|outcome| may_have_taken(&outcome)), [100; 4]);
+        assert_eq!(gone.map(|outcome| may_have_taken(&outcome)), [Some(100); 4]);
         let nothing = [Outcome::Declined(decided(false)), Outcome::Conflict(decided(false))];
-        assert_eq!(nothing.map(|outcome| may_have_taken(&outcome)), [0; 2]);
+        assert_eq!(nothing.map(|outcome| may_have_taken(&outcome)), [None; 2]);
+    }
+
+    #[test]
+    fn nobody_is_stood_in_for_who_was_told_no_or_is_to_be_undone_or_paid_there_just_before() {
+        let folder = tempfile::tempdir().expect("a folder");
+        run(async {
+            let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+            let told = |n, outcome: fn(Decided) -> Outcome, code| {
+                let attempt = attempt(n, "S1", 100);
+                let Operation::Debit(purchase) = attempt.operation else { unreachable!("a debit") };
+                let (programme, lease) = (ProgrammeId::new(1), Position::new(9));
+                let mut d = approval(&Advice { purchase, programme, lease, approved_at: now() });
+                d.decision.code = code;
+                stand_in.state().heard(&attempt, &outcome(d), now());
+                attempt
+            };
+            let answered = [
+                told(0, Outcome::Declined, Code::AccountSuspended),
+                told(1, Outcome::Declined, Code::Fenced),
+                told(2, Outcome::SuspectedDuplicate, Code::SuspectedDuplicate),
+                told(3, Outcome::Approved, Code::Approved),
+            ];
+            assert_eq!(stood_in(&stand_in, answered.to_vec()).await, 0, "not under these keys");
+            assert_eq!(stood_in(&stand_in, vec![attempt(2, "S1", 100), attempt(3, "S1", 100)]).await, 0, "nor there");
+            assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(3, "S2", 100)]).await, 2);
+            let (fenced, reversed) = (attempt(4, "S1", 100), attempt(5, "S1", 100));
+            assert!(stand_in.undo(&Attempt { operation: Operation::Fence, ..fenced }).await);
+            let reversal = Operation::Reversal { original: reversed.key, remain: 0 };
+            assert!(stand_in.undo(&Attempt { operation: reversal, key: new_key(), ..reversed }).await);
+            assert_eq!(stood_in(&stand_in, vec![fenced, reversed]).await, 0, "undone before it was done");
+            let before = Attempt { key: Key::new(now().minus_micros(60_000_000), 1), ..attempt(6, "S1", 100) };
+            assert_eq!(stood_in(&stand_in, vec![before]).await, 0, "another process may have been told");
+        });
     }
 
     #[test]

@@ -1,11 +1,11 @@
 //! What may still be approved under a lease: pure arithmetic over what was approved so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use tegata_model::{AccountId, Advice, Allowance, Command, Key, Operation, Position, ProgrammeId, ShopId, Timestamp};
 
-/// A balance counts for so long: 15 minutes (FIELD).
+/// A balance counts for so long, and so does a payment that the core knows: 15 minutes (FIELD).
 const SEEN_US: u64 = 15 * 60 * 1_000_000;
-/// Balances that are remembered.
+/// Balances that are remembered, and keys that were answered.
 const SEEN_MAX: usize = 100_000;
 
 /// Why nothing is approved.
@@ -25,8 +25,10 @@ pub(crate) enum Forbidden {
     Shop,
     /// More than is left of the lease.
     Total,
-    /// The account has paid at this shop under this lease.
+    /// The account has paid at this shop under this lease, or at the core just before.
     Again,
+    /// The core has answered for its key, or a way out of it is on its way; or nobody knows whether it has.
+    Answered,
     /// Its key is not of now: when the core is told, it might be out of the horizon, or from the future.
     Key,
 }
@@ -127,31 +129,90 @@ impl Allowed {
     }
 }
 
-/// Balances that were seen, and when.
+/// Balances that were seen, and payments that the core knows of those accounts.
 #[derive(Debug, Default)]
-pub(crate) struct Seen(HashMap<AccountId, (u64, Timestamp)>);
+pub(crate) struct Seen(HashMap<AccountId, SeenAccount>);
+
+#[derive(Debug, Default)]
+struct SeenAccount {
+    yen: u64,
+    at: Timestamp,
+    /// Where it paid or may have paid, under which key, and when.
+    paid: Vec<(ShopId, Key, Timestamp)>,
+}
 
 impl Seen {
     /// An account had so many yen of the programme.
     pub(crate) fn note(&mut self, account: AccountId, yen: u64, at: Timestamp) {
+        if let Some(seen) = self.of(account, at) {
+            (seen.yen, seen.at) = (yen, at);
+        }
+    }
+
+    /// The core took some of it since, or may have, for a payment at this shop.
+    pub(crate) fn paid(&mut self, account: AccountId, yen: u64, shop: ShopId, key: Key, at: Timestamp) {
+        if let Some(seen) = self.of(account, at) {
+            seen.yen = seen.yen.saturating_sub(yen);
+            seen.paid.retain(|(_, other, _)| *other != key);
+            seen.paid.push((shop, key, at));
+        }
+    }
+
+    /// What is known of an account, while there is room for more.
+    fn of(&mut self, account: AccountId, at: Timestamp) -> Option<&mut SeenAccount> {
+        let counts = |seen: Timestamp| at.since(seen) <= SEEN_US;
         if self.0.len() >= SEEN_MAX {
-            self.0.retain(|_, (_, seen)| at.since(*seen) <= SEEN_US);
+            self.0.retain(|_, seen| counts(seen.at) || seen.paid.last().is_some_and(|(.., paid)| counts(*paid)));
         }
-        if self.0.len() < SEEN_MAX || self.0.contains_key(&account) {
-            self.0.insert(account, (yen, at));
+        if self.0.len() >= SEEN_MAX && !self.0.contains_key(&account) {
+            return None;
         }
+        let seen = self.0.entry(account).or_default();
+        seen.paid.retain(|(.., paid)| counts(*paid));
+        Some(seen)
     }
 
-    /// The core took some of it since.
-    pub(crate) fn lower(&mut self, account: &AccountId, yen: u64) {
-        if let Some((balance, _)) = self.0.get_mut(account) {
-            *balance = balance.saturating_sub(yen);
-        }
-    }
-
-    /// The balance, while it counts.
+    /// The balance, while it counts; nothing of whoever was not asked for.
     pub(crate) fn balance(&self, account: &AccountId, at: Timestamp) -> Option<u64> {
-        self.0.get(account).filter(|(_, seen)| *seen <= at && at.since(*seen) <= SEEN_US).map(|(yen, _)| *yen)
+        self.0.get(account).filter(|seen| seen.at <= at && at.since(seen.at) <= SEEN_US).map(|seen| seen.yen)
+    }
+
+    /// Whether the core knows of another payment there just before: the guard would ask, and cannot.
+    pub(crate) fn has_paid(&self, account: &AccountId, shop: ShopId, key: Key, at: Timestamp) -> bool {
+        let there = |(s, k, paid): &(ShopId, Key, Timestamp)| *s == shop && *k != key && at.since(*paid) <= SEEN_US;
+        self.0.get(account).is_some_and(|seen| seen.paid.iter().any(there))
+    }
+}
+
+/// Keys of which more is known than that nobody answered. What a customer was told "no" about is not approved here.
+#[derive(Debug, Default)]
+pub(crate) struct Answered {
+    /// Of a key that was made before, nobody knows: it was another process, or is forgotten.
+    since: Timestamp,
+    /// By their time, as they sort.
+    keys: BTreeSet<Key>,
+}
+
+impl Answered {
+    /// Whoever knew more has ended before.
+    pub(crate) fn new(since: Timestamp) -> Self {
+        // A key's time is in ms.
+        Self { since: Timestamp::from_micros(since.micros() / 1_000 * 1_000), keys: BTreeSet::new() }
+    }
+
+    /// The core answered for a key, or is to be told to undo what it stands for.
+    pub(crate) fn note(&mut self, key: Key) {
+        self.keys.insert(key);
+        if self.keys.len() > SEEN_MAX
+            && let Some(oldest) = self.keys.pop_first()
+        {
+            self.since = self.since.max(oldest.created_at().unwrap_or_default().plus_millis(1));
+        }
+    }
+
+    /// Whether nothing is approved under a key.
+    pub(crate) fn has(&self, key: &Key) -> bool {
+        key.created_at().is_none_or(|made| made < self.since) || self.keys.contains(key)
     }
 }
 
@@ -252,10 +313,30 @@ mod tests {
     #[test]
     fn a_balance_counts_for_fifteen_minutes() {
         let mut seen = Seen::default();
+        let shop = |name| ShopId::from_text(name).expect("a shop");
+        let key = |n: u128| Key::new(at(0), n << 72);
         seen.note(account("C1"), 500, at(0));
-        seen.lower(&account("C1"), 100);
+        seen.paid(account("C1"), 100, shop("S1"), key(1), at(0));
         let at_second = |s| seen.balance(&account("C1"), at(s));
         assert_eq!([at_second(0), at_second(900), at_second(901)], [Some(400), Some(400), None]);
         assert_eq!(seen.balance(&account("C2"), at(0)), None);
+        // And so does a payment that the core knows; under its own key it may be asked for again.
+        seen.note(account("C1"), 500, at(1));
+        let has_paid = |name, n, s| seen.has_paid(&account("C1"), shop(name), key(n), at(s));
+        assert_eq!([has_paid("S1", 2, 900), has_paid("S1", 2, 901), has_paid("S1", 1, 5)], [true, false, false]);
+        assert!(!has_paid("S2", 2, 5) && !seen.has_paid(&account("C2"), shop("S1"), key(2), at(5)));
+    }
+
+    #[test]
+    fn nothing_is_approved_under_a_key_that_was_answered_or_that_nobody_knows() {
+        let key = |s, n: usize| Key::new(at(s), (n as u128) << 72);
+        let mut answered = Answered::new(Timestamp::from_micros(at(10).micros() + 999));
+        assert_eq!([key(9, 0), key(10, 0), Key::from_bytes([0x11; 16])].map(|k| answered.has(&k)), [true, false, true]);
+        answered.note(key(11, 0));
+        assert_eq!([key(11, 0), key(11, 1), key(12, 0)].map(|k| answered.has(&k)), [true, false, false]);
+        // Who forgets a key knows no longer about those of its time.
+        (0..SEEN_MAX).for_each(|n| answered.note(key(12, n)));
+        assert_eq!([key(11, 0), key(11, 1), key(12, 0)].map(|k| answered.has(&k)), [true, true, true]);
+        assert!(!answered.has(&key(12, SEEN_MAX)));
     }
 }

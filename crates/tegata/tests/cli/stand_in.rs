@@ -296,9 +296,9 @@ fn a_client_that_is_killed_at_any_step_loses_nothing_and_takes_nothing_twice() {
     ];
     for (step, paid, told) in rows {
         let mut rig = Rig::new();
-        let key = key();
         let mut cashier = Cashier::start(&rig, step);
         cashier.settle();
+        let key = key();
         assert_eq!(cashier.ask("see C1", "seen "), format!("seen {BALANCE}"));
         rig.kill();
         cashier.tell(&format!("pay C1 1200 {key}"));

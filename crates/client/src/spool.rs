@@ -114,37 +114,52 @@ pub(crate) trait Disk {
     fn read(&mut self) -> io::Result<Vec<u8>>;
     /// Writes at a byte.
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()>;
+    /// Keeps what is cut and may have been told to somebody.
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()>;
     /// Ends the file at a byte.
     fn cut(&mut self, at: u64) -> io::Result<()>;
     /// What was written and cut survives any crash.
     fn flush(&mut self) -> io::Result<()>;
 }
 
-impl Disk for File {
+/// The file of a folder.
+#[derive(Debug)]
+pub(crate) struct InFolder {
+    file: File,
+    folder: PathBuf,
+}
+
+impl Disk for InFolder {
     fn read(&mut self) -> io::Result<Vec<u8>> {
         let mut bytes = Vec::new();
-        self.seek(SeekFrom::Start(0))?;
-        self.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
+        self.file.seek(SeekFrom::Start(0))?;
+        (&self.file).take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
         Ok(bytes)
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> io::Result<()> {
-        self.seek(SeekFrom::Start(at))?;
-        self.write_all(bytes)
+        self.file.seek(SeekFrom::Start(at))?;
+        self.file.write_all(bytes)
+    }
+
+    fn keep(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let mut kept = OpenOptions::new().append(true).create(true).open(kept_path(&self.folder))?;
+        kept.write_all(bytes)?;
+        kept.sync_all()
     }
 
     fn cut(&mut self, at: u64) -> io::Result<()> {
-        self.set_len(at)
+        self.file.set_len(at)
     }
 
     fn flush(&mut self) -> io::Result<()> {
-        self.sync_data()
+        self.file.sync_data()
     }
 }
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Spool<D = File> {
+pub(crate) struct Spool<D = InFolder> {
     disk: D,
     /// Number of the next record, from 1.
     next: u64,
@@ -164,7 +179,7 @@ impl Spool {
             Err(TryLockError::WouldBlock) => return Err(SpoolError::InUse),
             Err(TryLockError::Error(e)) => return Err(e.into()),
         }
-        let opened = Self::on(file, holder)?;
+        let opened = Self::on(InFolder { file, folder: folder.to_owned() }, holder)?;
         // Its name survives a crash, too, and those of the folders that were made for it.
         let made_in = missing.iter().filter_map(|d| d.parent());
         [folder].into_iter().chain(made_in).try_for_each(|d| File::open(d)?.sync_all())?;
@@ -184,7 +199,8 @@ impl<D: Disk> Spool<D> {
         Ok((spool, entries))
     }
 
-    /// Reads all of it, cuts a torn end, and flushes what was read before it is trusted.
+    /// Reads all of it, cuts a torn end, and flushes what was read before it is trusted. A last record that is whole and
+    /// cannot be read may have been flushed, and so told to somebody: it is kept beside.
     fn read(&mut self) -> Result<Vec<(u64, Entry)>, SpoolError> {
         let bytes = self.disk.read()?;
         if bytes.len() as u64 > FILE_BYTES_MAX {
@@ -205,6 +221,10 @@ impl<D: Disk> Spool<D> {
             }
         }
         if let Some(at) = torn {
+            let end = &bytes[at as usize..];
+            if end.len() == RECORD_BYTES && end.iter().any(|b| *b != 0) {
+                self.disk.keep(end)?;
+            }
             self.disk.cut(at)?;
         }
         self.disk.flush()?;
@@ -241,6 +261,11 @@ impl<D: Disk> Spool<D> {
 
 fn spool_path(folder: &Path) -> PathBuf {
     folder.join("spool")
+}
+
+/// Last records that were whole and could not be read, one after the other.
+pub(crate) fn kept_path(folder: &Path) -> PathBuf {
+    folder.join("spool.damaged")
 }
 
 fn put(entry: &Entry, number: u64) -> [u8; RECORD_BYTES] {
@@ -390,11 +415,12 @@ mod tests {
             let kept = all.len() - lost.div_ceil(RECORD_BYTES);
             let (mut spool, found) = Spool::open(folder.path(), [2; 16]).expect("a torn spool opens");
             assert_eq!(found.len(), kept, "{lost} bytes lost");
-            let length = spool.disk.metadata().expect("a file").len();
+            let length = spool.disk.file.metadata().expect("a file").len();
             assert_eq!(length, (kept * RECORD_BYTES) as u64, "{lost} bytes lost: the end is cut");
             spool.append(&queued(7), &mut |_| {}).expect("it goes on");
             drop(spool);
             assert_eq!(entries(folder.path()).expect("a sound spool")[kept], queued(7));
+            assert!(!kept_path(folder.path()).exists(), "what was not written whole was told to nobody");
         }
     }
 
@@ -411,7 +437,9 @@ mod tests {
             let last = (all.len() - 1) * RECORD_BYTES;
             match entries(folder.path()) {
                 Ok(found) => {
-                    assert!(at >= last && found == all[..all.len() - 1], "byte {at}: only the end may be torn")
+                    assert!(at >= last && found == all[..all.len() - 1], "byte {at}: only the end may be torn");
+                    let kept = std::fs::read(kept_path(folder.path())).expect("a copy");
+                    assert!(kept.ends_with(&bad[last..]), "byte {at}: somebody may have been told of it");
                 }
                 Err(SpoolError::Damaged { at: told }) => {
                     assert_eq!(told as usize, at / RECORD_BYTES * RECORD_BYTES);
@@ -451,6 +479,10 @@ mod tests {
             let end = at as usize + bytes.len();
             self.written.resize(self.written.len().max(end), 0);
             self.written[at as usize..end].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn keep(&mut self, _: &[u8]) -> io::Result<()> {
             Ok(())
         }
 

@@ -19,7 +19,7 @@ use crate::keys::{now, random};
 use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
 use crate::sends::{Attempt, LEFT_MIN};
-use crate::spool::{Append, Dones, Entry, Spool, SpoolError};
+use crate::spool::{Append, Dones, Entry, Spool, SpoolError, kept_path};
 use allowed::{Allowed, Answered, Forbidden, Seen};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
@@ -85,6 +85,11 @@ pub struct Tended {
     pub leased_until: Timestamp,
     /// Why the core granted none, the last time that it was asked.
     pub refused: Option<Code>,
+    /// A write to the spool failed: nothing is approved until it is opened again. What waits is told all the same.
+    pub failed: bool,
+    /// A last record of the spool could not be read: a payment that was approved here may be in it, and nobody will tell it.
+    /// A copy is in `spool.damaged`, for the office; it counts until that file is gone.
+    pub damaged: bool,
 }
 
 /// A client that approves plain debits by itself, within a lease of one programme, while no server can be reached, and
@@ -130,6 +135,8 @@ struct Inner {
     /// Told, and answered with a refusal: for the office.
     for_office: Vec<(Command, Code)>,
     refused: Option<Code>,
+    /// A write to the spool failed.
+    failed: bool,
     /// What waits, and a server does not want from this caller: it holds nothing else up.
     aside: BTreeSet<u64>,
     /// When a server answered last.
@@ -316,7 +323,13 @@ impl StandIn {
         let state = self.state();
         let at = now();
         let until = state.allowed.as_ref().map(|l| l.until).filter(|until| at < *until);
-        Tended { waiting: state.waiting.len(), leased_until: until.unwrap_or(Timestamp::ZERO), refused: state.refused }
+        Tended {
+            waiting: state.waiting.len(),
+            leased_until: until.unwrap_or(Timestamp::ZERO),
+            refused: state.refused,
+            failed: state.failed,
+            damaged: kept_path(&self.shared.options.folder).exists(),
+        }
     }
 
     /// What the core answered with a refusal, such as a key that is out of the horizon: only the office can settle it.
@@ -362,6 +375,9 @@ impl StandIn {
     /// Counts an approval before it is written: two at once are not both within the lease.
     fn reserve(&self, attempt: &Attempt, at: Timestamp) -> Result<Advice, Forbidden> {
         let mut state = self.state();
+        if state.failed {
+            return Err(Forbidden::Spool);
+        }
         if state.answered.has(&attempt.key) {
             return Err(Forbidden::Answered);
         }
@@ -392,7 +408,9 @@ impl StandIn {
             this.state().take(number, entry);
             Ok(())
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Failed))
+        let appended = tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Failed));
+        self.state().failed |= appended.is_err();
+        appended
     }
 }
 

@@ -27,6 +27,8 @@ pub(crate) enum Forbidden {
     Total,
     /// The account has paid at this shop under this lease, or at the core just before.
     Again,
+    /// Nothing can be written any more.
+    Spool,
     /// The core has answered for its key, or a way out of it is on its way; or nobody knows whether it has.
     Answered,
     /// Its key is not of now: when the core is told, it might be out of the horizon, or from the future.

@@ -97,8 +97,10 @@ impl StandIn {
             let (answered, silence) = self.send_all(batch).await;
             if !answered.is_empty() {
                 let steps = [Some(Step::DoneWrite), Some(Step::DoneFlush)];
-                if self.append(Entry::Done(Dones::take(&answered)), steps).await.is_err() {
-                    return Told::NotNow;
+                let done = Entry::Done(Dones::take(&answered));
+                if self.append(done, steps).await.is_err() {
+                    // Whoever opens the spool again tells it once more, under the same keys. Others do not wait for that.
+                    self.state().take(0, done);
                 }
                 self.watch(Step::Forget);
                 tries = 0;

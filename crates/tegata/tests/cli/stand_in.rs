@@ -31,6 +31,7 @@ fn child() {
     let stop_at = stop_at.to_owned();
     let watch = move |step: Step| {
         say(&format!("step {step:?}"));
+        assert_ne!(stop_at.strip_prefix('!'), Some(&*format!("{step:?}")), "as a disk that fails");
         while format!("{step:?}") == stop_at {
             std::thread::park();
         }
@@ -67,7 +68,8 @@ async fn obey(stand_in: &StandIn, words: &[&str]) -> String {
     match words {
         ["tend"] => {
             let t = stand_in.tend().await;
-            format!("tended {} {} {:?}", t.waiting, u8::from(!t.leased_until.is_zero()), t.refused)
+            let disk = if t.failed { " failed" } else { "" };
+            format!("tended {} {} {:?}{disk}", t.waiting, u8::from(!t.leased_until.is_zero()), t.refused)
         }
         ["see", name] => format!("seen {}", stand_in.balance(account(name)).await.map_or(0, |b| b.balance)),
         ["pay", name, yen, key] => {
@@ -322,6 +324,32 @@ fn a_client_that_is_killed_at_any_step_loses_nothing_and_takes_nothing_twice() {
         assert_eq!(late.ask(&format!("pay C1 1200 {key}"), "paid "), "paid 0 1200", "{step}");
         assert_eq!(rig.stage.balance("C1"), BALANCE - 1_200, "{step}");
     }
+}
+
+#[test]
+fn a_spool_that_fails_ends_the_standing_in_and_nothing_else() {
+    let mut rig = Rig::new();
+    let mut cashier = Cashier::start(&rig, "!DoneWrite");
+    cashier.settle();
+    cashier.ask("see C1", "seen ");
+    rig.kill();
+    let [stood_in, later, new] = [key(), key(), key()];
+    assert_eq!(cashier.ask(&format!("pay C1 1200 {stood_in}"), "paid "), "paid 1 1200");
+    rig.restart();
+    assert_eq!(cashier.ask("tend", "tended "), "tended 0 1 None failed", "told, though it cannot be written");
+    assert_eq!(cashier.ask(&format!("pay C1 300 {later}"), "paid "), "paid 0 300", "the core is there for everybody");
+    cashier.ask("see C1", "seen ");
+    rig.kill();
+    cashier.ask(&format!("pay C1 100 {new}"), "not ");
+    drop(cashier);
+    rig.restart();
+    let mut again = Cashier::start(&rig, "-");
+    again.settle();
+    assert_eq!(
+        (rig.advices(), rig.stage.balance("C1")),
+        (vec![(stood_in, 1_200)], BALANCE - 1_500),
+        "told once more, taken once"
+    );
 }
 
 #[test]

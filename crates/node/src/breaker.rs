@@ -50,6 +50,8 @@ pub enum Event {
     DrillOver = 7,
     /// It was latched when the server last ran, and nobody has confirmed it since.
     Kept = 8,
+    /// An operator opens it for a bounded time.
+    Drill = 9,
 }
 
 impl BreakerState {
@@ -88,7 +90,7 @@ impl BreakerState {
 
 impl Event {
     /// All of them, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Bad,
         Self::Rested,
         Self::Proved,
@@ -98,6 +100,7 @@ impl Event {
         Self::Confirm,
         Self::DrillOver,
         Self::Kept,
+        Self::Drill,
     ];
 
     /// Its name in the docs and in the file of events.
@@ -113,20 +116,32 @@ impl Event {
             Self::Confirm => "confirm",
             Self::DrillOver => "drill over",
             Self::Kept => "kept",
+            Self::Drill => "drill",
         }
     }
 }
 
 /// By state, then by event.
-const TRANSITIONS: [[Option<BreakerState>; 9]; 4] = {
+const TRANSITIONS: [[Option<BreakerState>; 10]; 4] = {
     use BreakerState::{Closed, HalfOpen, Latched, Open};
     const STAYS: Option<BreakerState> = None;
     [
-        // bad, rested, proved, jumped, force, close, confirm, drill over, kept
-        [Some(Open), STAYS, STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS, Some(Latched)],
-        [STAYS, Some(HalfOpen), STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS, STAYS],
-        [Some(Open), STAYS, Some(Closed), Some(Latched), Some(Latched), Some(Closed), STAYS, STAYS, STAYS],
-        [STAYS, STAYS, STAYS, STAYS, STAYS, STAYS, Some(HalfOpen), Some(HalfOpen), STAYS],
+        // bad, rested, proved, jumped, force, close, confirm, drill over, kept, drill
+        [Some(Open), STAYS, STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS, Some(Latched), Some(Latched)],
+        [STAYS, Some(HalfOpen), STAYS, Some(Latched), Some(Latched), STAYS, STAYS, STAYS, STAYS, Some(Latched)],
+        [
+            Some(Open),
+            STAYS,
+            Some(Closed),
+            Some(Latched),
+            Some(Latched),
+            Some(Closed),
+            STAYS,
+            STAYS,
+            STAYS,
+            Some(Latched),
+        ],
+        [STAYS, STAYS, STAYS, STAYS, STAYS, STAYS, Some(HalfOpen), Some(HalfOpen), STAYS, STAYS],
     ]
 };
 
@@ -293,18 +308,23 @@ impl Breaker {
 
     /// What is measured jumped: latched, and longer than any drill.
     pub fn jump(&mut self, at: Timestamp) -> Option<Change> {
-        self.drill_until = None;
-        self.take(Event::Jumped, at)
+        self.latch(Event::Jumped, None, at)
     }
 
-    /// An operator opens it, for good or until an instant.
+    /// An operator opens it, for good or until an instant. What was latched for good stays so; of a drill the newer order
+    /// counts, and is told although the state is the same.
     pub fn force(&mut self, until: Option<Timestamp>, at: Timestamp) -> Option<Change> {
-        let change = self.take(Event::Force, at);
-        if change.is_some() || self.drill_until.is_some() {
-            // What was latched for good stays so; of a drill the newer order counts.
-            self.drill_until = until;
+        self.latch(if until.is_some() { Event::Drill } else { Event::Force }, until, at)
+    }
+
+    fn latch(&mut self, event: Event, until: Option<Timestamp>, at: Timestamp) -> Option<Change> {
+        let (from, was_drill) = (self.state, self.drill_until.is_some());
+        let change = self.take(event, at);
+        if change.is_none() && !was_drill {
+            return None;
         }
-        change
+        self.drill_until = until;
+        Some(change.unwrap_or(Change { from, to: from, event, level: self.level, at }))
     }
 
     fn begin_stage(&mut self, stage: u32, at: Timestamp) {

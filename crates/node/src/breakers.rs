@@ -174,7 +174,7 @@ impl Breakers {
 
     fn note(&mut self, cause: Cause, change: Change) {
         let entered = &mut self.entered[cause as usize][change.to as usize];
-        *entered = entered.saturating_add(1);
+        *entered = entered.saturating_add(u64::from(change.from != change.to));
         let mode = self.mode_now();
         if self.changes.len() < CHANGES_MAX {
             self.changes.push(Transition { cause, change, mode });

@@ -3,7 +3,7 @@
 use BreakerState::{Closed, HalfOpen, Latched, Open};
 use tegata_model::{Code, Timestamp, mix};
 use tegata_node::{
-    Breaker, BreakerState, Cause, Event, Mode, Policy, Rank, Row, STAGES, Treatment, mode_of, transitions,
+    Breaker, BreakerState, Cause, Change, Event, Mode, Policy, Rank, Row, STAGES, Treatment, mode_of, transitions,
 };
 
 const POLICY: Policy =
@@ -101,9 +101,20 @@ fn a_drill_ends_by_itself_and_an_operator_makes_it_last() {
     assert_eq!(b.observe(0, true, at(999)), None);
     assert_eq!(b.observe(0, true, at(1_000)).map(|c| (c.to, c.event)), Some((HalfOpen, Event::DrillOver)));
     assert!(b.force(Some(at(2_000)), at(1_100)).is_some());
-    assert_eq!(b.force(None, at(1_200)), None, "latched already");
-    assert_eq!(b.observe(0, true, at(5_000)), None, "and stays so");
+    let told = |change: Option<Change>| change.map(|c| (c.from, c.to, c.event));
+    assert_eq!(told(b.force(Some(at(9_000)), at(1_150))), Some((Latched, Latched, Event::Drill)), "the newer order");
+    assert_eq!(
+        told(b.force(None, at(1_200))),
+        Some((Latched, Latched, Event::Force)),
+        "a latch instead of a drill is told"
+    );
+    assert_eq!(told(b.force(None, at(1_300))), None, "latched already");
+    assert_eq!(b.observe(0, true, at(9_500)), None, "and stays so");
     assert_eq!(b.state(), Latched);
+    let mut b = Breaker::new(POLICY, BORN);
+    assert!(b.force(Some(at(1_000)), at(0)).is_some());
+    assert_eq!(told(b.jump(at(500))), Some((Latched, Latched, Event::Jumped)), "no drill ends what a human must see");
+    assert_eq!((b.observe(0, true, at(1_500)), b.state()), (None, Latched));
 }
 
 #[test]

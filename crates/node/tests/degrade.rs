@@ -271,7 +271,7 @@ fn an_operator_opens_closes_and_confirms_and_a_drill_ends_by_itself() {
         "force read-only",
         "confirm probing",
         "close normal",
-        "force read-only",
+        "drill read-only",
         "drill over probing",
         "proved normal",
     ];

@@ -208,10 +208,10 @@ impl Around for Outside {
             self.events.tell(transition);
         }
         self.shared.refused.store(unlooked_ranks, Ordering::Relaxed);
-        self.shared.events_lost.store(self.events.lost(), Ordering::Relaxed);
     }
 
     fn publish(&mut self, node: &mut Node) {
+        self.shared.events_lost.store(self.events.lost(), Ordering::Relaxed);
         self.shared.positions.advance(Mark::Acked, node.delivered_to());
         assert_eq!(self.shared.positions.snapshot().check(), Ok(()), "the positions are in order");
         let facts = node.facts();

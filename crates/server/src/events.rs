@@ -10,9 +10,11 @@
 
 use std::fs::{File, OpenOptions};
 use std::io::Write;
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use tegata_model::Timestamp;
@@ -35,37 +37,53 @@ pub(crate) struct Line {
 
 /// A file of lines, and the thread that writes it. It is made with its first line.
 #[derive(Debug)]
-pub(crate) struct Trail(Mutex<Option<(SyncSender<Line>, JoinHandle<()>)>>);
+pub(crate) struct Trail {
+    writer: Mutex<Option<(SyncSender<Line>, JoinHandle<()>)>>,
+    /// Lines that are not in the file: there was no room to wait, or the disk did not take them.
+    lost: Arc<AtomicU64>,
+}
 
 impl Trail {
     /// Without a thread nothing is written.
     pub(crate) fn start(dir: &Path, name: &'static str) -> Self {
         let (lines, waiting) = sync_channel::<Line>(WAITING_MAX);
         let path = dir.join(name);
+        let lost = Arc::new(AtomicU64::new(0));
+        let unwritten = Arc::clone(&lost);
         let write = move || {
             let mut file = None;
             while let Ok(line) = waiting.recv() {
-                if let Some(text) = &line.text {
-                    crate::say(text);
-                }
                 // A full disk keeps no lines; the next one tries again.
                 if append(&path, &mut file, &line.json).is_err() {
                     file = None;
+                    unwritten.fetch_add(1, Ordering::Relaxed);
+                }
+                // Last, because its reader may let it wait.
+                if let Some(text) = &line.text {
+                    crate::say(text);
                 }
             }
         };
         let thread = std::thread::Builder::new().name(name.to_lowercase()).spawn(write).ok();
-        Self(Mutex::new(thread.map(|thread| (lines, thread))))
+        Self { writer: Mutex::new(thread.map(|thread| (lines, thread))), lost }
     }
 
-    /// False when the line was left out.
-    pub(crate) fn line(&self, line: Line) -> bool {
-        self.0.lock().is_ok_and(|inside| inside.as_ref().is_some_and(|(lines, _)| lines.try_send(line).is_ok()))
+    pub(crate) fn line(&self, line: Line) {
+        let sent = self
+            .writer
+            .lock()
+            .is_ok_and(|inside| inside.as_ref().is_some_and(|(lines, _)| lines.try_send(line).is_ok()));
+        self.lost.fetch_add(u64::from(!sent), Ordering::Relaxed);
+    }
+
+    /// Lines that the file lacks.
+    pub(crate) fn lost(&self) -> u64 {
+        self.lost.load(Ordering::Relaxed)
     }
 
     /// Takes no more lines, and waits for the last ones, but not for ever.
     pub(crate) fn stop(&self) {
-        let Some((lines, thread)) = self.0.lock().ok().and_then(|mut inside| inside.take()) else { return };
+        let Some((lines, thread)) = self.writer.lock().ok().and_then(|mut inside| inside.take()) else { return };
         drop(lines);
         let until = Instant::now() + STOP_MAX;
         while !thread.is_finished() && Instant::now() < until {
@@ -78,8 +96,6 @@ impl Trail {
 #[derive(Debug)]
 pub(crate) struct Events {
     trail: Trail,
-    /// Lines that were left out.
-    lost: u64,
 }
 
 impl Events {
@@ -91,7 +107,7 @@ impl Events {
 
     /// Begins with the event `start`. Without a thread nothing is told, but counted.
     pub(crate) fn start(dir: &Path, at: Timestamp) -> Self {
-        let mut events = Self { trail: Trail::start(dir, "EVENTS"), lost: 0 };
+        let mut events = Self { trail: Trail::start(dir, "EVENTS") };
         events.note("start", at);
         events
     }
@@ -117,12 +133,12 @@ impl Events {
     }
 
     fn line(&mut self, line: Line) {
-        self.lost += u64::from(!self.trail.line(line));
+        self.trail.line(line);
     }
 
-    /// Lines that were left out because the disk did not keep up.
+    /// Lines that the file lacks.
     pub(crate) fn lost(&self) -> u64 {
-        self.lost
+        self.trail.lost()
     }
 }
 
@@ -143,14 +159,40 @@ fn append(path: &PathBuf, file: &mut Option<(File, u64)>, line: &str) -> std::io
 }
 
 fn opened(path: &PathBuf) -> std::io::Result<(File, u64)> {
-    let file = OpenOptions::new().create(true).append(true).open(path)?;
-    let bytes = file.metadata()?.len();
+    let mut file = OpenOptions::new().create(true).read(true).append(true).open(path)?;
+    let mut bytes = file.metadata()?.len();
+    let mut last = [b'\n'];
+    if bytes > 0 {
+        file.read_exact_at(&mut last, bytes - 1)?;
+    }
+    if last != [b'\n'] {
+        // A disk that was full took a part of a line.
+        file.write_all(b"\n")?;
+        bytes += 1;
+    }
     Ok((file, bytes))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_line_that_the_disk_does_not_take_is_counted_and_spoils_no_other() {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("EVENTS");
+        std::fs::create_dir(&path).expect("in the way");
+        let mut events = Events::start(dir.path(), Timestamp::ZERO);
+        events.stop(Timestamp::ZERO);
+        assert_eq!(events.lost(), 2, "start and stop");
+        std::fs::remove_dir(&path).expect("out of the way");
+        std::fs::write(&path, "{\"at_us\":1}\n{\"at_").expect("a part of a line");
+        let mut events = Events::start(dir.path(), Timestamp::ZERO);
+        events.stop(Timestamp::ZERO);
+        let text = std::fs::read_to_string(&path).expect("text");
+        let whole = |l: &&str| serde_json::from_str::<serde_json::Value>(l).is_ok();
+        assert_eq!((events.lost(), text.lines().filter(whole).count(), text.lines().count()), (0, 3, 4), "{text}");
+    }
 
     #[test]
     fn the_file_is_bounded_and_the_newest_lines_are_there() {

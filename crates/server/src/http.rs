@@ -7,6 +7,7 @@ use hyper::body::{Bytes, Incoming};
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use std::collections::VecDeque;
 use std::convert::Infallible;
 use std::fmt::Write as _;
 use std::net::TcpListener;
@@ -16,9 +17,9 @@ use std::time::Duration;
 use tegata_model::Code;
 use tegata_node::{BreakerState, Cause};
 use tegata_sync::Mark;
-use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
-/// Watchers at once.
+/// Watchers at once. One more, and the oldest goes: whoever never reads what it asked for must not keep the others out.
 const CONNECTIONS_MAX: usize = 64;
 /// A watcher that has not sent its request by then is let go.
 const REQUEST_WAIT: Duration = Duration::from_secs(5);
@@ -31,25 +32,29 @@ pub(crate) fn run(listener: TcpListener, shared: Arc<Shared>) {
     let local = tokio::task::LocalSet::new();
     local.block_on(&runtime, async {
         let listener = tokio::net::TcpListener::from_std(listener).expect("a listener can be watched");
-        let room = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+        let mut watchers = VecDeque::new();
         let ended = Arc::clone(&shared);
         let serve = async {
             loop {
-                let Ok(permit) = Arc::clone(&room).acquire_owned().await else { return };
                 let Ok((stream, _)) = listener.accept().await else {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     continue;
                 };
+                watchers.retain(|watcher: &JoinHandle<()>| !watcher.is_finished());
+                if watchers.len() == CONNECTIONS_MAX
+                    && let Some(oldest) = watchers.pop_front()
+                {
+                    oldest.abort();
+                }
                 let shared = Arc::clone(&shared);
-                tokio::task::spawn_local(async move {
+                watchers.push_back(tokio::task::spawn_local(async move {
                     let service = service_fn(|request| std::future::ready(answer(&request, &shared)));
                     let _ = hyper::server::conn::http1::Builder::new()
                         .timer(TokioTimer::new())
                         .header_read_timeout(REQUEST_WAIT)
                         .serve_connection(TokioIo::new(stream), service)
                         .await;
-                    drop(permit);
-                });
+                }));
             }
         };
         tokio::select! {

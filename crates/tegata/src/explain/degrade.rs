@@ -139,7 +139,7 @@ pub(super) fn page() -> String {
     for row in OTHERS {
         let _ = writeln!(out, "| {} |", row.join(" | "));
     }
-    out += "\n## The breaker\n\nWhat is measured opens and closes it. An operator's are `force` (`tegata breaker open`, and `tegata drill`, which ends by\nitself), `close` and `confirm`; `kept` is what a start finds. Forced, it is latched, also over a restart, until it is confirmed;\nthen it probes and closes by itself, and `close` ends the probing at once. `–`: nothing changes; an operator is refused with 162.\n\n";
+    out += "\n## The breaker\n\nWhat is measured opens and closes it. An operator's are `force` (`tegata breaker open`), `drill` (which ends by\nitself, and with the process), `close` and `confirm`; `kept` is what a start finds. Forced, it is latched, also over a\nrestart, until it is confirmed; then it probes and closes by itself, and `close` ends the probing at once. `–`: nothing\nchanges; an operator is refused with 162, but for a `force` of what is latched already, and a `drill` or `force` of what is a\ndrill: the newer counts.\n\n";
     out + &transitions()
 }
 

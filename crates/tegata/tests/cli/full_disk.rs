@@ -81,8 +81,8 @@ fn it_degrades_and_is_over_by_itself() {
     assert_eq!(disk_full(&s), 1);
     assert_eq!(s.done(&["server", "status"])["mode"], 1);
     let text = s.command(&["server", "status"]).output().expect("it runs").stdout;
-    let told = "\nmode 1 (read-only: new payments are refused; what settles or undoes payments is taken)\n\
-                breakers journal-space open\n";
+    let told = "\nmode 1 (read-only: new payments are refused; fence, confirm, reversal, void, advice, and a shop or programme \
+                suspended are taken)\nbreakers journal-space open\n";
     assert!(String::from_utf8_lossy(&text).contains(told), "{}", String::from_utf8_lossy(&text));
     for words in [
         &["debit", "C1", "103", "--shop", "SHOP1"][..],
@@ -101,6 +101,9 @@ fn it_degrades_and_is_over_by_itself() {
     s.done(&["reverse", "C1", &back]);
     s.done(&["void", "C1", &held]);
     s.done(&["confirm", "C1", &open]);
+    for words in ["suspend", "resume"] {
+        s.done(&[words, "programme", "13"]);
+    }
     let known = |s: &Stage| {
         assert_eq!(s.done(&["status", "C1", &back])["state"], "reversed");
         assert_eq!(s.done(&["status", "C1", &open])["state"], "captured");

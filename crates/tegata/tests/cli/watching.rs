@@ -3,10 +3,12 @@
 use crate::stage::Stage;
 use std::io::{Read, Write};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 /// Status and body.
 pub(crate) fn get(addr: &str, path: &str) -> (u16, String) {
     let mut stream = TcpStream::connect(addr).expect("the port is open");
+    stream.set_read_timeout(Some(Duration::from_secs(10))).expect("set");
     let request = format!("GET {path} HTTP/1.1\r\nHost: {addr}\r\nConnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).expect("sent");
     let mut answer = String::new();
@@ -32,11 +34,29 @@ fn health_and_metrics() {
         let line = body.lines().find_map(|l| l.strip_prefix(name)?.strip_prefix(' ')?.parse::<u64>().ok());
         line.unwrap_or_else(|| panic!("{name} is not in {body}"))
     };
-    let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
-    while value("tegata_answers_total{class=\"declined\"}") == 0 && std::time::Instant::now() < deadline {}
+    let deadline = Instant::now() + Duration::from_secs(5);
+    while value("tegata_answers_total{class=\"declined\"}") == 0 && Instant::now() < deadline {}
     assert_eq!(value("tegata_answers_total{class=\"declined\"}"), 1);
     assert_eq!(value("tegata_answers_total{class=\"approved\"}"), 4, "rules, shop, issue, debit");
     assert_eq!(value("tegata_journal_failed"), 0);
     assert_eq!(value("tegata_shortfall_yen"), 0);
     assert!(value("tegata_position{mark=\"applied\"}") >= 6);
+}
+
+#[test]
+fn watchers_who_never_read_keep_no_others_out() {
+    let s = Stage::bare();
+    let http = s.server.field("http");
+    let idlers: Vec<TcpStream> = (0..70)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&http).expect("the port is open");
+            // More than the sockets hold of answers that nobody reads.
+            let many = format!("GET /metrics HTTP/1.1\r\nHost: {http}\r\n\r\n").repeat(2_000);
+            stream.set_nonblocking(true).expect("set");
+            let _ = stream.write(many.as_bytes());
+            stream
+        })
+        .collect();
+    assert_eq!(get(&http, "/livez").0, 200);
+    drop(idlers);
 }

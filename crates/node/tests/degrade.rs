@@ -343,6 +343,24 @@ fn a_programme_is_suspended_while_the_journal_is_slow_or_the_disk_full() {
 }
 
 #[test]
+fn without_a_quorum_nothing_is_called_not_seen() {
+    let mut rig = Rig::new(Limits::default());
+    let known = rig.debit(1, 8_000);
+    rig.flush();
+    assert_eq!(rig.codes(), [(known, Code::AccountUnknown)]);
+    let asked = |rig: &mut Rig, n| {
+        let account = AccountId::from_text("C1").expect("an account");
+        match rig.ask(Question::Status { namespace: NamespaceId::new(1), account, key: key(n) }) {
+            Reply::Status { decided, undecided } => decided.map_or(undecided, |(d, _)| d.code),
+            other => panic!("{other:?}"),
+        }
+    };
+    assert_eq!((asked(&mut rig, 1), asked(&mut rig, 2)), (Code::AccountUnknown, Code::NotSeen));
+    rig.ask(Question::Order(Cause::Replication, Order::Drill(60_000)));
+    assert_eq!((asked(&mut rig, 1), asked(&mut rig, 2)), (Code::AccountUnknown, Code::Unknown));
+}
+
+#[test]
 fn a_probe_that_was_taken_back_keeps_nobody_waiting() {
     let mut rig = Rig::new(Limits::default());
     rig.ask(Question::Order(Cause::Memory, Order::Open));

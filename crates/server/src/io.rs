@@ -1,6 +1,7 @@
 //! A thread of connections: one tokio runtime on one thread. Frames that arrive in one turn go to the core as one
 //! bundle, and the answers of one bundle go out with one write per connection.
 
+mod awake;
 mod reading;
 
 use crate::Shared;
@@ -11,6 +12,7 @@ use crate::denials::Denial;
 use crate::frames;
 use crate::handover::IoSide;
 use crate::replies;
+use awake::Awake;
 use reading::read;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -51,6 +53,7 @@ pub(crate) struct Hub {
     pub(crate) taken_over: Cell<u64>,
     pub(crate) thread: usize,
     last_report: Cell<Report>,
+    awake: Cell<Awake>,
     pub(crate) shared: Arc<Shared>,
 }
 
@@ -83,6 +86,7 @@ pub(crate) fn run(door: Doorway, core: Option<Core>) -> Result<(), WriteError> {
         taken_over: Cell::new(start),
         thread: door.thread,
         last_report: Cell::new(Report::default()),
+        awake: Cell::default(),
         shared: door.shared,
     });
     let last = Rc::clone(&hub);
@@ -327,8 +331,17 @@ impl Hub {
         self.shared.denials.tell(&Denial { at, code, peer: c.peer, class, number, asked, namespace, account });
     }
 
+    /// It is `now`, and this thread runs.
+    fn look_awake(&self, now: Timestamp) -> Awake {
+        let mut awake = self.awake.get();
+        awake.look(now);
+        self.awake.set(awake);
+        awake
+    }
+
     fn check_deliveries(&self) {
         let now = clock::now();
+        self.look_awake(now);
         let limit = now.minus_micros(u64::from(self.shared.config.ack_s) * 1_000_000);
         let silent = now.minus_micros(u64::from(self.shared.config.idle_ms) * 1_000);
         let mut bundle = self.bundle.borrow_mut();

@@ -3,7 +3,7 @@
 
 use super::retry_after_ms;
 use super::{Node, SnapshotWish};
-use crate::degrade::Rank;
+use crate::degrade::{Cause, Rank};
 use crate::message::{Question, Reply, ServerFacts, Waiter};
 use tegata_engine::scope_hash;
 use tegata_model::{Code, Decision, Position};
@@ -34,6 +34,8 @@ impl Node {
                 let first = || self.first_in_flight(scope_hash(*namespace, account, key), *namespace, account, key);
                 let undecided = match decided {
                     None if first().is_some() => Code::InProgress,
+                    // Another node may have decided it.
+                    None if self.breakers.state(Cause::Replication).is_tripped() => Code::Unknown,
                     _ => self.engine.unseen(key, self.now),
                 };
                 Reply::Status { decided, undecided }

@@ -156,14 +156,14 @@ impl Hub {
     /// Takes every whole frame at the start of `bytes`; returns how many bytes that was.
     fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
         let received = clock::now();
-        c.heard_at.set(received);
+        let waited_ms = self.look_awake(received).may_have_waited_ms(c.heard_at.replace(received), received);
         self.look_at_pass(c)?;
         let mut rest = bytes;
         let mut bundled = false;
         let result = loop {
             match wire::scan(rest, wire::FRAME_BYTES_MAX) {
                 Scan::Frame { frame, rest: tail } => {
-                    match self.take_frame(c, frame, received) {
+                    match self.take_frame(c, frame, received, waited_ms) {
                         Ok(b) => bundled |= b,
                         Err(end) => break Err(end),
                     }
@@ -183,12 +183,19 @@ impl Hub {
         result
     }
 
-    /// Takes one frame. True when something went into the bundle.
-    fn take_frame(self: &Rc<Self>, c: &Rc<Connection>, frame: &[u8], received: Timestamp) -> Result<bool, End> {
+    /// Takes one frame, which may have lain there for `waited_ms`. True when something went into the bundle.
+    fn take_frame(
+        self: &Rc<Self>,
+        c: &Rc<Connection>,
+        frame: &[u8],
+        received: Timestamp,
+        waited_ms: u32,
+    ) -> Result<bool, End> {
         if wire::check_crc(frame).is_err() {
             return Err(End::Told(CloseReason::BadChecksum));
         }
-        let header = wire::request_header(frame).map_err(|_| End::Told(CloseReason::ProtocolError))?;
+        let mut header = wire::request_header(frame).map_err(|_| End::Told(CloseReason::ProtocolError))?;
+        header.age_ms = header.age_ms.saturating_add(waited_ms);
         if header.version != wire::VERSION && header.kind != wire::KIND_HELLO {
             return Err(End::Told(CloseReason::Version));
         }

@@ -1,13 +1,16 @@
-//! Callers that do not do their part: no hello, answers left unread. Neither costs the others anything.
+//! Callers that do not do their part, no hello, answers left unread: neither costs the others anything. And a server that did
+//! not do its part for a while.
 
 use crate::stage::{Server, Stage};
+use crate::till::Till;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 use tegata_client::Link;
+use tegata_model::Code;
 use tegata_wire::{
     ANSWER_BYTES_MAX, AnswerBody, CloseReason, KIND_PING, KIND_STATUS, RequestHeader, Scan, decode_answer,
-    encode_request, scan,
+    encode_operation, encode_request, scan,
 };
 
 /// Longer than anything here takes.
@@ -96,4 +99,40 @@ fn who_does_not_read_is_made_to_wait() {
             buffer.drain(..buffer.len() - rest.len());
         }
     }
+}
+
+#[test]
+fn what_lay_there_while_the_server_stood_still_is_past_its_deadline() {
+    let s = Stage::open();
+    let mut till = Till::new(&s.server);
+    let mut link = Link::open(addr(&s.server), false).expect("a connection");
+    let pid = rustix::process::Pid::from_child(&s.server.child);
+    let signal = |signal| rustix::process::kill_process(pid, signal).expect("it runs");
+    let stopped = || {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", s.server.child.id())).expect("it runs");
+        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    };
+    signal(rustix::process::Signal::STOP);
+    while !stopped() {
+        std::thread::yield_now();
+    }
+    let mut out = Vec::new();
+    for (request_id, deadline_ms) in [(1, 300), (2, 30_000)] {
+        let a = till.payment("C1");
+        let (account, key) = (*a.account.bytes(), *a.key.bytes());
+        let header = RequestHeader { request_id, deadline_ms, account, key, namespace: 1, ..RequestHeader::default() };
+        encode_operation(&header, &a.operation, &mut out);
+    }
+    link.send(&out).expect("the kernel takes it");
+    // Until the first customer has gone.
+    std::thread::sleep(Duration::from_millis(600));
+    signal(rustix::process::Signal::CONT);
+    let mut codes = [0; 2];
+    for _ in &[1, 2] {
+        let answer = link.receive().expect("an answer");
+        let AnswerBody::Decision(d) = answer.body else { panic!("{answer:?}") };
+        codes[answer.header.request_id as usize - 1] = d.code;
+    }
+    assert_eq!(codes, [u16::from(Code::DeadlinePassed.number()), u16::from(Code::Approved.number())]);
+    assert_eq!(s.balance("C1"), 5_000 - 2);
 }

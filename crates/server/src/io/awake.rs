@@ -1,0 +1,59 @@
+//! Whether this thread itself stood still: stopped, or kept from running by its machine. What came meanwhile lay in the
+//! sockets, and its customers waited; nobody can tell for how long, so it counts as long as it may have been (FIELD, time).
+
+use super::TICK;
+use tegata_model::Timestamp;
+
+/// A thread looks at least every [`TICK`]. When it did not for longer than this, in µs, it stood still.
+const PAUSE_US: u64 = TICK.as_micros() as u64 + 50_000;
+/// So long after a pause, in µs, what comes first on a connection may have come meanwhile.
+const SETTLE_US: u64 = 250_000;
+
+/// The last pause.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Awake {
+    looked_at: Timestamp,
+    from: Timestamp,
+    until: Timestamp,
+}
+
+impl Awake {
+    /// It is `now`, and the thread runs.
+    pub(super) fn look(&mut self, now: Timestamp) {
+        let before = std::mem::replace(&mut self.looked_at, now);
+        if now.since(before) > PAUSE_US && !before.is_zero() {
+            (self.from, self.until) = (before, now);
+        }
+    }
+
+    /// For how long what is read `now` may have lain there, in ms, on a connection of which nothing came since `heard_at`.
+    pub(super) fn may_have_waited_ms(&self, heard_at: Timestamp, now: Timestamp) -> u32 {
+        if heard_at > self.from || now.since(self.until) > SETTLE_US {
+            return 0;
+        }
+        u32::try_from(now.since(self.from) / 1_000).unwrap_or(u32::MAX)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Awake;
+    use tegata_model::Timestamp;
+
+    fn ms(n: i64) -> Timestamp {
+        Timestamp::from_micros(1_780_000_000_000_000 + n * 1_000)
+    }
+
+    #[test]
+    fn what_came_while_it_stood_still_counts_as_long_as_it_may_have_lain() {
+        let mut awake = Awake::default();
+        (0..10).for_each(|n| awake.look(ms(n * 100)));
+        assert_eq!(awake.may_have_waited_ms(ms(0), ms(901)), 0, "nothing is late while it runs");
+        awake.look(ms(3_900));
+        assert_eq!(awake.may_have_waited_ms(ms(900), ms(3_900)), 3_000);
+        assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_000)), 3_100);
+        assert_eq!(awake.may_have_waited_ms(ms(3_901), ms(3_950)), 0, "only the first that is read");
+        awake.look(ms(4_000));
+        assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_151)), 0, "later it came later");
+    }
+}

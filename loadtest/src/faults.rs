@@ -17,6 +17,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 use tegata_model::Life;
+use tegata_node::{BreakerState, Cause};
 
 /// How often it is looked whether a fault is due, or a process has stopped.
 const LOOK_EVERY: Duration = Duration::from_millis(1);
@@ -230,7 +231,7 @@ fn full_disk(stage: &Stage, lasts: Duration) -> Result<Seen, String> {
     let disk = stage.disk.as_ref().ok_or("the server has no disk of its own")?;
     let ballast = disk.fill().map_err(text)?;
     let began = Instant::now();
-    let degraded_ms = degraded(stage, began, lasts);
+    let degraded_ms = degraded(stage, began, lasts, Cause::JournalSpace);
     sleep(lasts.saturating_sub(began.elapsed()));
     std::fs::remove_file(ballast).map_err(text)?;
     let (full_ms, normal_ms) = (ms(began), normal(stage, Instant::now()));
@@ -247,9 +248,10 @@ fn full_disk(stage: &Stage, lasts: Duration) -> Result<Seen, String> {
 fn stall(stage: &mut Stage, lasts: Duration) -> Result<Seen, String> {
     process(stage)?.harm(Harm::Stall(true)).map_err(text)?;
     let began = Instant::now();
-    let degraded_ms = degraded(stage, began, STALLS_WITHIN.min(lasts));
+    let is_open = |within| degraded(stage, began, within, Cause::JournalLatency);
+    let degraded_ms = is_open(STALLS_WITHIN.min(lasts));
     let before = ledger::status(stage.operate).map(|s| s.durable);
-    let degraded_ms = degraded_ms.or(degraded(stage, began, lasts));
+    let degraded_ms = degraded_ms.or_else(|| is_open(lasts));
     sleep(lasts.saturating_sub(began.elapsed()));
     let after = ledger::status(stage.operate).map(|s| s.durable);
     process(stage)?.harm(Harm::Stall(false)).map_err(text)?;
@@ -278,13 +280,14 @@ fn suspend(stage: &Stage, data: &DataSet, lasts: Duration) -> Result<Seen, Strin
 fn drill(stage: &Stage, cause: u8, lasts: Duration) -> Result<Seen, String> {
     ledger::drill(stage.operate, cause, lasts).map_err(text)?;
     let began = Instant::now();
-    let degraded_ms = degraded(stage, began, lasts);
+    let cause = Cause::from_u8(cause).ok_or("there is no such breaker")?;
+    let degraded_ms = degraded(stage, began, lasts, cause);
     sleep(lasts.saturating_sub(began.elapsed()));
     let normal_ms = normal(stage, Instant::now());
     match degraded_ms {
         None => Err("the server was not degraded".to_owned()),
         Some(_) => Ok(Seen {
-            proof: format!("breaker {cause} for {} ms{}", lasts.as_millis(), told(degraded_ms, normal_ms)),
+            proof: format!("breaker {} for {} ms{}", cause.row().name, lasts.as_millis(), told(degraded_ms, normal_ms)),
             watched: Some(Watched { degraded_ms, normal_ms }),
         }),
     }
@@ -294,7 +297,7 @@ fn drill(stage: &Stage, cause: u8, lasts: Duration) -> Result<Seen, String> {
 fn step(stage: &mut Stage, by_us: i64, lasts: Duration) -> Result<Seen, String> {
     process(stage)?.harm(Harm::Step(by_us)).map_err(text)?;
     let began = Instant::now();
-    let degraded_ms = degraded(stage, began, lasts);
+    let degraded_ms = degraded(stage, began, lasts, Cause::Clock);
     sleep(lasts.saturating_sub(began.elapsed()));
     process(stage)?.harm(Harm::Step(by_us.saturating_neg())).map_err(text)?;
     ledger::confirm_clock(stage.operate).map_err(text)?;
@@ -309,24 +312,29 @@ fn step(stage: &mut Stage, by_us: i64, lasts: Duration) -> Result<Seen, String> 
 }
 
 fn told(degraded_ms: Option<u64>, normal_ms: Option<u64>) -> String {
-    let degraded = degraded_ms.map_or("never degraded".to_owned(), |ms| format!("degraded after {ms} ms"));
+    let degraded =
+        degraded_ms.map_or("its breaker never open".to_owned(), |ms| format!("its breaker open after {ms} ms"));
     let normal = normal_ms.map_or("not normal again".to_owned(), |ms| format!("normal {ms} ms after its end"));
     format!(", {degraded}, {normal}")
 }
 
-/// When the server says that it is not normal, in ms since `began`; nothing when it does not within `lasts`.
-fn degraded(stage: &Stage, began: Instant, lasts: Duration) -> Option<u64> {
-    mode_becomes(stage, began, lasts, |mode| mode != 0)
+/// When the server says that the breaker of this cause is open, in ms since `began`; nothing when it does not within `lasts`.
+/// Another may open before: a disk that stalls makes a queue first.
+fn degraded(stage: &Stage, began: Instant, lasts: Duration, cause: Cause) -> Option<u64> {
+    becomes(began, lasts, || {
+        let breakers = ledger::breakers_within(stage.operate, lasts).unwrap_or_default();
+        breakers.iter().any(|b| b.cause == cause as u8 && b.state != BreakerState::Closed as u8)
+    })
 }
 
 /// When it says that it is normal, in ms since `ended`.
 fn normal(stage: &Stage, ended: Instant) -> Option<u64> {
-    mode_becomes(stage, ended, NORMAL_WITHIN, |mode| mode == 0)
+    becomes(ended, NORMAL_WITHIN, || ledger::status_within(stage.operate, NORMAL_WITHIN).is_ok_and(|s| s.mode == 0))
 }
 
-fn mode_becomes(stage: &Stage, since: Instant, within: Duration, is: fn(u64) -> bool) -> Option<u64> {
+fn becomes(since: Instant, within: Duration, is: impl Fn() -> bool) -> Option<u64> {
     while since.elapsed() < within {
-        if ledger::status_within(stage.operate, within).is_ok_and(|s| is(s.mode)) {
+        if is() {
             return Some(ms(since));
         }
         sleep(ASK_EVERY);

@@ -3,6 +3,7 @@
 
 use crate::arrivals::Schedule;
 use crate::attempts::{Attempt, Keys};
+use crate::codes::class;
 use crate::connector::GREETING;
 use crate::frames::{Frames, Stamp};
 use crate::offers::Offers;
@@ -16,7 +17,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use tegata_client::{Link, LinkError};
-use tegata_model::{Timestamp, mix};
+use tegata_model::{Class, Timestamp, mix};
 
 /// How often an open loop sends what is due, in ns.
 const TICK: u64 = 200_000;
@@ -128,10 +129,10 @@ impl Connection {
             let place = heard.request as usize;
             let Some(sent_at) = self.sent_at.get(place) else { continue };
             if counts {
-                *match heard.decision.code {
-                    0..=9 => &mut o.approved,
-                    10..=99 => &mut o.declined,
-                    100 => &mut o.suspected,
+                *match class(heard.decision.code) {
+                    Some(Class::Approved) => &mut o.approved,
+                    Some(Class::Declined) => &mut o.declined,
+                    Some(Class::Suspected) => &mut o.suspected,
                     _ => &mut o.errors,
                 } += 1;
                 o.latency.saturating_record(at.saturating_sub(*sent_at));

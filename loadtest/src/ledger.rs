@@ -9,8 +9,8 @@ use tegata_client::{Link, LinkError};
 use tegata_journal::{read_log, read_store};
 use tegata_node::Cause;
 use tegata_wire::{
-    Answer, AnswerBody, BreakerOrder, DigestBody, HistoryEntry, HistoryQuery, KIND_DIGEST, KIND_SERVER_STATUS,
-    RequestHeader, ServerBody, encode_breaker_order, encode_history, encode_request,
+    Answer, AnswerBody, BreakerBody, BreakerOrder, DigestBody, HistoryEntry, HistoryQuery, KIND_BREAKERS, KIND_DIGEST,
+    KIND_SERVER_STATUS, RequestHeader, ServerBody, encode_breaker_order, encode_history, encode_request,
 };
 
 /// Orders to a breaker, as `docs/protocol.md` numbers them.
@@ -80,6 +80,14 @@ pub fn status(operate: SocketAddr) -> Result<ServerBody, LinkError> {
 pub fn status_within(operate: SocketAddr, patience: Duration) -> Result<ServerBody, LinkError> {
     match ask(operate, KIND_SERVER_STATUS, patience)? {
         AnswerBody::Server(s) => Ok(s),
+        other => Err(LinkError::Unexpected(Box::new(other))),
+    }
+}
+
+/// How its breakers are, in the order of the causes, if it greets within `patience`.
+pub(crate) fn breakers_within(operate: SocketAddr, patience: Duration) -> Result<Vec<BreakerBody>, LinkError> {
+    match ask(operate, KIND_BREAKERS, patience)? {
+        AnswerBody::Breakers(b) => Ok(b.breakers),
         other => Err(LinkError::Unexpected(Box::new(other))),
     }
 }

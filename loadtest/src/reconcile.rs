@@ -5,10 +5,10 @@
 //! ledger entry costs one access to an array.
 
 use crate::attempts::{Attempt, Attempts, Keys, Said, What};
-use crate::codes::is_refused;
+use crate::codes::{class, is_refused};
 use crate::seed::DataSet;
 use crate::summary::Reconciliation;
-use tegata_model::Operation;
+use tegata_model::{Class, Operation};
 use tegata_wire::{FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry};
 
 /// The kind of the record that an attempt becomes.
@@ -37,6 +37,8 @@ fn moves(kind: u16) -> bool {
 
 /// The code of a key that was fenced before it was decided.
 const FENCED: u16 = 153;
+/// "Conflict".
+const CONFLICT: u16 = 152;
 /// How many findings are told one by one.
 const FINDINGS_MAX: usize = 20;
 
@@ -53,11 +55,12 @@ enum Told {
 }
 
 fn told(code: u16) -> Told {
-    match code {
-        0..=9 => Told::Approved,
+    match class(code) {
+        Some(Class::Approved) => Told::Approved,
+        Some(Class::Unknown) | None => Told::Nothing,
         // The key stands for something else: the decision that stands is not of this attempt.
-        140..=149 | 152 => Told::Nothing,
-        _ => Told::Not,
+        Some(_) if code == CONFLICT => Told::Nothing,
+        Some(Class::Declined | Class::Suspected | Class::NotExecuted | Class::Refused) => Told::Not,
     }
 }
 
@@ -301,11 +304,11 @@ impl<'a> Join<'a> {
             if !a.what.is_wanted() {
                 continue;
             }
-            *match answer.code {
-                0..=9 if answer.told == Told::Approved => &mut counts.approved,
-                10..=99 => &mut counts.declined,
-                100 => &mut counts.suspected,
-                FENCED => &mut counts.fenced,
+            *match class(answer.code) {
+                Some(Class::Approved) if answer.told == Told::Approved => &mut counts.approved,
+                Some(Class::Declined) => &mut counts.declined,
+                Some(Class::Suspected) => &mut counts.suspected,
+                _ if answer.code == FENCED => &mut counts.fenced,
                 _ => &mut counts.rejected,
             } += 1;
         }

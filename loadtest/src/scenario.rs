@@ -425,7 +425,7 @@ pub struct Slo {
     pub answered_in_deadline: Option<f64>,
     /// Longest start after a kill, in ms.
     pub ready_ms: Option<f64>,
-    /// Longest time from the beginning of a fault until the server says that it is degraded, in ms.
+    /// Longest time from the beginning of a fault until the server says that the breaker of its cause is open, in ms.
     pub degraded_within_ms: Option<f64>,
     /// Longest time from the end of a fault until the server says that it is normal again, in ms.
     pub normal_within_ms: Option<f64>,

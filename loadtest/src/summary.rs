@@ -80,7 +80,7 @@ pub struct FaultReport {
     pub until_ms: Option<u64>,
     /// True when the server was watched during and after it.
     pub watched: bool,
-    /// From its beginning until the server said that it is degraded, in ms; nothing where it never did.
+    /// From its beginning until the server said that the breaker of its cause is open, in ms; nothing where it never did.
     pub degraded_ms: Option<u64>,
     /// From its end until the server said that it is normal again, in ms.
     pub normal_ms: Option<u64>,

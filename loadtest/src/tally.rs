@@ -1,8 +1,10 @@
 //! What a thread of the generator counts, as a whole and second by second.
 
+use crate::codes::class;
 use crate::summary::Refusals;
 use hdrhistogram::Histogram;
 use std::sync::Mutex;
+use tegata_model::Class;
 
 const SECOND: u64 = 1_000_000_000;
 /// The longest time that is told from longer ones, in ns: four times the longest deadline.
@@ -59,10 +61,10 @@ impl Tick {
 
     /// The counter of an answer with this code.
     pub(crate) fn of(&mut self, code: u16) -> &mut u64 {
-        match code {
-            0..=9 => &mut self.approved,
-            10..=99 => &mut self.declined,
-            100 => &mut self.suspected,
+        match class(code) {
+            Some(Class::Approved) => &mut self.approved,
+            Some(Class::Declined) => &mut self.declined,
+            Some(Class::Suspected) => &mut self.suspected,
             _ => &mut self.rejected,
         }
     }

@@ -37,6 +37,8 @@ use tokio::time::{Instant, timeout_at};
 const SENDS: u32 = 3;
 /// How long one frame of what waits may take to be answered.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest drill: the server's own is no longer.
+const DRILL_MAX: Duration = Duration::from_secs(600);
 /// After nobody could be reached, nobody is asked for so long: a till does not wait for what the one before it found out.
 const DOWN: Duration = Duration::from_secs(1);
 
@@ -105,7 +107,8 @@ pub struct Tended {
 ///   was approved here and reversed takes nothing.
 ///
 /// What was approved is on the disk before the caller knows. It is told under the debit's own key until it is answered; a
-/// repeat of the debit gets the same answer before and after. What the core refuses, a key that is out of its horizon
+/// repeat of the debit gets the same answer before and after, unless the key was fenced or decided otherwise at the core: then
+/// the core says so, and the office sees the payment beside it. What the core refuses, a key that is out of its horizon
 /// say, is kept in [`StandIn::for_office`].
 #[derive(Clone)]
 pub struct StandIn {
@@ -330,6 +333,13 @@ impl StandIn {
             failed: state.failed,
             damaged: kept_path(&self.shared.options.folder).exists(),
         }
+    }
+
+    /// Stands in for so long, 600 s at most, as if nobody could be reached: an allowance that was not exercised for 60 days is
+    /// not granted any more (FIELD). It is no rehearsal: what it approves is paid, and told when it is over. Whoever the lease does not
+    /// cover is refused meanwhile. A second one counts instead of the first; zero ends it.
+    pub fn drill(&self, lasts: Duration) {
+        self.state().down_until = Some(Instant::now() + lasts.min(DRILL_MAX));
     }
 
     /// What the core answered with a refusal, such as a key that is out of the horizon: only the office can settle it.

@@ -41,7 +41,7 @@ pub(crate) struct Drill {
     /// How long it stays open; then probes close it.
     #[arg(long, default_value_t = 10, value_name = "S", value_parser = clap::value_parser!(u32).range(1..=600))]
     seconds: u32,
-    /// Payments are refused meanwhile, and you mean it.
+    /// Payments are refused meanwhile as `tegata explain --degrade` says, and you mean it.
     #[arg(long, required = true)]
     refuse_payments: bool,
     #[command(flatten)]

@@ -2,7 +2,7 @@
 
 use super::{Driver, MILLI, PRESSED_AGAIN, Slot, Waits, request};
 use crate::attempts::{Attempt, Said, What};
-use crate::codes::{UNKNOWN, again_after, is_executed, is_refused};
+use crate::codes::{UNKNOWN, again_after, is_executed, is_final, is_refused};
 use crate::frames::Stamp;
 use crate::socket::Heard;
 use std::cmp::Reverse;
@@ -48,7 +48,7 @@ impl Driver<'_> {
             _ => {}
         }
         let definite = match d.code {
-            0..=100 | 150..=161 => true,
+            code if is_final(code) => true,
             // Not executed, if no other send of this key may have been.
             code if is_refused(code) => {
                 let till = &self.common.scenario.till;

@@ -63,7 +63,10 @@ impl StandIn {
     }
 
     fn mark_down(&self) {
-        self.state().down_until = Some(Instant::now() + DOWN);
+        let until = Instant::now() + DOWN;
+        let mut state = self.state();
+        // A drill lasts as long as it was ordered.
+        state.down_until = Some(state.down_until.map_or(until, |drill| drill.max(until)));
     }
 
     /// Whether there is a connection, or can be.

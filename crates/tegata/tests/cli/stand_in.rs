@@ -79,6 +79,10 @@ async fn obey(stand_in: &StandIn, words: &[&str]) -> String {
                 other => format!("not {other:?}"),
             }
         }
+        ["drill", ms] => {
+            stand_in.drill(Duration::from_millis(ms.parse().expect("ms")));
+            "drills".to_owned()
+        }
         ["undo", name, key] => {
             let original = Key::parse(key).expect("a key");
             let reversal = Attempt {
@@ -324,6 +328,26 @@ fn a_client_that_is_killed_at_any_step_loses_nothing_and_takes_nothing_twice() {
         assert_eq!(late.ask(&format!("pay C1 1200 {key}"), "paid "), "paid 0 1200", "{step}");
         assert_eq!(rig.stage.balance("C1"), BALANCE - 1_200, "{step}");
     }
+}
+
+#[test]
+fn a_drill_stands_in_although_the_core_is_there_and_tells_it_afterwards() {
+    let rig = Rig::new();
+    rig.stage.done(&["issue", "C2", &BALANCE.to_string(), "--programme", "13", "--expires", "2099-03-31"]);
+    let mut cashier = Cashier::start(&rig, "-");
+    cashier.settle();
+    cashier.ask("see C1", "seen ");
+    let [before, during, after] = [key(), key(), key()];
+    assert_eq!(cashier.ask(&format!("pay C1 100 {before}"), "paid "), "paid 0 100");
+    cashier.ask("drill 600000", "drills");
+    cashier.ask(&format!("pay C1 200 {}", key()), "not ");
+    cashier.ask("see C2", "seen ");
+    assert_eq!(cashier.ask(&format!("pay C2 300 {during}"), "paid "), "paid 1 300");
+    assert_eq!((cashier.ask("tend", "tended "), rig.stage.balance("C2")), ("tended 1 1 None".to_owned(), BALANCE));
+    cashier.ask("drill 0", "drills");
+    cashier.settle();
+    assert_eq!((rig.advices(), rig.stage.balance("C2")), (vec![(during, 300)], BALANCE - 300));
+    assert_eq!(cashier.ask(&format!("pay C1 400 {after}"), "paid "), "paid 0 400");
 }
 
 #[test]

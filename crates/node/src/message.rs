@@ -7,7 +7,9 @@ use crate::degrade::{Cause, Mode};
 use crate::room::Room;
 use std::sync::Arc;
 use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
-use tegata_model::{AccountId, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State};
+use tegata_model::{
+    AccountId, Class, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State,
+};
 
 /// Who waits for an answer: a connection of one of the threads that serve connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -263,6 +265,16 @@ pub struct Answer {
     pub retry_after_ms: u32,
     /// The answer.
     pub decision: Decision,
+}
+
+impl Answer {
+    /// Whether its delivery matters to the guard: approvals of debits, confirmed debits and holds, also when a fence finds
+    /// them.
+    #[must_use]
+    #[inline]
+    pub fn delivery_matters(&self) -> bool {
+        matches!(self.kind, 4..=6 | 12) && self.decision.code.class() == Class::Approved
+    }
 }
 
 /// From the core to a thread of connections.

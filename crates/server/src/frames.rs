@@ -147,12 +147,6 @@ fn account(h: &RequestHeader) -> Result<AccountId, FrameError> {
     AccountId::from_bytes(h.account).map_err(|_| FrameError::Field { name: "account" })
 }
 
-/// Whether the delivery of an answer matters to the guard: approvals of debits, confirmed debits and holds, also when
-/// a fence finds them.
-pub(crate) fn delivery_matters(a: &Answer) -> bool {
-    matches!(a.kind, 4..=6 | 12) && a.decision.code.class() == Class::Approved
-}
-
 /// Refusals of one connection that go out together.
 pub(crate) type Row<'a> = Option<(&'a Connection, wire::Refusals)>;
 
@@ -187,7 +181,7 @@ pub(crate) fn end_row(row: &mut Row<'_>) {
 /// Writes the answer to a record.
 #[inline]
 pub(crate) fn put_answer(c: &Connection, a: &Answer, at: Timestamp, out: &mut Vec<u8>) {
-    let position = delivery_matters(a).then_some(a.decision.position.get());
+    let position = a.delivery_matters().then_some(a.decision.position.get());
     let number = c.delivery.borrow_mut().answered(position, a.replayed, at);
     let mut flags = 0;
     if a.replayed {
@@ -201,22 +195,8 @@ pub(crate) fn put_answer(c: &Connection, a: &Answer, at: Timestamp, out: &mut Ve
     } else {
         a.retry_after_ms
     };
-    let body = body(&a.decision, State::Final, retry_after_ms);
+    let body = DecisionBody::of(&a.decision, State::Final, retry_after_ms);
     wire::encode_decision_answer(out, a.kind, flags, number, a.waiter.request, &body);
-}
-
-/// A decision as its frame has it.
-pub(crate) fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionBody {
-    DecisionBody {
-        code: u16::from(d.code.number()),
-        state: state as u8,
-        retry_after_ms,
-        amount: d.amount.get(),
-        balance: d.balance.get(),
-        position: d.position.get(),
-        decided_at: d.at.micros(),
-        related: d.related.get(),
-    }
 }
 
 /// When whoever asked too often may ask again, in ms: another time for each.
@@ -232,7 +212,7 @@ pub(crate) fn put_refusal(c: &Connection, h: &RequestHeader, code: Code, at: Tim
         Code::RateExceeded => room_after_ms(c.pass.borrow().as_ref(), waiter, at),
         code => retry_after_ms(code, waiter),
     };
-    let body = body(&Decision::refusal(code, at), State::Final, retry_after_ms);
+    let body = DecisionBody::of(&Decision::refusal(code, at), State::Final, retry_after_ms);
     let flags = if h.kind == 0 || wire::is_command(h.kind) { 0 } else { wire::FLAG_REFUSED };
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }

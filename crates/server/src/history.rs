@@ -118,7 +118,7 @@ impl Drop for Turn {
 
 fn refuse(c: &Connection, request: u64, decision: Decision) {
     let retry_after_ms = if decision.code == Code::Overloaded { RETRY_AFTER_MS } else { 0 };
-    let body = crate::frames::body(&decision, State::Final, retry_after_ms);
+    let body = wire::DecisionBody::of(&decision, State::Final, retry_after_ms);
     wire::encode_decision_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_REFUSED, 0, request, &body);
 }
 

@@ -285,7 +285,7 @@ impl Hub {
                 }
                 let Some(c) = current else {
                     // Nobody is there to take it.
-                    if frames::delivery_matters(answer) && !answer.replayed {
+                    if answer.delivery_matters() && !answer.replayed {
                         self.bundle.borrow_mut().undelivered.push(answer.decision.position.get());
                         self.dirty.notify_one();
                     }

@@ -2,7 +2,6 @@
 
 use crate::Shared;
 use crate::connection::Connection;
-use crate::frames;
 use std::sync::atomic::Ordering;
 use tegata_model::{Class, Code, Decision, State, Timestamp};
 use tegata_node::{BreakerFacts, Reply, ServerFacts};
@@ -30,15 +29,15 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             // A caller that acknowledges this knows of the decision.
             let position = (decision.code.class() == Class::Approved).then_some(decision.position.get());
             let number = c.delivery.borrow_mut().answered(position, true, at);
-            let body = frames::body(decision, *state, 0);
+            let body = wire::DecisionBody::of(decision, *state, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, wire::FLAG_REPLAYED, number, request, &body);
         }
         Reply::Status { decided: None, undecided } => {
-            let body = frames::body(&Decision::refusal(*undecided, Timestamp::ZERO), State::Final, 0);
+            let body = wire::DecisionBody::of(&Decision::refusal(*undecided, Timestamp::ZERO), State::Final, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, 0, 0, request, &body);
         }
         Reply::Refused { kind, decision } => {
-            wire::encode_decision_answer(out, *kind, 0, 0, request, &frames::body(decision, State::Final, 0));
+            wire::encode_decision_answer(out, *kind, 0, 0, request, &wire::DecisionBody::of(decision, State::Final, 0));
         }
         Reply::Balance { position, account } => {
             let body = match account {
@@ -111,7 +110,7 @@ pub(crate) fn put(c: &Connection, request: u64, reply: &Reply, shared: &Shared, 
             wire::encode_answer(out, kind, 0, request, &BreakersBody { mode: u64::from(mode.number()), breakers });
         }
         Reply::NotNow { kind, code, retry_after_ms } => {
-            let body = frames::body(&Decision::refusal(*code, at), State::Final, *retry_after_ms);
+            let body = wire::DecisionBody::of(&Decision::refusal(*code, at), State::Final, *retry_after_ms);
             wire::encode_decision_answer(out, *kind, wire::FLAG_REFUSED, 0, request, &body);
         }
     }

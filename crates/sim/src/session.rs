@@ -4,7 +4,7 @@
 use crate::history::{Place, Scope};
 use std::collections::BTreeMap;
 use tegata_model::{AccountId, Class, Code, Decision, GatewayId, Key, NamespaceId, State, Timestamp, decode};
-use tegata_node::{Answer, Cause, Delivery, Inbound, Order, Outbound, Question, Rank, Reply, Report, Waiter};
+use tegata_node::{Cause, Delivery, Inbound, Order, Outbound, Question, Rank, Reply, Report, Waiter};
 use tegata_wire::{self as wire, CloseReason, DecisionBody, PlanBody, RequestHeader, Scan};
 
 /// One connection.
@@ -129,7 +129,7 @@ impl Hub {
     pub(crate) fn give(&mut self, bundle: &mut Outbound, at: Timestamp) -> BTreeMap<u64, Vec<u8>> {
         let mut out: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
         for a in &bundle.answers {
-            let matters = delivery_matters(a);
+            let matters = a.delivery_matters();
             let Some(session) = self.sessions.get_mut(&a.waiter.connection) else {
                 if matters && !a.replayed {
                     self.bundle.undelivered.push(a.decision.position.get());
@@ -139,7 +139,7 @@ impl Hub {
             let number = session.delivery.answered(matters.then_some(a.decision.position.get()), a.replayed, at);
             let flags =
                 if a.replayed { wire::FLAG_REPLAYED } else { 0 } | if a.flagged { wire::FLAG_FLAGGED } else { 0 };
-            let body = body(&a.decision, State::Final, a.retry_after_ms);
+            let body = DecisionBody::of(&a.decision, State::Final, a.retry_after_ms);
             let frames = out.entry(a.waiter.connection).or_default();
             wire::encode_decision_answer(frames, a.kind, flags, number, a.waiter.request, &body);
             session.in_flight = session.in_flight.saturating_sub(1);
@@ -176,26 +176,9 @@ impl Hub {
     }
 }
 
-fn delivery_matters(a: &Answer) -> bool {
-    matches!(a.kind, 4..=6 | 12) && a.decision.code.class() == Class::Approved
-}
-
-fn body(d: &Decision, state: State, retry_after_ms: u32) -> DecisionBody {
-    DecisionBody {
-        code: u16::from(d.code.number()),
-        state: state as u8,
-        retry_after_ms,
-        amount: d.amount.get(),
-        balance: d.balance.get(),
-        position: d.position.get(),
-        decided_at: d.at.micros(),
-        related: d.related.get(),
-    }
-}
-
 fn refuse(h: &RequestHeader, code: Code, at: Timestamp, out: &mut Vec<u8>) {
     let flags = if h.kind == 0 || wire::is_command(h.kind) { 0 } else { wire::FLAG_REFUSED };
-    let body = body(&Decision::refusal(code, at), State::Final, 0);
+    let body = DecisionBody::of(&Decision::refusal(code, at), State::Final, 0);
     wire::encode_decision_answer(out, h.kind, flags, 0, h.request_id, &body);
 }
 
@@ -303,15 +286,15 @@ fn put_reply(s: &mut Session, request: u64, reply: &Reply, at: Timestamp, out: &
         Reply::Status { decided: Some((d, state)), .. } => {
             let position = (d.code.class() == Class::Approved).then_some(d.position.get());
             let number = s.delivery.answered(position, true, at);
-            let body = body(d, *state, 0);
+            let body = DecisionBody::of(d, *state, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, wire::FLAG_REPLAYED, number, request, &body);
         }
         Reply::Status { decided: None, undecided } => {
-            let body = body(&Decision::refusal(*undecided, Timestamp::ZERO), State::Final, 0);
+            let body = DecisionBody::of(&Decision::refusal(*undecided, Timestamp::ZERO), State::Final, 0);
             wire::encode_decision_answer(out, wire::KIND_STATUS, 0, 0, request, &body);
         }
         Reply::Refused { kind, decision } => {
-            wire::encode_decision_answer(out, *kind, 0, 0, request, &body(decision, State::Final, 0));
+            wire::encode_decision_answer(out, *kind, 0, 0, request, &DecisionBody::of(decision, State::Final, 0));
         }
         Reply::Extension(p) | Reply::Reinstatement(p) => {
             let kind =
@@ -320,11 +303,11 @@ fn put_reply(s: &mut Session, request: u64, reply: &Reply, at: Timestamp, out: &
             wire::encode_answer(out, kind, 0, request, &plan);
         }
         Reply::NotNow { kind, code, retry_after_ms } => {
-            let body = body(&Decision::refusal(*code, at), State::Final, *retry_after_ms);
+            let body = DecisionBody::of(&Decision::refusal(*code, at), State::Final, *retry_after_ms);
             wire::encode_decision_answer(out, *kind, wire::FLAG_REFUSED, 0, request, &body);
         }
         _ => {
-            let body = body(&Decision::refusal(Code::Approved, at), State::Final, 0);
+            let body = DecisionBody::of(&Decision::refusal(Code::Approved, at), State::Final, 0);
             wire::encode_decision_answer(out, wire::KIND_BALANCE, wire::FLAG_REFUSED, 0, request, &body);
         }
     }

@@ -7,7 +7,7 @@ use crate::rules::{life, yen};
 use crate::talk::{Reach, expected};
 use serde_json::json;
 use tegata_client::{Ask, Call, Role};
-use tegata_model::{AccountId, Approval, Code, Key, ShopId, Timestamp, Yen};
+use tegata_model::{AccountId, Approval, Code, Key, Operation, ShopId, Timestamp, Yen};
 use tegata_wire::{
     AnswerBody, DigestBody, FLAG_BESIDE, FLAG_FLAGGED, FLAG_OVER_LEASE, FLAG_REFUSED, FLAG_REPLAYED, HistoryEntry,
     HistoryQuery, KIND_BALANCE, KIND_DIGEST, KIND_SERVER_STATUS, ONLY_ADVICES, ONLY_FOR_OFFICE,
@@ -122,39 +122,6 @@ impl Balance {
     }
 }
 
-/// The name of a kind of record.
-fn kind_name(kind: u16) -> &'static str {
-    const NAMES: [&str; 26] = [
-        "-",
-        "issue",
-        "load",
-        "charge",
-        "debit",
-        "debit to confirm",
-        "hold",
-        "capture",
-        "void",
-        "confirm",
-        "reversal",
-        "refund",
-        "fence",
-        "reinstate",
-        "extend",
-        "account",
-        "shop life",
-        "programme life",
-        "programme",
-        "shop",
-        "undelivered",
-        "delivered",
-        "epoch",
-        "mark",
-        "lease",
-        "stand-in",
-    ];
-    NAMES.get(usize::from(kind)).copied().unwrap_or("?")
-}
-
 fn code_name(code: u16) -> &'static str {
     u8::try_from(code).ok().and_then(Code::from_u8).map_or("?", Code::name)
 }
@@ -197,7 +164,7 @@ fn stand_in_text(e: &HistoryEntry) -> String {
 
 fn entry_json(e: &HistoryEntry) -> serde_json::Value {
     json!({
-        "position": e.position, "kind": kind_name(e.kind), "code": e.code, "name": code_name(e.code),
+        "position": e.position, "kind": Operation::name_of(e.kind), "code": e.code, "name": code_name(e.code),
         "at": parse::utc(e.at), "received_at": parse::utc(e.received_at), "namespace": e.namespace,
         "gateway": e.gateway, "account": parse::text(&e.account), "key": Key::from_bytes(e.key).to_string(),
         "shop": parse::text(&e.shop), "terminal": parse::text(&e.terminal), "asked": e.asked, "amount": e.amount,
@@ -240,7 +207,7 @@ impl History {
             vec![
                 e.position.to_string(),
                 parse::japan(e.at),
-                kind_name(e.kind).to_owned(),
+                Operation::name_of(e.kind).to_owned(),
                 parse::text(&e.account).to_owned(),
                 parse::text(&e.shop).to_owned(),
                 Yen::new(e.amount).to_string(),

@@ -1,7 +1,7 @@
 //! The body of an answer to a command or to a status request: 48 bytes, stored with the key and the same for ever.
 
 use crate::frame::{ANSWER_HEADER_BYTES, FrameError, put_answer_header, seal};
-use tegata_model::Reader;
+use tegata_model::{Decision, Reader, State};
 
 /// Bytes of the body.
 pub const DECISION_BYTES: usize = 48;
@@ -33,6 +33,21 @@ pub struct DecisionBody {
 }
 
 impl DecisionBody {
+    /// Of a decision, or of a refusal, and what became of it since.
+    #[must_use]
+    pub fn of(d: &Decision, state: State, retry_after_ms: u32) -> Self {
+        Self {
+            code: u16::from(d.code.number()),
+            state: state as u8,
+            retry_after_ms,
+            amount: d.amount.get(),
+            balance: d.balance.get(),
+            position: d.position.get(),
+            decided_at: d.at.micros(),
+            related: d.related.get(),
+        }
+    }
+
     /// Its bytes.
     #[inline]
     #[must_use]

@@ -1,6 +1,7 @@
 //! What a monitoring system asks.
 
 use crate::stage::Stage;
+use std::collections::BTreeSet;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -59,4 +60,17 @@ fn watchers_who_never_read_keep_no_others_out() {
         .collect();
     assert_eq!(get(&http, "/livez").0, 200);
     drop(idlers);
+}
+
+#[test]
+fn every_metric_is_explained_and_nothing_else_is() {
+    let s = Stage::bare();
+    let (_, metrics) = get(&s.server.field("http"), "/metrics");
+    let served: BTreeSet<&str> = metrics.lines().filter_map(|l| l.strip_prefix("# TYPE ")?.split(' ').next()).collect();
+    let page = include_str!("../../../../docs/operating.md");
+    let table = page.split("## Metrics").nth(1).and_then(|rest| rest.split("Worth an alert").next()).expect("a table");
+    let name = |word: &str| word.len() - word.trim_start_matches(|c: char| c == '_' || c.is_ascii_lowercase()).len();
+    let explained: BTreeSet<&str> =
+        table.split('`').filter(|word| word.starts_with("tegata_")).map(|word| &word[..name(word)]).collect();
+    assert_eq!(served, explained);
 }

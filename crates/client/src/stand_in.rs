@@ -198,6 +198,9 @@ impl Inner {
     fn heard(&mut self, attempt: &Attempt, outcome: &Outcome, at: Timestamp) {
         if !matches!(outcome, Outcome::Unknown(_) | Outcome::NotExecuted { .. }) {
             self.answered.note(attempt.key);
+            if let Operation::Reversal { original, .. } = attempt.operation {
+                self.answered.note(original);
+            }
         }
         if let (Some(yen), Some(purchase)) = (may_have_taken(outcome), purchase_of(&attempt.operation)) {
             self.seen.paid(attempt.account, yen, purchase.shop, attempt.key, at);
@@ -488,6 +491,12 @@ mod tests {
         Attempt { account: account(n), key: new_key(), namespace, operation, deadline: Duration::from_secs(5) }
     }
 
+    /// What would be told of it, approved now.
+    fn advice(attempt: &Attempt) -> Advice {
+        let purchase = *purchase_of(&attempt.operation).expect("a payment");
+        Advice { purchase, programme: ProgrammeId::new(1), lease: Position::new(9), approved_at: now() }
+    }
+
     /// With a lease of now, and nobody to reach.
     fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
         let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
@@ -528,10 +537,9 @@ mod tests {
     #[test]
     fn a_fence_that_was_told_leaves_the_approval_that_was_not() {
         let envelope = Envelope { account: account(1), key: new_key(), ..Envelope::default() };
-        let Operation::Debit(purchase) = attempt(1, "S1", 100).operation else { unreachable!("a debit") };
-        let advice = Advice { purchase, programme: ProgrammeId::new(1), lease: Position::new(9), approved_at: now() };
         let mut inner = Inner::default();
-        inner.queued(1, Command { envelope, operation: Operation::Advice(advice) });
+        let operation = Operation::Advice(advice(&attempt(1, "S1", 100)));
+        inner.queued(1, Command { envelope, operation });
         inner.queued(2, Command { envelope, operation: Operation::Fence });
         inner.done(2, Code::Approved.number());
         let key = (envelope.namespace, envelope.account, envelope.key);
@@ -543,11 +551,7 @@ mod tests {
     #[test]
     fn what_may_be_gone_is_no_longer_stood_in_for() {
         let debit = attempt(1, "S1", 100);
-        let decided = |replayed| {
-            let Operation::Debit(purchase) = debit.operation else { unreachable!("a debit") };
-            let (programme, lease) = (ProgrammeId::new(1), Position::new(9));
-            Decided { replayed, ..approval(&Advice { purchase, programme, lease, approved_at: now() }) }
-        };
+        let decided = |replayed| Decided { replayed, ..approval(&advice(&debit)) };
         let gone = [
             Outcome::Approved(decided(false)),
             // The answer to the first send was lost.
@@ -567,12 +571,14 @@ mod tests {
             let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
             let told = |n, outcome: fn(Decided) -> Outcome, code| {
                 let attempt = attempt(n, "S1", 100);
-                let Operation::Debit(purchase) = attempt.operation else { unreachable!("a debit") };
-                let (programme, lease) = (ProgrammeId::new(1), Position::new(9));
-                let mut d = approval(&Advice { purchase, programme, lease, approved_at: now() });
+                let mut d = approval(&advice(&attempt));
                 d.decision.code = code;
                 stand_in.state().heard(&attempt, &outcome(d), now());
                 attempt
+            };
+            let reversal = |of: &Attempt| {
+                let operation = Operation::Reversal { original: of.key, remain: 0 };
+                Attempt { operation, key: new_key(), ..*of }
             };
             let answered = [
                 told(0, Outcome::Declined, Code::AccountSuspended),
@@ -585,9 +591,12 @@ mod tests {
             assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(3, "S2", 100)]).await, 2);
             let (fenced, reversed) = (attempt(4, "S1", 100), attempt(5, "S1", 100));
             assert!(stand_in.undo(&Attempt { operation: Operation::Fence, ..fenced }).await);
-            let reversal = Operation::Reversal { original: reversed.key, remain: 0 };
-            assert!(stand_in.undo(&Attempt { operation: reversal, key: new_key(), ..reversed }).await);
+            assert!(stand_in.undo(&reversal(&reversed)).await);
             assert_eq!(stood_in(&stand_in, vec![fenced, reversed]).await, 0, "undone before it was done");
+            let undone = attempt(7, "S1", 100);
+            let d = approval(&advice(&undone));
+            stand_in.state().heard(&reversal(&undone), &Outcome::Approved(d), now());
+            assert_eq!(stood_in(&stand_in, vec![undone]).await, 0, "undone at the core");
             let before = Attempt { key: Key::new(now().minus_micros(60_000_000), 1), ..attempt(6, "S1", 100) };
             assert_eq!(stood_in(&stand_in, vec![before]).await, 0, "another process may have been told");
         });

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// The scenarios that the program carries in itself, by name.
-const NAMED: [(&str, &str); 29] = [
+const NAMED: [(&str, &str); 30] = [
     ("peak", include_str!("../scenarios/peak.toml")),
     ("button-mash", include_str!("../scenarios/button-mash.toml")),
     ("cash-after-timeout", include_str!("../scenarios/cash-after-timeout.toml")),
@@ -17,6 +17,7 @@ const NAMED: [(&str, &str); 29] = [
     ("overload-2x", include_str!("../scenarios/overload-2x.toml")),
     ("overload-5x", include_str!("../scenarios/overload-5x.toml")),
     ("overload-10x", include_str!("../scenarios/overload-10x.toml")),
+    ("refused-1x", include_str!("../scenarios/refused-1x.toml")),
     ("refused-2x", include_str!("../scenarios/refused-2x.toml")),
     ("refused-5x", include_str!("../scenarios/refused-5x.toml")),
     ("refused-10x", include_str!("../scenarios/refused-10x.toml")),

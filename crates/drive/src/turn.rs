@@ -30,6 +30,9 @@ const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 const APPLY_HALF_US: u32 = 1_000;
 /// A longer wait, in µs, counts as this: a little is applied in any case.
 const WAIT_COUNTS_US_MAX: u64 = 10_000;
+/// Where hardly anyone must be refused, a longer one counts as this: more than half of the time is for applying, so that a
+/// queue that need not be goes.
+const TURN_COUNTS_US_MAX: u64 = 250;
 /// Demand counts up to a hundred times what can be done, in tenths.
 const DEMAND_COUNTS_MAX: u64 = 1_000;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
@@ -369,11 +372,12 @@ impl<A: Around> Core<A> {
 /// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
 /// longer one had to wait until it was read. The wait counts by the share of those who can only be refused, that is, of what
 /// is asked for beyond what half of the time would do (`demand`, in tenths of it). Below that a wait is mostly one turn through all
-/// connections, and a sixteenth of it counts.
+/// connections, and little of it counts.
 fn apply_part(time: Duration, demand: u64, read_after_us: u64) -> Duration {
     let demand = demand.clamp(1, DEMAND_COUNTS_MAX);
-    let hopeless = (demand.saturating_sub(10) * 16 / demand).max(1);
-    let waited_us = (read_after_us / 16).saturating_mul(hopeless).min(WAIT_COUNTS_US_MAX);
+    let sixteenth = read_after_us / 16;
+    let for_refusals = sixteenth.saturating_mul(demand.saturating_sub(10) * 16 / demand);
+    let waited_us = sixteenth.min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
     time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + waited_us as u32)
 }
 
@@ -398,8 +402,15 @@ mod tests {
     fn the_more_are_refused_and_the_longer_one_waits_the_smaller_the_part_and_never_none() {
         let us = |demand, read_after_us| apply_part(Duration::from_millis(48), demand, read_after_us).as_micros();
         assert_eq!([0, 10, 13, 20, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
-        assert_eq!([0, 10, 11].map(|demand| us(demand, 16_000)), [16_000; 3], "a turn through all connections");
-        assert_eq!([13, 20, 50].map(|demand| us(demand, 16_000)), [8_000, 3_555, 2_909], "of whom many are refused");
+        assert_eq!(
+            [0, 2_000, 4_000, 16_000, u64::MAX].map(|wait| us(10, wait)),
+            [32_000, 28_444, 25_600, 25_600, 25_600]
+        );
+        assert_eq!(
+            [11, 13, 20, 50].map(|demand| us(demand, 16_000)),
+            [16_000, 8_000, 3_555, 2_909],
+            "many are refused"
+        );
         assert_eq!([0, 2_000, 4_000, 14_000].map(|wait| us(20, wait)), [32_000, 16_000, 10_666, 4_000]);
         assert_eq!([us(20, 20_000), us(20, u64::MAX), us(u64::MAX, u64::MAX)], [2_909; 3]);
         assert_eq!(apply_part(Duration::MAX / 4_000, 0, 0), Duration::MAX / 4_000 / 3 * 2, "no pause is too long");

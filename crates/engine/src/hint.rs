@@ -10,7 +10,7 @@ use crate::guard::like_hash;
 use crate::index::Bucket;
 use crate::shard::{account_hash_of, key_hash};
 use std::hint::black_box;
-use tegata_model::{AccountId, Key, NamespaceId, Purchase, scope_of};
+use tegata_model::{AccountId, Header, Key, NamespaceId, Purchase};
 
 /// Records that one call loads for.
 pub const TOUCH_MAX: usize = 32;
@@ -51,7 +51,7 @@ impl Engine {
     #[must_use]
     #[inline]
     pub fn hint(&self, record: &[u8]) -> Hint {
-        let Some((namespace, account, key)) = scope_of(record) else { return Hint::default() };
+        let Some((namespace, account, key)) = Header::of(record).map(Header::scope) else { return Hint::default() };
         let account = account_hash_of(account);
         let (shop, amount) = match Purchase::shop_and_amount(record) {
             Some((shop, amount)) => (self.rules.shop_named(shop).unwrap_or(0), amount),
@@ -71,7 +71,7 @@ impl Engine {
     #[must_use]
     #[inline]
     pub fn key_hint(&self, record: &[u8]) -> Hint {
-        let Some((namespace, account, key)) = scope_of(record) else { return Hint::default() };
+        let Some((namespace, account, key)) = Header::of(record).map(Header::scope) else { return Hint::default() };
         let account = account_hash_of(account);
         let (shard, key) = (self.shard_of_hash(account) as u32, key_hash(account, namespace, &key));
         Hint { account, key, shard, ..Hint::default() }
@@ -88,13 +88,13 @@ impl Engine {
     #[must_use]
     #[inline]
     pub fn is_new(&self, record: &[u8], hint: &Hint) -> bool {
-        scope_of(record).is_some_and(|(_, _, key)| self.shards[hint.shard as usize].recent.is_new(&key, hint.key))
+        Header::of(record).is_some_and(|h| self.shards[hint.shard as usize].recent.is_new(&h.key(), hint.key))
     }
 
     /// Loads what [`Engine::is_new`] looks at, side by side.
     pub fn touch_recent<'a>(&self, some: impl Iterator<Item = (&'a [u8], &'a Hint)>) {
         let word = |(record, hint): (&[u8], &Hint)| {
-            scope_of(record).map_or(0, |(_, _, key)| self.shards[hint.shard as usize].recent.word(&key, hint.key))
+            Header::of(record).map_or(0, |h| self.shards[hint.shard as usize].recent.word(&h.key(), hint.key))
         };
         black_box(some.map(word).fold(0, |sum, word| sum ^ word));
     }

@@ -16,6 +16,7 @@ mod code;
 mod command;
 mod decision;
 mod fingerprint;
+mod header;
 mod ids;
 mod key;
 mod programme;
@@ -29,13 +30,14 @@ pub use code::{Class, Code, Retry};
 pub use command::*;
 pub use decision::{Decision, State};
 pub use fingerprint::{Fingerprint, hash_bytes, mix};
+pub use header::Header;
 pub use ids::{AccountId, CredentialId, GatewayId, IdError, Masked, NamespaceId, ProgrammeId, ShopId, TerminalId};
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};
 pub use record::{
     PROGRAMME_BYTES, PurchaseRecord, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError, decode,
     decode_envelope, decode_purchase, encode, get_allowance, get_approval, get_programme, put_allowance, put_approval,
-    put_programme, record_len, scope_of,
+    put_programme, record_len,
 };
 pub use time::{Position, Timestamp};
 pub use yen::{Amount, Yen};

@@ -600,15 +600,6 @@ pub fn decode_envelope(bytes: &[u8]) -> Result<Envelope, RecordError> {
     get_envelope(&mut Reader::new(bytes))
 }
 
-/// Whose key a record has, for which account: unchecked, for whoever only wants to look ahead.
-#[must_use]
-#[inline]
-pub fn scope_of(record: &[u8]) -> Option<(NamespaceId, &[u8; 16], Key)> {
-    let (namespace, rest) = record.get(24..RECORD_HEADER_BYTES)?.split_first_chunk()?;
-    let (account, key) = rest.get(4..)?.split_first_chunk()?;
-    Some((NamespaceId::new(u32::from_le_bytes(*namespace)), account, Key::from_bytes(*key.first_chunk()?)))
-}
-
 /// A debit, a confirmed debit or a hold, as its record has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PurchaseRecord {

@@ -2,7 +2,7 @@
 
 use crate::message::Waiter;
 use tegata_engine::Hint;
-use tegata_model::{Position, Timestamp, record_len};
+use tegata_model::{Header, Position, Timestamp, record_len};
 
 /// Who waits for a record, and on which thread of connections. `NOBODY` for the node's own commands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,19 +97,41 @@ pub(crate) struct Record<'a> {
 impl<'a> Record<'a> {
     /// Its bytes. Where they begin is not kept: this is for the few records that are looked at twice.
     pub(crate) fn bytes(&self) -> &'a [u8] {
-        let mut rest = self.batch.body.as_slice();
-        for _ in 0..self.index {
-            rest = &rest[whole_record(rest)..];
-        }
-        &rest[..whole_record(rest)]
+        records(&self.batch.body).nth(self.index).expect("it was found in its batch")
     }
 }
 
-/// Length of the first record in `bytes`, which hold whole records only: whoever wrote them checked each.
+/// The records in `bytes`, which hold whole ones only: whoever wrote them checked each.
 #[inline]
-pub(crate) fn whole_record(bytes: &[u8]) -> usize {
-    record_len(bytes).expect("whole records")
+pub(crate) fn records(bytes: &[u8]) -> Records<'_> {
+    Records(bytes)
 }
+
+/// See [`records`].
+#[derive(Debug, Clone)]
+pub(crate) struct Records<'a>(&'a [u8]);
+
+impl<'a> Iterator for Records<'a> {
+    type Item = &'a [u8];
+
+    #[inline]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let (record, rest) = self.0.split_at(record_len(self.0).expect(WHOLE));
+        self.0 = rest;
+        Some(record)
+    }
+}
+
+/// The header of the record that starts `bytes`.
+#[inline]
+pub(crate) fn header(bytes: &[u8]) -> Header<'_> {
+    Header::of(bytes).expect(WHOLE)
+}
+
+const WHOLE: &str = "nothing but whole records";
 
 /// A batch that is to be made durable.
 #[derive(Debug, Clone, Copy)]

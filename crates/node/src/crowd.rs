@@ -12,7 +12,7 @@
 //!
 //! Invariant: every record that was added is taken or turned away exactly once.
 
-use crate::batch::{Ticket, whole_record};
+use crate::batch::{Ticket, header, records};
 use crate::degrade::Rank;
 use crate::message::Waiter;
 use std::collections::{BTreeMap, VecDeque};
@@ -52,26 +52,18 @@ impl Comers {
     /// Those of one gateway and one rank that stand in a row from `at` and `index` on; those of one connection mostly do.
     fn run(&self, at: usize, index: usize) -> Option<Run> {
         let left = self.waiters.len().checked_sub(index).filter(|n| *n > 0)?;
-        let mut rest = &self.records[at..];
-        let (rank, gateway) = who(rest);
-        let mut count = 1;
-        while count < left {
-            rest = &rest[whole_record(rest)..];
-            if who(rest) != (rank, gateway) {
-                break;
-            }
-            count += 1;
-        }
+        let mut all = records(&self.records[at..]).map(|record| {
+            let header = header(record);
+            (Rank::of(header.kind()), header.gateway().get())
+        });
+        let (rank, gateway) = all.next()?;
+        let count = 1 + all.take(left - 1).take_while(|next| *next == (rank, gateway)).count();
         Some(Run { rank, gateway, count })
     }
 
     fn taken(&self, at: usize, index: usize) -> Taken<'_> {
-        let record = &self.records[at..];
-        Taken {
-            ticket: Ticket::new(self.waiters[index], self.thread),
-            record: &record[..whole_record(record)],
-            looked: self.looked,
-        }
+        let record = records(&self.records[at..]).next().expect("a waiter for each record");
+        Taken { ticket: Ticket::new(self.waiters[index], self.thread), record, looked: self.looked }
     }
 }
 
@@ -245,13 +237,13 @@ impl Crowd {
             }
             let before = lane.sheddable;
             for _ in doomed..count {
-                let record = &comers.records[at..];
-                let (received, deadline) = times(record);
+                let record = comers.taken(at, index).record;
+                let (received, deadline) = (header(record).received_at(), header(record).deadline());
                 match until(rank, received, deadline) {
                     Some(until) => lane.add(rank, Entry { slot, at, index, until, received }),
                     None => self.late.push(Entry { slot, at, index, until: deadline, received }),
                 }
-                at += whole_record(record);
+                at += record.len();
                 index += 1;
             }
             self.sheddable += lane.sheddable - before;
@@ -393,16 +385,4 @@ impl Crowd {
             self.keep_spare(held.comers);
         }
     }
-}
-
-/// What the header of a record says: rank and gateway.
-fn who(record: &[u8]) -> (Rank, u32) {
-    let gateway = record[28..].first_chunk().map_or(0, |b| u32::from_le_bytes(*b));
-    (Rank::of(u16::from_le_bytes([record[0], record[1]])), gateway)
-}
-
-/// The same: receipt and deadline.
-pub(crate) fn times(record: &[u8]) -> (Timestamp, Timestamp) {
-    let instant = |at: usize| record[at..].first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
-    (Timestamp::from_micros(instant(8)), Timestamp::from_micros(instant(16)))
 }

@@ -16,7 +16,7 @@ mod questions;
 mod queue;
 mod watch;
 
-use crate::batch::{Batch, Sealed, Ticket, whole_record};
+use crate::batch::{Batch, Sealed, Ticket, header, records};
 use crate::breakers::Breakers;
 use crate::crowd::{Comers, Crowd, Group};
 use crate::flights::Flights;
@@ -28,6 +28,7 @@ use crate::repeats::Repeats;
 use crate::retry::retry_after_ms;
 use crate::room::Room;
 use crate::unlogged::Unlogged;
+use queue::InLine;
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, TOUCH_MAX};
 use tegata_model::{
@@ -71,7 +72,7 @@ pub struct Node {
     open: Batch,
     sealed: VecDeque<Batch>,
     spare: Vec<Batch>,
-    waiting: VecDeque<(u16, Inbound, usize, usize)>,
+    waiting: VecDeque<InLine>,
     waiting_bytes: usize,
     crowd: Crowd,
     group: Group,
@@ -195,14 +196,15 @@ impl Node {
             return bundle;
         }
         let fits = self.open_room() >= bundle.records.len() && self.may_admit() >= bundle.waiters.len() as u64;
+        let mut line = InLine::new(thread as u16, bundle);
         if self.waiting.is_empty() && fits {
-            self.admit_all(thread as u16, &bundle, 0, 0);
-            bundle.records.clear();
-            bundle.waiters.clear();
-            return bundle;
+            self.admit_all(&mut line);
+            line.bundle.records.clear();
+            line.bundle.waiters.clear();
+            return line.bundle;
         }
-        self.waiting_bytes += bundle.records.len();
-        self.waiting.push_back((thread as u16, bundle, 0, 0));
+        self.waiting_bytes += line.records().len();
+        self.waiting.push_back(line);
         self.admit_waiting();
         Inbound::default()
     }
@@ -315,22 +317,23 @@ impl Node {
         let Some(mut batch) = self.sealed.pop_front_if(|b| b.last().get() <= durable) else { return 0 };
         let begin = batch.applied;
         let end = batch.tickets.len().min(begin + count);
-        while batch.applied < end {
+        let mut rest = records(&batch.body[batch.applied_bytes..]);
+        while batch.applied < end
+            && let Some(record) = rest.next()
+        {
             let position = Position::new(batch.first.get() + batch.applied as u64);
-            let rest = &batch.body[batch.applied_bytes..];
             if batch.applied.is_multiple_of(TOUCH_MAX) {
                 self.engine.touch(&batch.hints[batch.applied..]);
             }
-            let len = whole_record(rest);
-            let record = &rest[..len];
             let (ticket, hint) = (batch.tickets[batch.applied], &batch.hints[batch.applied]);
             let applied = self.engine.apply_hinted(position, batch.at, record, hint).expect("admitted records decode");
             if ticket.thread != Ticket::NOBODY.thread {
-                self.plans.decided(u16::from(record[0]), record, applied.decision.code);
-                self.settle(ticket, record[0], position, &applied);
+                let kind = header(record).kind();
+                self.plans.decided(kind, record, applied.decision.code);
+                self.settle(ticket, kind as u8, position, &applied);
             }
             batch.applied += 1;
-            batch.applied_bytes += len;
+            batch.applied_bytes += record.len();
         }
         if batch.applied < batch.tickets.len() {
             self.sealed.push_front(batch);
@@ -420,7 +423,7 @@ impl Node {
     /// Requests accepted and not yet answered.
     #[must_use]
     pub fn in_flight(&self) -> usize {
-        let waiting: usize = self.waiting.iter().map(|(_, b, _, i)| b.waiters.len() - i).sum();
+        let waiting: usize = self.waiting.iter().map(|line| line.waiters().len()).sum();
         let sealed: usize = self.sealed.iter().map(|b| b.tickets.len() - b.applied).sum();
         self.open.tickets.len() + sealed + waiting + self.crowd.len() + self.repeats.len() + self.planning.len()
     }
@@ -441,10 +444,9 @@ impl Node {
         self.halted = true;
         let mut sealed = std::mem::take(&mut self.sealed);
         for batch in &mut sealed {
-            let mut rest = &batch.body[batch.applied_bytes..];
-            for ticket in &batch.tickets[batch.applied..] {
-                self.refuse(*ticket, rest, Code::Unknown);
-                rest = &rest[whole_record(rest)..];
+            let rest = records(&batch.body[batch.applied_bytes..]);
+            for (ticket, record) in batch.tickets[batch.applied..].iter().zip(rest) {
+                self.refuse(*ticket, record, Code::Unknown);
             }
             (batch.applied, batch.applied_bytes) = (batch.tickets.len(), batch.body.len());
         }

@@ -1,53 +1,44 @@
 //! Admission: a known key is answered from memory, one in flight is waited for, what may not or cannot be done is refused,
 //! and the rest gets its place in the order.
 
+use super::queue::InLine;
 use super::{Full, Node};
-use crate::batch::{Batch, Ticket, whole_record};
+use crate::batch::{Batch, Ticket, header, records};
 use crate::degrade::Rank;
 use crate::message::Inbound;
 use crate::repeats::Repeat;
 use tegata_engine::{Applied, Effect, Hint, TOUCH_MAX};
 use tegata_model::{
     AccountId, Class, Code, Decision, Envelope, Key, NamespaceId, Operation, Timestamp, decode, decode_envelope,
-    scope_of,
 };
 
 const FENCE: u16 = Operation::Fence.kind();
 
 impl Node {
-    /// Admits records from byte `at` on, while there is room; returns where it stopped.
-    pub(super) fn admit_all(
-        &mut self,
-        thread: u16,
-        bundle: &Inbound,
-        mut at: usize,
-        mut index: usize,
-    ) -> (usize, usize) {
-        for group in bundle.waiters[index..].chunks(TOUCH_MAX) {
+    /// Admits those of a bundle who wait, while there is room. False when some still do.
+    pub(super) fn admit_all(&mut self, line: &mut InLine) -> bool {
+        let InLine { thread, bundle, at, index } = line;
+        for group in bundle.waiters[*index..].chunks(TOUCH_MAX) {
             let mut hints = [Hint::default(); TOUCH_MAX];
-            let mut ahead = &bundle.records[at..];
-            for hint in &mut hints[..group.len()] {
-                let (record, tail) = ahead.split_at(whole_record(ahead));
+            let rest = records(&bundle.records[*at..]);
+            for (hint, record) in hints[..group.len()].iter_mut().zip(rest.clone()) {
                 *hint = self.engine.hint(record);
-                ahead = tail;
             }
             self.touch_keys(&hints[..group.len()]);
             let ahead = self.may_admit() as usize;
-            for (n, (waiter, hint)) in group.iter().zip(&hints).enumerate() {
-                let rest = &bundle.records[at..];
-                let len = whole_record(rest);
+            for (n, ((waiter, hint), record)) in group.iter().zip(&hints).zip(rest).enumerate() {
                 if self.waiting_bytes <= self.limits.waiting_bytes_max
-                    && (self.open_room() < len || ahead <= n)
-                    && !self.needs_no_room(rest)
+                    && (self.open_room() < record.len() || ahead <= n)
+                    && !self.needs_no_room(record)
                 {
-                    return (at, index);
+                    return false;
                 }
-                self.admit(Ticket::new(*waiter, thread), &rest[..len], hint);
-                at += len;
-                index += 1;
+                self.admit(Ticket::new(*waiter, *thread), record, hint);
+                *at += record.len();
+                *index += 1;
             }
         }
-        (at, index)
+        true
     }
 
     /// Loads what it takes to know whether these keys are decided, or in flight.
@@ -70,7 +61,7 @@ impl Node {
         let Ok(envelope) = decode_envelope(record) else {
             return self.refuse(ticket, record, Code::Malformed);
         };
-        let kind = u16::from_le_bytes([record[0], record[1]]);
+        let kind = header(record).kind();
         let print = || fingerprint(record);
         if let Some(known) = self.engine.known(&envelope, hint, print, kind, self.now) {
             self.give(ticket, kind as u8, &known);
@@ -116,7 +107,7 @@ impl Node {
             && let Some(record) =
                 std::iter::once(&self.open).chain(self.sealed.iter().rev()).find_map(|b| b.record_at(position))
         {
-            if record.scope == scope && scope_of(record.bytes()) == Some(of) {
+            if record.scope == scope && header(record.bytes()).scope() == of {
                 first = Some((position, record));
             }
             if record.back == 0 {
@@ -148,9 +139,10 @@ impl Node {
         while let Some(repeat) = self.repeats.decided(self.engine.applied().get()) {
             let Repeat { ticket, record, .. } = repeat;
             let bundle = Inbound { records: record, waiters: vec![ticket.waiter], ..Inbound::default() };
-            if self.admit_all(ticket.thread, &bundle, 0, 0).1 == 0 {
-                self.waiting_bytes += bundle.records.len();
-                self.waiting.push_front((ticket.thread, bundle, 0, 0));
+            let mut line = InLine::new(ticket.thread, bundle);
+            if !self.admit_all(&mut line) {
+                self.waiting_bytes += line.records().len();
+                self.waiting.push_front(line);
             }
         }
     }
@@ -190,22 +182,21 @@ impl Node {
 
     #[cold]
     pub(super) fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
-        let kind = u16::from_le_bytes([record[0], record[1]]) as u8;
+        let header = header(record);
         // Of a key that is out of its horizon nobody can say that nothing was taken: it may have been, and forgotten.
         let denies = code.class() == Class::NotExecuted || code == Code::PlanMismatch;
-        let code = if denies && self.is_too_old(record) { Code::KeyTooOld } else { code };
+        let code = if denies && self.engine.unseen(&header.key(), self.now) == Code::KeyTooOld {
+            Code::KeyTooOld
+        } else {
+            code
+        };
         let index = code.number().checked_sub(Code::Overloaded.number()).map(usize::from);
         if let Some(count) = index.and_then(|i| self.not_executed.get_mut(i)) {
             *count += 1;
         }
         let applied =
             Applied { decision: Decision::refusal(code, self.now), effect: Effect::NotRecorded, flagged: false };
-        self.give(ticket, kind, &applied);
-    }
-
-    fn is_too_old(&self, record: &[u8]) -> bool {
-        let key = record.get(48..64).and_then(|b| b.first_chunk());
-        key.is_some_and(|key| self.engine.unseen(&Key::from_bytes(*key), self.now) == Code::KeyTooOld)
+        self.give(ticket, header.kind() as u8, &applied);
     }
 
     /// Looks again at everything that was not handed to the journal, and so can have taken nothing: something is in the
@@ -218,11 +209,8 @@ impl Node {
         while let Some(repeat) = self.repeats.decided(u64::MAX) {
             repeats.push(repeat);
         }
-        let mut rest = &open.body[..];
         let mut asked = Vec::new();
-        for (ticket, hint) in open.tickets.drain(..).zip(&open.hints) {
-            let (record, tail) = rest.split_at(whole_record(rest));
-            rest = tail;
+        for ((ticket, hint), record) in open.tickets.drain(..).zip(&open.hints).zip(records(&open.body)) {
             if ticket.thread == Ticket::NOBODY.thread {
                 self.open.push(record, ticket, *hint);
                 self.next = self.next.next();

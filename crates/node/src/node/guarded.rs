@@ -2,7 +2,7 @@
 //! that is decided, or on its way, is answered as ever.
 
 use super::Node;
-use crate::batch::{Ticket, whole_record};
+use crate::batch::{Ticket, records};
 use crate::message::{Guard, Inbound};
 use tegata_model::{Code, ProgrammeId, decode_envelope, decode_purchase};
 
@@ -10,12 +10,9 @@ impl Node {
     /// Puts what is permitted before the other records of the bundle, in its order, and refuses the rest.
     #[cold]
     pub(super) fn take_guarded(&mut self, thread: u16, bundle: &mut Inbound) {
-        let records = std::mem::take(&mut bundle.guarded);
-        let mut rest = &records[..];
-        let (mut permitted, mut waiters) = (Vec::with_capacity(records.len()), Vec::new());
-        for (waiter, guard) in bundle.guards.drain(..) {
-            let (record, tail) = rest.split_at(whole_record(rest));
-            rest = tail;
+        let guarded = std::mem::take(&mut bundle.guarded);
+        let (mut permitted, mut waiters) = (Vec::with_capacity(guarded.len()), Vec::new());
+        for ((waiter, guard), record) in bundle.guards.drain(..).zip(records(&guarded)) {
             let denied = match guard {
                 Guard::Free => None,
                 Guard::Denied(code) => Some(code),

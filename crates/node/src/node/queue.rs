@@ -2,11 +2,11 @@
 //! long as a [`crate::crowd`]: by turns of the gateways, newest first, and not for long.
 
 use super::Node;
-use crate::batch::{Ticket, whole_record};
+use crate::batch::{Ticket, header, records};
 use crate::breaker::BreakerState;
-use crate::crowd::{Comers, Group, Taken, times};
+use crate::crowd::{Comers, Group, Taken};
 use crate::degrade::{Cause, Rank};
-use crate::message::{Inbound, Question};
+use crate::message::{Inbound, Question, Waiter};
 use tegata_engine::{Hint, TOUCH_MAX, scope_hash};
 use tegata_model::{Code, Operation, RecordError, Timestamp, decode, decode_envelope, decode_purchase};
 
@@ -28,14 +28,39 @@ const MORE_THAN_HOPE: u64 = 15;
 /// Turned away in one turn; applying goes on in between.
 const OVERDUE_MAX: usize = 1_024;
 
+/// A bundle in the order in which they came: its records from byte `at` on, the first of which is number `index`, have no
+/// place in a batch yet.
+#[derive(Debug)]
+pub(super) struct InLine {
+    pub(super) thread: u16,
+    pub(super) bundle: Inbound,
+    pub(super) at: usize,
+    pub(super) index: usize,
+}
+
+impl InLine {
+    pub(super) fn new(thread: u16, bundle: Inbound) -> Self {
+        Self { thread, bundle, at: 0, index: 0 }
+    }
+
+    pub(super) fn records(&self) -> &[u8] {
+        &self.bundle.records[self.at..]
+    }
+
+    pub(super) fn waiters(&self) -> &[Waiter] {
+        &self.bundle.waiters[self.index..]
+    }
+}
+
 impl Node {
     /// Admits those who wait in order, while there is room.
     pub(super) fn admit_waiting(&mut self) {
-        while let Some((thread, bundle, from, index)) = self.waiting.pop_front() {
-            let (at, i) = self.admit_all(thread, &bundle, from, index);
-            self.waiting_bytes -= at - from;
-            if i < bundle.waiters.len() {
-                self.waiting.push_front((thread, bundle, at, i));
+        while let Some(mut line) = self.waiting.pop_front() {
+            let before = line.records().len();
+            let all = self.admit_all(&mut line);
+            self.waiting_bytes -= before - line.records().len();
+            if !all {
+                self.waiting.push_front(line);
                 return;
             }
         }
@@ -81,9 +106,9 @@ impl Node {
 
     /// The queue has stood too long: those who wait in order join the crowd.
     pub(super) fn crowd_the_queue(&mut self) {
-        while let Some((thread, bundle, at, index)) = self.waiting.pop_front() {
-            self.waiting_bytes -= bundle.records.len() - at;
-            let Inbound { records, waiters, .. } = bundle;
+        while let Some(line) = self.waiting.pop_front() {
+            self.waiting_bytes -= line.records().len();
+            let InLine { thread, bundle: Inbound { records, waiters, .. }, at, index } = line;
             self.join_crowd(Comers { thread, looked: true, records, waiters }, at, index);
         }
     }
@@ -123,23 +148,25 @@ impl Node {
     #[cold]
     pub(super) fn take_unlooked(&mut self, thread: u16, bundle: &mut Inbound) {
         let spare = self.crowd.spare();
-        let records = std::mem::replace(&mut bundle.unlooked, spare.records);
-        let waiters = std::mem::replace(&mut bundle.unlooked_waiters, spare.waiters);
+        let comers = Comers {
+            thread,
+            looked: false,
+            records: std::mem::replace(&mut bundle.unlooked, spare.records),
+            waiters: std::mem::replace(&mut bundle.unlooked_waiters, spare.waiters),
+        };
         let outright = self.breakers.refused_outright() & Rank::COMMANDS;
         if outright == 0 && self.is_crowded() {
-            self.note_waiting(&records);
-            return self.crowd_or_refuse(Comers { thread, looked: false, records, waiters });
+            self.note_waiting(&comers.records);
+            return self.crowd_or_refuse(comers);
         }
         // They came before the others of the bundle.
         let mut looked = Comers { thread, looked: true, ..Comers::default() };
-        let mut rest = &records[..];
-        for some in waiters.chunks(TOUCH_MAX) {
+        let mut rest = records(&comers.records);
+        for some in comers.waiters.chunks(TOUCH_MAX) {
             let (mut taken, mut count) = ([Taken::NOTHING; TOUCH_MAX], 0);
-            for waiter in some {
-                let (record, tail) = rest.split_at(whole_record(rest));
-                rest = tail;
+            for (waiter, record) in some.iter().zip(&mut rest) {
                 let ticket = Ticket::new(*waiter, thread);
-                if outright & Rank::of(u16::from(record[0])).bit() != 0 {
+                if outright & Rank::of(header(record).kind()).bit() != 0 {
                     taken[count] = Taken { ticket, record, looked: false };
                     count += 1;
                 } else if let Err(error) = decode(record) {
@@ -164,12 +191,10 @@ impl Node {
         if self.crowd.bytes() + comers.records.len() <= self.limits.waiting_bytes_max {
             return self.join_crowd(comers, 0, 0);
         }
-        let mut rest = &comers.records[..];
+        let mut rest = records(&comers.records);
         for some in comers.waiters.chunks(TOUCH_MAX) {
             let mut taken = [Taken::NOTHING; TOUCH_MAX];
-            for (waiter, taken) in some.iter().zip(&mut taken) {
-                let (record, tail) = rest.split_at(whole_record(rest));
-                rest = tail;
+            for ((waiter, taken), record) in some.iter().zip(&mut taken).zip(&mut rest) {
                 *taken = Taken { ticket: Ticket::new(*waiter, comers.thread), record, looked: comers.looked };
             }
             self.refuse_by_header(&taken[..some.len()]);
@@ -209,11 +234,11 @@ impl Node {
     /// What a record is told that is turned away, by its header.
     #[inline]
     fn why_turned_away(&self, record: &[u8]) -> Code {
-        let (kind, deadline) = (u16::from(record[0]), times(record).1);
-        if Operation::has_deadline(kind) && self.has_passed(deadline) {
+        let header = header(record);
+        if Operation::has_deadline(header.kind()) && self.has_passed(header.deadline()) {
             return Code::DeadlinePassed;
         }
-        self.breakers.refusal(Rank::of(kind)).unwrap_or(Code::Overloaded)
+        self.breakers.refusal(Rank::of(header.kind())).unwrap_or(Code::Overloaded)
     }
 
     /// Something shares the hash of its key: the whole record is looked at.
@@ -250,23 +275,18 @@ impl Node {
 
     /// Admits records of the crowd; those of which only the header was looked at are looked at now.
     fn admit_group(&mut self, group: &mut Group) {
-        let mut rest = &group.records[..];
+        let mut rest = records(&group.records);
         for who in group.who.chunks(TOUCH_MAX) {
             let mut hints = [Hint::default(); TOUCH_MAX];
-            let mut ahead = rest;
-            for hint in &mut hints[..who.len()] {
-                let (record, tail) = ahead.split_at(whole_record(ahead));
+            for (hint, record) in hints[..who.len()].iter_mut().zip(rest.clone()) {
                 *hint = self.engine.hint(record);
-                ahead = tail;
             }
             self.touch_keys(&hints[..who.len()]);
-            for ((ticket, looked), hint) in who.iter().zip(&hints) {
-                let (record, tail) = rest.split_at(whole_record(rest));
+            for (((ticket, looked), hint), record) in who.iter().zip(&hints).zip(&mut rest) {
                 match if *looked { Ok(()) } else { check(record) } {
                     Ok(()) => self.admit(*ticket, record, hint),
                     Err(error) => self.refuse_damaged(*ticket, record, code_of(error)),
                 }
-                rest = tail;
             }
         }
         group.clear();
@@ -292,7 +312,7 @@ impl Node {
             self.crowd.overdue(self.now, OVERDUE_MAX);
             self.turn_away();
         }
-        if self.waiting.front().is_some_and(|(_, bundle, at, _)| self.needs_no_room(&bundle.records[*at..])) {
+        if self.waiting.front().is_some_and(|line| self.needs_no_room(line.records())) {
             self.admit_waiting();
         }
         self.repeats.len() + self.waiting_bytes + self.crowd.len() != before
@@ -302,7 +322,7 @@ impl Node {
     /// its key is decided.
     #[cold]
     pub(super) fn needs_no_room(&self, record: &[u8]) -> bool {
-        let kind = u16::from(record[0]);
+        let kind = header(record).kind();
         if self.halted
             || self.draining
             || !self.room.is_for(kind)

@@ -2,12 +2,12 @@
 //! waits. Nothing of it is done for a single request.
 
 use super::{Node, TOLD};
-use crate::batch::{Ticket, whole_record};
+use crate::batch::{Batch, Ticket, header, records};
 use crate::breaker::BreakerState;
 use crate::breakers::{Levels, Order, Transition};
 use crate::degrade::{Cause, Mode, Rank};
 use crate::room::Room;
-use tegata_model::{Code, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
+use tegata_model::{Code, Header, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
 
 /// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
 const LOOK_US: u64 = 2_000;
@@ -142,7 +142,7 @@ impl Node {
 
     /// For how long the oldest of those who wait for room has waited, in µs.
     fn oldest_waiting_us(&self) -> u64 {
-        let in_line = self.waiting.front().map_or(0, |(_, bundle, at, _)| self.waited_us(&bundle.records[*at..]));
+        let in_line = self.waiting.front().map_or(0, |line| self.waited_us(line.records()));
         self.crowd.oldest().map_or(0, |received| self.now.since(received)).max(in_line)
     }
 
@@ -207,8 +207,7 @@ impl Node {
     /// For how long a record has waited, in µs.
     #[inline]
     fn waited_us(&self, record: &[u8]) -> u64 {
-        let received = record.get(8..16).and_then(<[u8]>::first_chunk).map_or(0, |b| i64::from_le_bytes(*b));
-        self.now.since(Timestamp::from_micros(received))
+        Header::of(record).map_or(0, |header| self.now.since(header.received_at()))
     }
 
     /// The first record of a bundle tells how long its requests waited.
@@ -292,18 +291,13 @@ impl Node {
         let durable = self.durable;
         let in_flight = sealed.iter_mut().filter(|b| b.last().get() > durable);
         for batch in in_flight.chain([&mut open]) {
-            let mut at = batch.applied_bytes;
-            for i in batch.applied..batch.tickets.len() {
-                let record = &batch.body[at..];
-                let len = whole_record(record);
-                let ticket = batch.tickets[i];
-                let deadline = record[16..24].first_chunk().map_or(0, |b| i64::from_le_bytes(*b));
+            let Batch { tickets, body, applied, applied_bytes, .. } = batch;
+            for (ticket, record) in tickets[*applied..].iter_mut().zip(records(&body[*applied_bytes..])) {
                 let waits = ticket.thread != Ticket::NOBODY.thread && ticket.waiter.connection != TOLD;
-                if waits && self.has_passed(Timestamp::from_micros(deadline)) {
-                    self.refuse(ticket, &record[..len], Code::Unknown);
-                    batch.tickets[i].waiter.connection = TOLD;
+                if waits && self.has_passed(header(record).deadline()) {
+                    self.refuse(*ticket, record, Code::Unknown);
+                    ticket.waiter.connection = TOLD;
                 }
-                at += len;
             }
         }
         (self.sealed, self.open) = (sealed, open);

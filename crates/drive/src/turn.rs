@@ -118,8 +118,9 @@ impl<A: Around> Core<A> {
         }
         self.look_at_room();
         self.look_at_clock();
-        let (mut busy, read_after_us) = self.take_in();
-        busy |= self.apply_durable(read_after_us)?;
+        let waited_us = self.take_in();
+        let mut busy = waited_us.is_some();
+        busy |= self.apply_durable(waited_us)?;
         let changed = self.node.look(self.around.now(), self.clock_suspect);
         self.tell_changes(changed);
         busy |= self.node.watches_time() && self.node.pass_time(self.around.now());
@@ -173,23 +174,23 @@ impl<A: Around> Core<A> {
         self.around.publish(&mut self.node);
     }
 
-    /// Takes the bundles of every thread. Whether there were any, and for how long something waited until it was read.
-    fn take_in(&mut self) -> (bool, u64) {
-        let (mut busy, mut read_after_us) = (false, 0);
+    /// Takes the bundles of every thread. For how many µs something waited until it was read; nothing when nothing came.
+    fn take_in(&mut self) -> Option<u64> {
+        let mut waited_us = None;
         for thread in 0..self.around.threads() {
             // Whose turn it is, and how long they wait, is known only of what was taken.
             for _ in 0..BUNDLES_AT_ONCE {
                 let Some(bundle) = self.around.take_in(thread) else { break };
-                (busy, read_after_us) = (true, bundle.waited_us.max(read_after_us));
+                waited_us = waited_us.max(Some(bundle.waited_us));
                 let empty = self.node.accept(thread, bundle, self.around.now());
                 self.around.give_back(thread, empty);
             }
         }
-        (busy, read_after_us)
+        waited_us
     }
 
-    /// Applies some records of what is durable.
-    fn apply_durable(&mut self, read_after_us: u64) -> Result<bool, WriteError> {
+    /// Applies some records of what is durable, after something came that waited for so long, if anything did.
+    fn apply_durable(&mut self, waited_us: Option<u64>) -> Result<bool, WriteError> {
         let before = self.journal.flushed();
         let flushed = self.journal.reap()?;
         if flushed > before {
@@ -200,8 +201,10 @@ impl<A: Around> Core<A> {
         let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
         let most = if self.node.is_crowded() {
             self.node.note_could(self.applied_in(since / 2));
-            self.unused = with_unused(apply_part(since, self.node.demand(), read_after_us), self.unused);
-            self.fits(self.unused)
+            let part = apply_part(since, self.node.demand(), waited_us.unwrap_or(0));
+            self.unused = with_unused(part, self.unused);
+            // Where nothing came nobody waits for the turn's end, and short turns are mostly what is beside applying.
+            self.fits(self.unused).max(if waited_us.is_none() { APPLY_AT_ONCE } else { 0 })
         } else {
             APPLY_AT_ONCE
         };

@@ -127,40 +127,66 @@ fn bundle(keys: Range<u64>, now_us: u64, waited_us: u64, operation: Operation) -
     bundle
 }
 
+/// A core, in whose every turn some issues come.
+struct Crowded {
+    core: Core<Surroundings>,
+    next: u64,
+    _folder: tempfile::TempDir,
+}
+
+impl Crowded {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let journal = open(Options { allow_volatile: true, ..Options::new(folder.path()) }).expect("a new journal");
+        let keeping = Keeping { dir: folder.path().to_owned().into(), store: [0; 16], snapshot_bytes: 0, keep_days: 0 };
+        let began = Timestamp::from_micros(START_US as i64);
+        let node = Node::new(Engine::new(1), Limits::default(), Settings::default(), Carried::default(), began);
+        let writer = journal.into_writer().expect("a writer");
+        let mut core = Core::new(node, writer, Surroundings::default(), keeping, 0);
+        let programme = Operation::Programme(Programme::with_defaults(ProgrammeId::new(1)));
+        core.around.inbox.push_back(bundle(0..1, 0, 0, programme));
+        Self { core, next: 1, _folder: folder }
+    }
+
+    /// So many turns, in each of which so many issues come that have waited for so long until they were read.
+    fn turns(&mut self, turns: u64, each_turn: u64, waited_us: u64) {
+        let issue = Operation::Issue {
+            programme: ProgrammeId::new(1),
+            amount: Amount::new(100).expect("an amount"),
+            expires_at: Timestamp::ZERO,
+            valid_from: Timestamp::ZERO,
+            stay_end_day: 0,
+            kind: LotKind::Promo,
+        };
+        for _ in 0..turns {
+            let keys = self.next..self.next + each_turn;
+            self.next = keys.end;
+            self.core.around.now_us += BESIDE_US;
+            self.core.around.inbox.push_back(bundle(keys, self.core.around.now_us, waited_us, issue));
+            self.turn();
+        }
+        assert!(self.core.node.is_crowded(), "they waited for longer than the queue may stand");
+    }
+
+    /// One turn, and what it wrote is durable. How many records it applied.
+    fn turn(&mut self) -> u64 {
+        let before = self.core.around.applied;
+        self.core.turn().expect("the journal writes");
+        if self.core.journal.in_flight() > 0 {
+            self.core.journal.wait(Some(Duration::from_secs(10))).expect("a write completes");
+        }
+        self.core.around.applied - before
+    }
+}
+
 /// The share of its time that a core applies, in per mille, while `each_turn` issues come in every turn.
 fn applied_share(each_turn: u64, waited_us: u64) -> u64 {
-    let folder = tempfile::tempdir().expect("a folder");
-    let journal = open(Options { allow_volatile: true, ..Options::new(folder.path()) }).expect("a new journal");
-    let keeping = Keeping { dir: folder.path().to_owned().into(), store: [0; 16], snapshot_bytes: 0, keep_days: 0 };
-    let began = Timestamp::from_micros(START_US as i64);
-    let node = Node::new(Engine::new(1), Limits::default(), Settings::default(), Carried::default(), began);
-    let writer = journal.into_writer().expect("a writer");
-    let mut core = Core::new(node, writer, Surroundings::default(), keeping, 0);
-    let issue = Operation::Issue {
-        programme: ProgrammeId::new(1),
-        amount: Amount::new(100).expect("an amount"),
-        expires_at: Timestamp::ZERO,
-        valid_from: Timestamp::ZERO,
-        stay_end_day: 0,
-        kind: LotKind::Promo,
-    };
-    let programme = Operation::Programme(Programme::with_defaults(ProgrammeId::new(1)));
-    core.around.inbox.push_back(bundle(0..1, 0, 0, programme));
-    let (mut next, mut counted) = (1, (0, 0));
-    for turn in 0..200 {
-        if turn == 100 {
-            counted = (core.around.now_us, core.around.applied);
-        }
-        core.around.now_us += BESIDE_US;
-        core.around.inbox.push_back(bundle(next..next + each_turn, core.around.now_us, waited_us, issue));
-        next += each_turn;
-        core.turn().expect("the journal writes");
-        if core.journal.in_flight() > 0 {
-            core.journal.wait(Some(Duration::from_secs(10))).expect("a write completes");
-        }
-    }
-    assert!(core.node.is_crowded(), "they waited for longer than the queue may stand");
-    (core.around.applied - counted.1) * APPLY_US * 1_000 / (core.around.now_us - counted.0)
+    let mut crowded = Crowded::new();
+    crowded.turns(100, each_turn, waited_us);
+    let (began_us, before) = (crowded.core.around.now_us, crowded.core.around.applied);
+    crowded.turns(100, each_turn, waited_us);
+    let Surroundings { now_us, applied, .. } = crowded.core.around;
+    (applied - before) * APPLY_US * 1_000 / (now_us - began_us)
 }
 
 #[test]
@@ -169,4 +195,12 @@ fn the_longer_one_waits_to_be_read_the_less_of_the_time_is_for_applying() {
     // Where 2.8 times as much comes as half of the time would do, ten sixteenths of a wait of 2 ms count: 2/3 ÷ 2.25.
     // After 8 ms it is the least that a turn applies.
     assert_eq!(shares, [666, 294, 113]);
+}
+
+#[test]
+fn where_nothing_comes_a_crowd_is_worked_off_as_in_ordinary_times() {
+    let mut crowded = Crowded::new();
+    crowded.turns(100, 1_000, 8_000);
+    // Too little time has passed for the least that a turn applies where something came.
+    assert_eq!([crowded.turn(), crowded.turn()], [256, 256]);
 }

@@ -84,8 +84,10 @@ pub(crate) struct Connection {
     pub(crate) end: Notify,
     pub(crate) idle: Cell<bool>,
     pub(crate) opened_at: Timestamp,
-    /// When the last bytes came.
+    /// When the last bytes came; zero: none did.
     pub(crate) heard_at: Cell<Timestamp>,
+    /// When the last whole frame came: whoever only ever begins one is idle.
+    pub(crate) asked_at: Cell<Timestamp>,
     /// Told when something waits to be written that the socket did not take.
     pub(crate) backlog: Notify,
     pub(crate) broken: Cell<bool>,
@@ -126,7 +128,8 @@ impl Connection {
             end: Notify::new(),
             idle: Cell::new(false),
             opened_at: at,
-            heard_at: Cell::new(at),
+            heard_at: Cell::new(Timestamp::ZERO),
+            asked_at: Cell::new(at),
             backlog: Notify::new(),
             broken: Cell::new(false),
             leaving: Cell::new(false),

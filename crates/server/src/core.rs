@@ -207,7 +207,7 @@ impl Around for Outside {
         for transition in transitions {
             self.events.tell(transition);
         }
-        self.shared.refused.store(unlooked_ranks, Ordering::Relaxed);
+        self.shared.unlooked_ranks.store(unlooked_ranks, Ordering::Relaxed);
     }
 
     fn publish(&mut self, node: &mut Node) {

@@ -61,6 +61,11 @@ impl Denials {
         self.trail.stop();
     }
 
+    /// Lines that the file lacks, beside those whose number is in it.
+    pub(crate) fn lost(&self) -> u64 {
+        self.trail.lost()
+    }
+
     /// How many were denied, by code.
     pub(crate) fn counts(&self) -> [u64; CODES.len()] {
         self.counts.each_ref().map(|n| n.load(Ordering::Relaxed))

@@ -156,6 +156,8 @@ fn metrics(shared: &Shared) -> String {
     one("breaker_transitions_total", "counter", "Changes of breakers, by where they led.", &changes);
     let lost = shared.events_lost.load(Ordering::Relaxed);
     one("events_lost_total", "counter", "Lines that the file of events lacks.", &[("", lost)]);
+    let lost = shared.denials.lost();
+    one("denials_lost_total", "counter", "Lines that the file of denials lacks.", &[("", lost)]);
     let failed = u64::from(shared.failed.load(Ordering::Acquire));
     one(
         "journal_failed",

@@ -348,7 +348,7 @@ impl Hub {
         let mut oldest: Option<u64> = None;
         for c in self.connections.borrow().values() {
             let unknown = !c.greeted.get() && c.opened_at < now.minus_micros(HELLO_US);
-            if unknown || c.heard_at.get() < silent && c.in_flight.get() == 0 {
+            if unknown || c.asked_at.get() < silent && c.in_flight.get() == 0 {
                 c.idle.set(true);
                 c.end.notify_one();
             }

@@ -25,15 +25,18 @@ mod handover;
 pub mod history;
 mod http;
 mod io;
+mod listen;
 mod replies;
-mod serve;
+mod running;
 mod sessions;
 mod snapshot;
+mod start;
 
 pub use access::AccessPolicy;
 pub use config::{Config, ConfigError, JournalIo};
-pub use serve::{Banner, ReloadError, Running, ServeError, start, start_with};
+pub use running::{Banner, ReloadError, Running};
 pub use sessions::{Session, Sessions};
+pub use start::{ServeError, start, start_with};
 pub use tegata_drive::{Loaded, SnapshotError, load as load_snapshot, oldest_state};
 #[cfg(feature = "faults")]
 pub use tegata_journal::Faults;
@@ -76,7 +79,7 @@ pub(crate) struct Shared {
     pub(crate) histories: AtomicUsize,
     pub(crate) failed: AtomicBool,
     /// Ranks of which only the header is looked at, as bits; of questions: that are refused outright.
-    pub(crate) refused: AtomicU8,
+    pub(crate) unlooked_ranks: AtomicU8,
     /// Events that were left out.
     pub(crate) events_lost: AtomicU64,
     pub(crate) phase: AtomicU8,

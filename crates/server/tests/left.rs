@@ -1,11 +1,11 @@
-//! Callers who ask, say goodbye and never read what they are told: however much waits for them, none of them keeps its
-//! connection for longer than one that is idle may.
+//! Callers who ask, say goodbye and never read what they are told, and such as never end what they begin to ask: none of
+//! them keeps its connection for longer than one that is idle may.
 
 use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
-use tegata_server::{Config, start};
-use tegata_wire::{Hello, KIND_GOODBYE, KIND_PING, RequestHeader, encode_request};
+use tegata_server::{Config, Running, start};
+use tegata_wire::{FRAME_BYTES_MAX, Hello, KIND_GOODBYE, KIND_PING, RequestHeader, encode_request};
 
 /// Pings of each caller: somewhere among them the last answers fit into the server's buffers but not into the sockets'.
 const PINGS: std::ops::Range<usize> = 1..90;
@@ -15,12 +15,10 @@ const IDLE_MS: u32 = 1_000;
 /// A machine that is busy with other tests may take so long.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-#[test]
-fn nobody_who_never_reads_keeps_its_connection() {
-    let folder = tempfile::tempdir().expect("a folder");
+fn server(folder: &std::path::Path) -> Running {
     let any = "127.0.0.1:0".parse().expect("an address");
     let config = Config {
-        data: folder.path().join("data"),
+        data: folder.join("data"),
         listen: any,
         http: None,
         allow_volatile: true,
@@ -28,14 +26,25 @@ fn nobody_who_never_reads_keeps_its_connection() {
         warm_bytes: 0,
         ..Config::default()
     };
-    let running = start(config).expect("it starts");
+    start(config).expect("it starts")
+}
+
+fn hello() -> Vec<u8> {
+    let mut words = Vec::new();
+    Hello { version_min: 1, version_max: 1, gateway: 1, role: 1, ..Hello::default() }.encode(0, &mut words);
+    words
+}
+
+#[test]
+fn nobody_who_never_reads_keeps_its_connection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = server(folder.path());
     let mut request = Vec::new();
     let kind = |kind| RequestHeader { kind, ..RequestHeader::default() };
     encode_request(&kind(KIND_PING), &mut request);
     let callers: Vec<TcpStream> = PINGS
         .map(|n| {
-            let mut words = Vec::new();
-            Hello { version_min: 1, version_max: 1, gateway: 1, role: 1, ..Hello::default() }.encode(0, &mut words);
+            let mut words = hello();
             words.extend_from_slice(&request.repeat(n * PINGS_STEP));
             encode_request(&kind(KIND_GOODBYE), &mut words);
             let mut caller = TcpStream::connect(running.banner().listen).expect("connected");
@@ -52,5 +61,22 @@ fn nobody_who_never_reads_keeps_its_connection() {
         std::thread::yield_now();
     }
     drop(callers);
+    running.stop().expect("it stops");
+}
+
+#[test]
+fn nobody_who_never_ends_a_frame_keeps_its_connection() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = server(folder.path());
+    let mut caller = TcpStream::connect(running.banner().listen).expect("connected");
+    let mut words = hello();
+    words.extend_from_slice(&(FRAME_BYTES_MAX as u32).to_le_bytes());
+    caller.write_all(&words).expect("written");
+    let began = Instant::now();
+    // A byte now and then, far more often than one has to be heard of.
+    while caller.write_all(&[0]).is_ok() {
+        assert!(began.elapsed() < PATIENCE, "it is still there");
+        std::thread::sleep(Duration::from_millis(u64::from(IDLE_MS) / 20));
+    }
     running.stop().expect("it stops");
 }

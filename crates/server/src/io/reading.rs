@@ -163,6 +163,7 @@ impl Hub {
         let result = loop {
             match wire::scan(rest, wire::FRAME_BYTES_MAX) {
                 Scan::Frame { frame, rest: tail } => {
+                    c.asked_at.set(received);
                     match self.take_frame(c, frame, received, waited_ms) {
                         Ok(b) => bundled |= b,
                         Err(end) => break Err(end),
@@ -204,7 +205,7 @@ impl Hub {
             return Err(End::Told(CloseReason::ProtocolError));
         }
         let records = bundle.records.len();
-        let refused = self.shared.refused.load(Ordering::Relaxed);
+        let refused = self.shared.unlooked_ranks.load(Ordering::Relaxed);
         let taken = frames::take(c, frame, &header, received, refused, &mut bundle);
         let refused = match taken {
             Ok(Taken::Waiting) => {
@@ -213,14 +214,7 @@ impl Hub {
                     && *code != Code::ProgrammeNotPermitted
                     && *waiter == (Waiter { connection: c.id, request: header.request_id })
                 {
-                    self.deny(
-                        c,
-                        *code,
-                        c.gateway.get().get(),
-                        &header,
-                        Asked::of(header.kind, body_of(frame)),
-                        received,
-                    );
+                    self.deny_frame(c, *code, &header, frame, received);
                 }
                 return Ok(true);
             }
@@ -230,14 +224,7 @@ impl Hub {
             }
             Ok(Taken::Refused(code)) => {
                 if denials::CODES.contains(&code) && c.greeted.get() {
-                    self.deny(
-                        c,
-                        code,
-                        c.gateway.get().get(),
-                        &header,
-                        Asked::of(header.kind, body_of(frame)),
-                        received,
-                    );
+                    self.deny_frame(c, code, &header, frame, received);
                 }
                 code
             }
@@ -257,6 +244,11 @@ impl Hub {
         };
         frames::put_refusal(c, &header, refused, received, &mut c.out.borrow_mut());
         Ok(false)
+    }
+
+    /// What a whole frame asks is denied to whoever the connection is.
+    fn deny_frame(&self, c: &Connection, code: Code, h: &wire::RequestHeader, frame: &[u8], at: Timestamp) {
+        self.deny(c, code, c.gateway.get().get(), h, Asked::of(h.kind, body_of(frame)), at);
     }
 
     /// Hello, ping, acknowledgement, goodbye, history.
@@ -282,7 +274,7 @@ impl Hub {
                     (false, _) => Some(Code::Unauthenticated),
                     (true, Door::Gateway) => Some(Code::OperationUnknown),
                     (true, Door::Operator) if let Some(Verdict::Denied(code)) = judged => {
-                        self.deny(c, code, c.gateway.get().get(), h, Asked::of(h.kind, body_of(frame)), at);
+                        self.deny_frame(c, code, h, frame, at);
                         Some(code)
                     }
                     (true, Door::Operator) if self.refuses(Rank::Look) => Some(Code::Overloaded),
@@ -327,7 +319,7 @@ impl Hub {
 
     /// True while requests of this rank are refused outright.
     fn refuses(&self, rank: Rank) -> bool {
-        self.shared.refused.load(Ordering::Relaxed) & rank.bit() != 0
+        self.shared.unlooked_ranks.load(Ordering::Relaxed) & rank.bit() != 0
     }
 
     fn greet(&self, c: &Connection, h: &wire::RequestHeader, hello: &wire::Hello, at: Timestamp) -> Result<(), End> {

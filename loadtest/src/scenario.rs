@@ -104,9 +104,11 @@ impl Scenario {
         self.phase.iter().map(|p| p.seconds).sum()
     }
 
-    /// The same load in another time: phases and faults are stretched alike.
+    /// The same load in another time: phases and faults are stretched alike. In less, the peak is searched for in shorter
+    /// steps, too.
     pub fn stretch_to(&mut self, seconds: f64) {
         let by = seconds / self.seconds();
+        self.peak_step_seconds *= by.min(1.0);
         self.phase.iter_mut().for_each(|p| p.seconds *= by);
         for f in &mut self.fault {
             f.at_ms = (f.at_ms as f64 * by) as u64;
@@ -209,5 +211,15 @@ mod tests {
         s.stretch_to(12.0);
         assert!((s.seconds() - 12.0).abs() < 1e-6);
         assert!((s.fault[0].at_ms as f64 / s.seconds() - before).abs() < 1.0);
+    }
+
+    #[test]
+    fn a_short_form_searches_its_peak_in_short_steps_and_a_long_one_as_ever() {
+        let step = |seconds| {
+            let mut s = load("refused-2x").expect("a scenario");
+            s.stretch_to(seconds);
+            (s.peak_step_seconds * 1_000.0).round()
+        };
+        assert_eq!([step(2.0), step(10.0), step(60.0)], [600.0, 3_000.0, 3_000.0]);
     }
 }

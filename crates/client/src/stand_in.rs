@@ -11,6 +11,7 @@
 //! then never again.
 
 mod allowed;
+mod known;
 mod telling;
 
 use crate::call::Call;
@@ -19,15 +20,15 @@ use crate::keys::{now, random};
 use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
 use crate::sends::{Attempt, LEFT_MIN};
-use crate::spool::{Append, Dones, Entry, Spool, SpoolError, kept_path};
-use allowed::{Allowed, Answered, Forbidden, Seen};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use crate::spool::{Append, Entry, Spool, SpoolError, kept_path};
+use allowed::{Answered, Forbidden};
+use known::Known;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tegata_model::{
-    AccountId, Advice, Allowance, Class, Code, Command, Decision, Envelope, Key, NamespaceId, Operation, Position,
-    ProgrammeId, Purchase, State, Timestamp, Yen,
+    AccountId, Advice, Allowance, Code, Command, Decision, Envelope, NamespaceId, Operation, Position, ProgrammeId,
+    Purchase, State, Timestamp, Yen,
 };
 use tegata_wire::{AnswerBody, BalanceBody, KIND_BALANCE};
 use telling::Told;
@@ -118,114 +119,18 @@ pub struct StandIn {
 struct Shared {
     client: Client,
     options: StandInOptions,
-    state: Mutex<Inner>,
+    state: Mutex<Known>,
     /// Apart from the state: nobody who only looks waits for a flush.
     spool: Mutex<Spool>,
     /// Held while what waits is told.
     telling: tokio::sync::Mutex<()>,
 }
 
-#[derive(Default)]
-struct Inner {
-    holder: [u8; 16],
-    allowed: Option<Allowed>,
-    seen: Seen,
-    answered: Answered,
-    /// By number in the spool.
-    waiting: BTreeMap<u64, Command>,
-    /// Advices that wait, by whose key.
-    told_later: HashMap<(NamespaceId, AccountId, Key), u64>,
-    /// Told, and answered with a refusal: for the office.
-    for_office: Vec<(Command, Code)>,
-    refused: Option<Code>,
-    /// A write to the spool failed.
-    failed: bool,
-    /// What waits, and a server does not want from this caller: it holds nothing else up.
-    aside: BTreeSet<u64>,
-    /// When a server answered last.
-    heard_at: Option<Instant>,
-    /// Nobody could be reached just now, and nobody is asked until then.
-    down_until: Option<Instant>,
-}
-
-impl Inner {
-    fn take(&mut self, number: u64, entry: Entry) {
-        match entry {
-            Entry::Opened { holder } => self.holder = holder,
-            Entry::Lease { epoch, command } => self.allowed = Allowed::new(epoch, &command),
-            Entry::Queued(command) => self.queued(number, command),
-            Entry::Done(dones) => dones.as_slice().iter().for_each(|(number, code)| self.done(*number, *code)),
-        }
-    }
-
-    fn queued(&mut self, number: u64, command: Command) {
-        let e = &command.envelope;
-        match command.operation {
-            Operation::Advice(_) => {
-                self.told_later.insert((e.namespace, e.account, e.key), number);
-            }
-            // Whoever undoes a payment is not to see it approved.
-            Operation::Reversal { original, .. } => self.answered.note(original),
-            _ => self.answered.note(e.key),
-        }
-        self.waiting.insert(number, command);
-    }
-
-    /// Holds an approval against its lease.
-    fn count(&mut self, account: AccountId, advice: &Advice) {
-        if let Some(allowed) = &mut self.allowed {
-            allowed.count(account, advice);
-        }
-    }
-
-    fn done(&mut self, number: u64, code: u8) {
-        let Some(command) = self.waiting.remove(&number) else { return };
-        let e = &command.envelope;
-        let key = (e.namespace, e.account, e.key);
-        // A fence has the key of its debit, and is told before the advice of it.
-        if self.told_later.get(&key) == Some(&number) {
-            self.told_later.remove(&key);
-        }
-        match Code::from_u8(code) {
-            Some(code) if code.class() == Class::Refused && code != Code::Fenced => {
-                self.for_office.push((command, code));
-            }
-            _ => {}
-        }
-    }
-
-    /// The core said what became of an attempt, or was heard and did not.
-    fn heard(&mut self, attempt: &Attempt, outcome: &Outcome, at: Timestamp) {
-        if !matches!(outcome, Outcome::Unknown(_) | Outcome::NotExecuted { .. }) {
-            self.answered.note(attempt.key);
-            if let Operation::Reversal { original, .. } = attempt.operation {
-                self.answered.note(original);
-            }
-        }
-        if let (Some(yen), Some(purchase)) = (may_have_taken(outcome), purchase_of(&attempt.operation)) {
-            self.seen.paid(attempt.account, yen, purchase.shop, attempt.key, at);
-        }
-    }
-
-    /// What is told next, side by side: reversals, then fences, then advices. What a server did not want is passed over.
-    fn next(&self) -> Vec<(u64, Command)> {
-        let rank = |c: &Command| match c.operation {
-            Operation::Reversal { .. } => 0,
-            Operation::Fence => 1,
-            _ => 2,
-        };
-        let all = || self.waiting.iter().filter(|(n, _)| !self.aside.contains(n));
-        let first = all().map(|(_, c)| rank(c)).min();
-        let of_rank = all().filter(|(_, c)| Some(rank(c)) == first);
-        of_rank.take(Dones::MAX).map(|(n, c)| (*n, *c)).collect()
-    }
-}
-
 impl StandIn {
     /// Opens or makes the spool. What waits in it is told by [`StandIn::tend`].
     pub fn open(client: Client, options: StandInOptions) -> Result<Self, SpoolError> {
         let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
-        let mut inner = Inner { answered: Answered::new(now()), ..Inner::default() };
+        let mut inner = Known { answered: Answered::new(now()), ..Known::default() };
         for (number, entry) in entries {
             if let Entry::Queued(Command { envelope, operation: Operation::Advice(advice) }) = &entry {
                 inner.count(envelope.account, advice);
@@ -242,7 +147,7 @@ impl StandIn {
         Ok(Self { shared: Arc::new(Shared { client, options, state, spool, telling }) })
     }
 
-    fn state(&self) -> MutexGuard<'_, Inner> {
+    fn state(&self) -> MutexGuard<'_, Known> {
         // What is in memory is changed only after the disk: whoever panicked left it whole.
         self.shared.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -467,158 +372,4 @@ fn approval(a: &Advice) -> Decided {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::client::Options;
-    use crate::connection::{Credential, Role};
-    use crate::keys::new_key;
-    use std::net::TcpListener;
-    use tegata_model::{Amount, ShopId, TerminalId};
-
-    fn account(n: u32) -> AccountId {
-        AccountId::from_text(&format!("C{n}")).expect("an account")
-    }
-
-    fn attempt(n: u32, shop: &str, yen: u64) -> Attempt {
-        let purchase = Purchase {
-            shop: ShopId::from_text(shop).expect("a shop"),
-            terminal: TerminalId::NONE,
-            amount: Amount::new(yen).expect("in range"),
-            token: Position::ZERO,
-            partial: false,
-        };
-        let (namespace, operation) = (NamespaceId::new(1), Operation::Debit(purchase));
-        Attempt { account: account(n), key: new_key(), namespace, operation, deadline: Duration::from_secs(5) }
-    }
-
-    /// What would be told of it, approved now.
-    fn advice(attempt: &Attempt) -> Advice {
-        let purchase = *purchase_of(&attempt.operation).expect("a payment");
-        Advice { purchase, programme: ProgrammeId::new(1), lease: Position::new(9), approved_at: now() }
-    }
-
-    /// With a lease of now, and nobody to reach.
-    fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
-        let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
-        if found.len() == 1 {
-            let operation = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
-            let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
-            spool.append(&Entry::Lease { epoch: Position::new(9), command }, &mut |_| {}).expect("it is written");
-        }
-        drop(spool);
-        let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
-        let credential = Credential { gateway: 1, role: Role::Gateway, namespaces: Vec::new() };
-        let options = StandInOptions {
-            folder: folder.to_owned(),
-            programme: ProgrammeId::new(1),
-            namespace: NamespaceId::new(1),
-            allowance,
-            watch: Arc::new(|_| {}),
-        };
-        let stand_in = StandIn::open(Client::new(Options { addrs: vec![addr], credential }), options);
-        let stand_in = stand_in.expect("a sound spool");
-        (0..10).for_each(|n| stand_in.state().seen.note(account(n), 50_000, now()));
-        stand_in
-    }
-
-    fn run<T>(work: impl Future<Output = T>) -> T {
-        tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
-    }
-
-    async fn stood_in(stand_in: &StandIn, attempts: Vec<Attempt>) -> usize {
-        let mut all = tokio::task::JoinSet::new();
-        for attempt in attempts {
-            let stand_in = stand_in.clone();
-            all.spawn(async move { matches!(stand_in.decide(&attempt).await, Outcome::Approved(d) if d.stood_in) });
-        }
-        all.join_all().await.into_iter().filter(|paid| *paid).count()
-    }
-
-    #[test]
-    fn a_fence_that_was_told_leaves_the_approval_that_was_not() {
-        let envelope = Envelope { account: account(1), key: new_key(), ..Envelope::default() };
-        let mut inner = Inner::default();
-        let operation = Operation::Advice(advice(&attempt(1, "S1", 100)));
-        inner.queued(1, Command { envelope, operation });
-        inner.queued(2, Command { envelope, operation: Operation::Fence });
-        inner.done(2, Code::Approved.number());
-        let key = (envelope.namespace, envelope.account, envelope.key);
-        assert_eq!(inner.told_later.get(&key), Some(&1), "a repeat gets the answer that the first one got");
-        inner.done(1, Code::Approved.number());
-        assert!(inner.told_later.is_empty() && inner.waiting.is_empty());
-    }
-
-    #[test]
-    fn what_may_be_gone_is_no_longer_stood_in_for() {
-        let debit = attempt(1, "S1", 100);
-        let decided = |replayed| Decided { replayed, ..approval(&advice(&debit)) };
-        let gone = [
-            Outcome::Approved(decided(false)),
-            // The answer to the first send was lost.
-            Outcome::Approved(decided(true)),
-            Outcome::Unconfirmed(decided(false)),
-            Outcome::Unknown(InDoubt { attempt: debit, code: Code::Unknown }),
-        ];
-        assert_eq!(gone.map(|outcome| may_have_taken(&outcome)), [Some(100); 4]);
-        let nothing = [Outcome::Declined(decided(false)), Outcome::Conflict(decided(false))];
-        assert_eq!(nothing.map(|outcome| may_have_taken(&outcome)), [None; 2]);
-    }
-
-    #[test]
-    fn nobody_is_stood_in_for_who_was_told_no_or_is_to_be_undone_or_paid_there_just_before() {
-        let folder = tempfile::tempdir().expect("a folder");
-        run(async {
-            let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
-            let told = |n, outcome: fn(Decided) -> Outcome, code| {
-                let attempt = attempt(n, "S1", 100);
-                let mut d = approval(&advice(&attempt));
-                d.decision.code = code;
-                stand_in.state().heard(&attempt, &outcome(d), now());
-                attempt
-            };
-            let reversal = |of: &Attempt| {
-                let operation = Operation::Reversal { original: of.key, remain: 0 };
-                Attempt { operation, key: new_key(), ..*of }
-            };
-            let answered = [
-                told(0, Outcome::Declined, Code::AccountSuspended),
-                told(1, Outcome::Declined, Code::Fenced),
-                told(2, Outcome::SuspectedDuplicate, Code::SuspectedDuplicate),
-                told(3, Outcome::Approved, Code::Approved),
-            ];
-            assert_eq!(stood_in(&stand_in, answered.to_vec()).await, 0, "not under these keys");
-            assert_eq!(stood_in(&stand_in, vec![attempt(2, "S1", 100), attempt(3, "S1", 100)]).await, 0, "nor there");
-            assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(3, "S2", 100)]).await, 2);
-            let (fenced, reversed) = (attempt(4, "S1", 100), attempt(5, "S1", 100));
-            assert!(stand_in.undo(&Attempt { operation: Operation::Fence, ..fenced }).await);
-            assert!(stand_in.undo(&reversal(&reversed)).await);
-            assert_eq!(stood_in(&stand_in, vec![fenced, reversed]).await, 0, "undone before it was done");
-            let undone = attempt(7, "S1", 100);
-            let d = approval(&advice(&undone));
-            stand_in.state().heard(&reversal(&undone), &Outcome::Approved(d), now());
-            assert_eq!(stood_in(&stand_in, vec![undone]).await, 0, "undone at the core");
-            let before = Attempt { key: Key::new(now().minus_micros(60_000_000), 1), ..attempt(6, "S1", 100) };
-            assert_eq!(stood_in(&stand_in, vec![before]).await, 0, "another process may have been told");
-        });
-    }
-
-    #[test]
-    fn those_who_come_at_once_are_within_the_lease_together() {
-        let allowance = Allowance { total_max: 5_000, ..Allowance::with_defaults(1) };
-        let folder = tempfile::tempdir().expect("a folder");
-        run(async {
-            let stand_in = alone(folder.path(), allowance);
-            let same = (0..6).map(|_| attempt(0, "S1", 100)).collect();
-            assert_eq!(stood_in(&stand_in, same).await, 1, "one of an account and shop");
-            let many = (1..10).map(|n| attempt(n, "S2", 1_500)).collect();
-            assert_eq!(stood_in(&stand_in, many).await, 3, "of 4,900 yen that are left");
-        });
-        // What was approved is held against the lease after a restart, too.
-        run(async {
-            let stand_in = alone(folder.path(), allowance);
-            assert_eq!(stand_in.tend().await.waiting, 4);
-            assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(9, "S3", 401)]).await, 0);
-            assert_eq!(stood_in(&stand_in, vec![attempt(9, "S3", 400)]).await, 1);
-        });
-    }
-}
+mod tests;

@@ -3,6 +3,9 @@
 //! It spreads keys over tables and tells payloads apart; it is not a signature. The multiply-fold step is the
 //! well-known 64 × 64 → 128 bit product, folded.
 
+use crate::record::encode_body;
+use crate::{AccountId, Advice, Command, Operation, Purchase, PurchaseRecord, RECORD_BYTES_MAX, Writer};
+
 /// Folds two words into one.
 #[must_use]
 #[inline]
@@ -41,3 +44,43 @@ fn word(b: &[u8]) -> u64 {
 /// never a conflict.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint(pub u64);
+
+impl Command {
+    /// What this asks, as a number. See [`Fingerprint`].
+    #[must_use]
+    #[inline]
+    pub fn fingerprint(&self) -> Fingerprint {
+        // An advice tells of a debit: the late debit finds its decision.
+        let kind = u64::from(if let Operation::Advice(_) = self.operation { 4 } else { self.operation.kind() });
+        let h = mix(kind, hash_bytes(1, self.envelope.account.bytes()));
+        Fingerprint(match &self.operation {
+            Operation::Debit(p) | Operation::Advice(Advice { purchase: p, .. }) => purchase_print(h, p, 0),
+            Operation::DebitConfirmed { purchase, seconds } | Operation::Hold { purchase, seconds } => {
+                purchase_print(h, purchase, *seconds)
+            }
+            Operation::Fence => 0,
+            other => {
+                let mut body = Vec::with_capacity(RECORD_BYTES_MAX);
+                encode_body(other, &mut Writer::new(&mut body));
+                hash_bytes(h, &body)
+            }
+        })
+    }
+}
+
+#[inline]
+fn purchase_print(h: u64, p: &Purchase, seconds: u32) -> u64 {
+    let h = hash_bytes(h, p.shop.bytes());
+    let h = mix(h ^ u64::from_le_bytes(*p.terminal.bytes()), p.amount.get());
+    mix(h, u64::from(seconds) << 1 | u64::from(p.partial))
+}
+
+impl PurchaseRecord {
+    /// The same number as [`Command::fingerprint`] gives.
+    #[must_use]
+    #[inline]
+    pub fn fingerprint(&self, account: &AccountId) -> u64 {
+        let h = mix(u64::from(self.kind), hash_bytes(1, account.bytes()));
+        purchase_print(h, &self.purchase, self.seconds)
+    }
+}

@@ -1,0 +1,107 @@
+//! What this client knows and has to tell: all that is in its spool, and what it heard since it was opened.
+
+use super::allowed::{Allowed, Answered, Seen};
+use super::{may_have_taken, purchase_of};
+use crate::outcome::Outcome;
+use crate::sends::Attempt;
+use crate::spool::{Dones, Entry};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use tegata_model::{AccountId, Advice, Class, Code, Command, Key, NamespaceId, Operation, Timestamp};
+use tokio::time::Instant;
+
+/// See the module.
+#[derive(Default)]
+pub(super) struct Known {
+    pub(super) holder: [u8; 16],
+    pub(super) allowed: Option<Allowed>,
+    pub(super) seen: Seen,
+    pub(super) answered: Answered,
+    /// By number in the spool.
+    pub(super) waiting: BTreeMap<u64, Command>,
+    /// Advices that wait, by whose key.
+    pub(super) told_later: HashMap<(NamespaceId, AccountId, Key), u64>,
+    /// Told, and answered with a refusal: for the office.
+    pub(super) for_office: Vec<(Command, Code)>,
+    pub(super) refused: Option<Code>,
+    /// A write to the spool failed.
+    pub(super) failed: bool,
+    /// What waits, and a server does not want from this caller: it holds nothing else up.
+    pub(super) aside: BTreeSet<u64>,
+    /// When a server answered last.
+    pub(super) heard_at: Option<Instant>,
+    /// Nobody could be reached just now, and nobody is asked until then.
+    pub(super) down_until: Option<Instant>,
+}
+
+impl Known {
+    pub(super) fn take(&mut self, number: u64, entry: Entry) {
+        match entry {
+            Entry::Opened { holder } => self.holder = holder,
+            Entry::Lease { epoch, command } => self.allowed = Allowed::new(epoch, &command),
+            Entry::Queued(command) => self.queued(number, command),
+            Entry::Done(dones) => dones.as_slice().iter().for_each(|(number, code)| self.done(*number, *code)),
+        }
+    }
+
+    pub(super) fn queued(&mut self, number: u64, command: Command) {
+        let e = &command.envelope;
+        match command.operation {
+            Operation::Advice(_) => {
+                self.told_later.insert((e.namespace, e.account, e.key), number);
+            }
+            // Whoever undoes a payment is not to see it approved.
+            Operation::Reversal { original, .. } => self.answered.note(original),
+            _ => self.answered.note(e.key),
+        }
+        self.waiting.insert(number, command);
+    }
+
+    /// Holds an approval against its lease.
+    pub(super) fn count(&mut self, account: AccountId, advice: &Advice) {
+        if let Some(allowed) = &mut self.allowed {
+            allowed.count(account, advice);
+        }
+    }
+
+    pub(super) fn done(&mut self, number: u64, code: u8) {
+        let Some(command) = self.waiting.remove(&number) else { return };
+        let e = &command.envelope;
+        let key = (e.namespace, e.account, e.key);
+        // A fence has the key of its debit, and is told before the advice of it.
+        if self.told_later.get(&key) == Some(&number) {
+            self.told_later.remove(&key);
+        }
+        match Code::from_u8(code) {
+            Some(code) if code.class() == Class::Refused && code != Code::Fenced => {
+                self.for_office.push((command, code));
+            }
+            _ => {}
+        }
+    }
+
+    /// The core said what became of an attempt, or was heard and did not.
+    pub(super) fn heard(&mut self, attempt: &Attempt, outcome: &Outcome, at: Timestamp) {
+        if !matches!(outcome, Outcome::Unknown(_) | Outcome::NotExecuted { .. }) {
+            self.answered.note(attempt.key);
+            if let Operation::Reversal { original, .. } = attempt.operation {
+                self.answered.note(original);
+            }
+        }
+        if let (Some(yen), Some(purchase)) = (may_have_taken(outcome), purchase_of(&attempt.operation)) {
+            self.seen.paid(attempt.account, yen, purchase.shop, attempt.key, at);
+        }
+    }
+
+    /// What is told next, side by side: reversals, then fences, then advices. What a server did not want is passed over.
+    pub(super) fn next(&self) -> Vec<(u64, Command)> {
+        let rank = |c: &Command| match c.operation {
+            Operation::Reversal { .. } => 0,
+            Operation::Fence => 1,
+            _ => 2,
+        };
+        let all = || self.waiting.iter().filter(|(n, _)| !self.aside.contains(n));
+        let first = all().map(|(_, c)| rank(c)).min();
+        let of_rank = all().filter(|(_, c)| Some(rank(c)) == first);
+        of_rank.take(Dones::MAX).map(|(n, c)| (*n, *c)).collect()
+    }
+}

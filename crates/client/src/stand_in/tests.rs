@@ -1,0 +1,155 @@
+//! What is approved, and what is told first, of a client alone.
+
+use super::*;
+use crate::client::Options;
+use crate::connection::{Credential, Role};
+use crate::keys::new_key;
+use std::net::TcpListener;
+use tegata_model::{Amount, Key, ShopId, TerminalId};
+
+fn account(n: u32) -> AccountId {
+    AccountId::from_text(&format!("C{n}")).expect("an account")
+}
+
+fn attempt(n: u32, shop: &str, yen: u64) -> Attempt {
+    let purchase = Purchase {
+        shop: ShopId::from_text(shop).expect("a shop"),
+        terminal: TerminalId::NONE,
+        amount: Amount::new(yen).expect("in range"),
+        token: Position::ZERO,
+        partial: false,
+    };
+    let (namespace, operation) = (NamespaceId::new(1), Operation::Debit(purchase));
+    Attempt { account: account(n), key: new_key(), namespace, operation, deadline: Duration::from_secs(5) }
+}
+
+/// What would be told of it, approved now.
+fn advice(attempt: &Attempt) -> Advice {
+    let purchase = *purchase_of(&attempt.operation).expect("a payment");
+    Advice { purchase, programme: ProgrammeId::new(1), lease: Position::new(9), approved_at: now() }
+}
+
+/// With a lease of now, and nobody to reach.
+fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
+    let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
+    if found.len() == 1 {
+        let operation = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
+        let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
+        spool.append(&Entry::Lease { epoch: Position::new(9), command }, &mut |_| {}).expect("it is written");
+    }
+    drop(spool);
+    let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+    let credential = Credential { gateway: 1, role: Role::Gateway, namespaces: Vec::new() };
+    let options = StandInOptions {
+        folder: folder.to_owned(),
+        programme: ProgrammeId::new(1),
+        namespace: NamespaceId::new(1),
+        allowance,
+        watch: Arc::new(|_| {}),
+    };
+    let stand_in = StandIn::open(Client::new(Options { addrs: vec![addr], credential }), options);
+    let stand_in = stand_in.expect("a sound spool");
+    (0..10).for_each(|n| stand_in.state().seen.note(account(n), 50_000, now()));
+    stand_in
+}
+
+fn run<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
+}
+
+async fn stood_in(stand_in: &StandIn, attempts: Vec<Attempt>) -> usize {
+    let mut all = tokio::task::JoinSet::new();
+    for attempt in attempts {
+        let stand_in = stand_in.clone();
+        all.spawn(async move { matches!(stand_in.decide(&attempt).await, Outcome::Approved(d) if d.stood_in) });
+    }
+    all.join_all().await.into_iter().filter(|paid| *paid).count()
+}
+
+#[test]
+fn a_fence_that_was_told_leaves_the_approval_that_was_not() {
+    let envelope = Envelope { account: account(1), key: new_key(), ..Envelope::default() };
+    let mut inner = Known::default();
+    let operation = Operation::Advice(advice(&attempt(1, "S1", 100)));
+    inner.queued(1, Command { envelope, operation });
+    inner.queued(2, Command { envelope, operation: Operation::Fence });
+    inner.done(2, Code::Approved.number());
+    let key = (envelope.namespace, envelope.account, envelope.key);
+    assert_eq!(inner.told_later.get(&key), Some(&1), "a repeat gets the answer that the first one got");
+    inner.done(1, Code::Approved.number());
+    assert!(inner.told_later.is_empty() && inner.waiting.is_empty());
+}
+
+#[test]
+fn what_may_be_gone_is_no_longer_stood_in_for() {
+    let debit = attempt(1, "S1", 100);
+    let decided = |replayed| Decided { replayed, ..approval(&advice(&debit)) };
+    let gone = [
+        Outcome::Approved(decided(false)),
+        // The answer to the first send was lost.
+        Outcome::Approved(decided(true)),
+        Outcome::Unconfirmed(decided(false)),
+        Outcome::Unknown(InDoubt { attempt: debit, code: Code::Unknown }),
+    ];
+    assert_eq!(gone.map(|outcome| may_have_taken(&outcome)), [Some(100); 4]);
+    let nothing = [Outcome::Declined(decided(false)), Outcome::Conflict(decided(false))];
+    assert_eq!(nothing.map(|outcome| may_have_taken(&outcome)), [None; 2]);
+}
+
+#[test]
+fn nobody_is_stood_in_for_who_was_told_no_or_is_to_be_undone_or_paid_there_just_before() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let told = |n, outcome: fn(Decided) -> Outcome, code| {
+            let attempt = attempt(n, "S1", 100);
+            let mut d = approval(&advice(&attempt));
+            d.decision.code = code;
+            stand_in.state().heard(&attempt, &outcome(d), now());
+            attempt
+        };
+        let reversal = |of: &Attempt| {
+            let operation = Operation::Reversal { original: of.key, remain: 0 };
+            Attempt { operation, key: new_key(), ..*of }
+        };
+        let answered = [
+            told(0, Outcome::Declined, Code::AccountSuspended),
+            told(1, Outcome::Declined, Code::Fenced),
+            told(2, Outcome::SuspectedDuplicate, Code::SuspectedDuplicate),
+            told(3, Outcome::Approved, Code::Approved),
+        ];
+        assert_eq!(stood_in(&stand_in, answered.to_vec()).await, 0, "not under these keys");
+        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S1", 100), attempt(3, "S1", 100)]).await, 0, "nor there");
+        assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(3, "S2", 100)]).await, 2);
+        let (fenced, reversed) = (attempt(4, "S1", 100), attempt(5, "S1", 100));
+        assert!(stand_in.undo(&Attempt { operation: Operation::Fence, ..fenced }).await);
+        assert!(stand_in.undo(&reversal(&reversed)).await);
+        assert_eq!(stood_in(&stand_in, vec![fenced, reversed]).await, 0, "undone before it was done");
+        let undone = attempt(7, "S1", 100);
+        let d = approval(&advice(&undone));
+        stand_in.state().heard(&reversal(&undone), &Outcome::Approved(d), now());
+        assert_eq!(stood_in(&stand_in, vec![undone]).await, 0, "undone at the core");
+        let before = Attempt { key: Key::new(now().minus_micros(60_000_000), 1), ..attempt(6, "S1", 100) };
+        assert_eq!(stood_in(&stand_in, vec![before]).await, 0, "another process may have been told");
+    });
+}
+
+#[test]
+fn those_who_come_at_once_are_within_the_lease_together() {
+    let allowance = Allowance { total_max: 5_000, ..Allowance::with_defaults(1) };
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), allowance);
+        let same = (0..6).map(|_| attempt(0, "S1", 100)).collect();
+        assert_eq!(stood_in(&stand_in, same).await, 1, "one of an account and shop");
+        let many = (1..10).map(|n| attempt(n, "S2", 1_500)).collect();
+        assert_eq!(stood_in(&stand_in, many).await, 3, "of 4,900 yen that are left");
+    });
+    // What was approved is held against the lease after a restart, too.
+    run(async {
+        let stand_in = alone(folder.path(), allowance);
+        assert_eq!(stand_in.tend().await.waiting, 4);
+        assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(9, "S3", 401)]).await, 0);
+        assert_eq!(stood_in(&stand_in, vec![attempt(9, "S3", 400)]).await, 1);
+    });
+}

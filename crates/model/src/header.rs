@@ -43,9 +43,8 @@ impl<'a> Header<'a> {
     }
 
     /// Whose key it is.
-    #[must_use]
     #[inline]
-    pub fn namespace(self) -> NamespaceId {
+    fn namespace(self) -> NamespaceId {
         NamespaceId::new(u32::from_le_bytes(*self.field::<24, 4>()))
     }
 
@@ -57,9 +56,8 @@ impl<'a> Header<'a> {
     }
 
     /// Bytes that are an account's name in whatever decodes.
-    #[must_use]
     #[inline]
-    pub fn account(self) -> &'a [u8; 16] {
+    fn account(self) -> &'a [u8; 16] {
         self.field::<32, 16>()
     }
 

@@ -125,6 +125,15 @@ impl<'a> Iterator for Records<'a> {
     }
 }
 
+/// Each with its record: there is one for each.
+#[inline]
+pub(crate) fn with_records<'a, T>(
+    each: impl IntoIterator<Item = T>,
+    records: &mut Records<'a>,
+) -> impl Iterator<Item = (T, &'a [u8])> {
+    each.into_iter().map(|one| (one, records.next().expect("a record for each")))
+}
+
 /// The header of the record that starts `bytes`.
 #[inline]
 pub(crate) fn header(bytes: &[u8]) -> Header<'_> {

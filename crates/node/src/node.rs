@@ -16,7 +16,7 @@ mod questions;
 mod queue;
 mod watch;
 
-use crate::batch::{Batch, Sealed, Ticket, header, records};
+use crate::batch::{Batch, Sealed, Ticket, header, records, with_records};
 use crate::breakers::Breakers;
 use crate::crowd::{Comers, Crowd, Group};
 use crate::flights::Flights;
@@ -318,9 +318,8 @@ impl Node {
         let begin = batch.applied;
         let end = batch.tickets.len().min(begin + count);
         let mut rest = records(&batch.body[batch.applied_bytes..]);
-        while batch.applied < end
-            && let Some(record) = rest.next()
-        {
+        while batch.applied < end {
+            let record = rest.next().expect("a record for each ticket");
             let position = Position::new(batch.first.get() + batch.applied as u64);
             if batch.applied.is_multiple_of(TOUCH_MAX) {
                 self.engine.touch(&batch.hints[batch.applied..]);
@@ -444,8 +443,8 @@ impl Node {
         self.halted = true;
         let mut sealed = std::mem::take(&mut self.sealed);
         for batch in &mut sealed {
-            let rest = records(&batch.body[batch.applied_bytes..]);
-            for (ticket, record) in batch.tickets[batch.applied..].iter().zip(rest) {
+            let mut rest = records(&batch.body[batch.applied_bytes..]);
+            for (ticket, record) in with_records(&batch.tickets[batch.applied..], &mut rest) {
                 self.refuse(*ticket, record, Code::Unknown);
             }
             (batch.applied, batch.applied_bytes) = (batch.tickets.len(), batch.body.len());

@@ -17,6 +17,8 @@ pub(crate) struct Repeat {
     pub(crate) record: Vec<u8>,
     /// What it is told when it cannot wait any longer.
     pub(crate) late: Code,
+    /// What it is told instead of taking the place of a first that came to nothing: it was denied before it waited.
+    pub(crate) why: Option<Code>,
 }
 
 /// Position of the first request, and a number that tells its repeats apart.

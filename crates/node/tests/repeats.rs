@@ -324,13 +324,38 @@ fn an_advice_is_told_whatever_is_in_flight_and_takes_once() {
     let told = [rig.send("C1", key(9), 0, advice(700)), rig.send("C1", key(9), 0, advice(700))];
     rig.seal();
     rig.time(just_after(8));
-    assert!(told.iter().all(|n| rig.code(*n).is_none()), "it has no deadline");
+    assert_eq!(told.map(|n| rig.code(n)), [None, Some(Code::InProgress)], "it has no deadline, and its repeat has one");
     rig.durable();
     let first = rig.answers[&first];
-    for told in told.map(|n| rig.answers[&n]) {
+    for told in [told[0], rig.send("C1", key(9), 8, advice(700))].map(|n| rig.answers[&n]) {
         assert_eq!((told.decision, told.replayed), (first.decision, true));
     }
     assert_eq!(first.decision.balance.get(), 9_300);
+}
+
+#[test]
+fn of_many_fences_under_a_key_in_flight_one_gets_a_record() {
+    let mut rig = Rig::new(Limits::default());
+    let before = rig.node.facts().accepted;
+    let first = rig.send("C1", key(9), 8, debit(700));
+    let fences: Vec<_> = (0..1_000).map(|_| rig.send("C1", key(9), 8, Operation::Fence)).collect();
+    rig.seal();
+    rig.durable();
+    assert_eq!(rig.node.facts().accepted, before + 2, "the debit and a fence");
+    let first = rig.answers[&first];
+    for fence in fences.iter().map(|n| rig.answers[n]) {
+        assert_eq!((fence.decision, fence.replayed), (first.decision, true));
+    }
+    // Where the first changes nothing, one of them decides the key for all.
+    let suspected = rig.send("C1", key(10), 8, debit(700));
+    let fences = [0; 3].map(|_| rig.send("C1", key(10), 8, Operation::Fence));
+    rig.seal();
+    rig.durable();
+    assert_eq!(rig.code(suspected), Some(Code::SuspectedDuplicate));
+    let fences = fences.map(|n| rig.answers[&n]);
+    assert_eq!(fences.map(|f| f.decision), [fences[0].decision; 3]);
+    let late = rig.send("C1", key(10), 8, debit(700));
+    assert_eq!(rig.code(late), Some(Code::Fenced));
 }
 
 #[test]

@@ -27,8 +27,8 @@ fn debit(shop: &str) -> Operation {
 }
 
 impl Rig {
-    /// Sends one record under the nth key, and says what it came to. A denial is answered at once, without a flush.
-    fn send(&mut self, n: u64, account: &str, operation: Operation, guard: Guard) -> (Code, bool) {
+    /// Takes one record under the nth key.
+    fn accept(&mut self, n: u64, account: &str, operation: Operation, guard: Guard) {
         let envelope = Envelope {
             received_at: AT,
             namespace: NamespaceId::new(1),
@@ -40,6 +40,11 @@ impl Rig {
         encode(&Command { envelope, operation }, &mut guarded);
         let guards = vec![(Waiter { connection: 1, request: n }, guard)];
         self.0.accept(0, Inbound { guarded, guards, ..Inbound::default() }, AT);
+    }
+
+    /// The same, and says what it came to. A denial is answered at once, without a flush.
+    fn send(&mut self, n: u64, account: &str, operation: Operation, guard: Guard) -> (Code, bool) {
+        self.accept(n, account, operation, guard);
         if !self.0.has_outbound(0) {
             self.flush();
         }
@@ -128,6 +133,22 @@ fn a_decided_key_gets_its_decision_and_one_on_its_way_waits_for_it() {
     assert_eq!(rig.send(1, "C", debit("A"), no()), (Code::Approved, true));
     assert_eq!(rig.send(1, "C", debit("A"), within(&[14])), (Code::Approved, true));
     assert_eq!(rig.send(1, "C", debit("B"), no()), (Code::Conflict, false), "another request under the key");
+}
+
+#[test]
+fn what_is_denied_does_not_take_the_place_of_a_first_that_came_to_nothing() {
+    let mut rig = rig();
+    assert_eq!(rig.send(1, "C", debit("A"), Guard::Free), (Code::Approved, false));
+    let Operation::Debit(purchase) = debit("A") else { panic!("a debit") };
+    let more = Operation::Debit(Purchase { amount: Amount::new(500).expect("an amount"), ..purchase });
+    rig.accept(2, "C", debit("A"), Guard::Free);
+    rig.accept(2, "C", more, Guard::Denied(Code::AmountNotPermitted));
+    rig.flush();
+    rig.flush();
+    let out = rig.0.take_outbound(0, Outbound::default()).expect("answers");
+    let codes: Vec<Code> = out.answers.iter().map(|a| a.decision.code).collect();
+    assert_eq!(codes, [Code::SuspectedDuplicate, Code::AmountNotPermitted]);
+    assert_eq!(rig.send(2, "C", more, Guard::Free), (Code::Approved, false), "the key was not used up");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use super::queue::InLine;
 use super::{Full, Node};
-use crate::batch::{Batch, Ticket, header, records};
+use crate::batch::{Batch, Record, Ticket, header, records, with_records};
 use crate::degrade::Rank;
 use crate::message::Inbound;
 use crate::repeats::Repeat;
@@ -20,13 +20,13 @@ impl Node {
         let InLine { thread, bundle, at, index } = line;
         for group in bundle.waiters[*index..].chunks(TOUCH_MAX) {
             let mut hints = [Hint::default(); TOUCH_MAX];
-            let rest = records(&bundle.records[*at..]);
-            for (hint, record) in hints[..group.len()].iter_mut().zip(rest.clone()) {
+            let mut rest = records(&bundle.records[*at..]);
+            for (hint, record) in with_records(&mut hints[..group.len()], &mut rest.clone()) {
                 *hint = self.engine.hint(record);
             }
             self.touch_keys(&hints[..group.len()]);
             let ahead = self.may_admit() as usize;
-            for (n, ((waiter, hint), record)) in group.iter().zip(&hints).zip(rest).enumerate() {
+            for (n, ((waiter, hint), record)) in with_records(group.iter().zip(&hints), &mut rest).enumerate() {
                 if self.waiting_bytes <= self.limits.waiting_bytes_max
                     && (self.open_room() < record.len() || ahead <= n)
                     && !self.needs_no_room(record)
@@ -69,9 +69,13 @@ impl Node {
         }
         let first = self.first_in_flight(hint.scope(), envelope.namespace, &envelope.account, &envelope.key);
         // A fence is no repeat: where the first changes nothing, the fence is what decides the key. Nor is an advice: it
-        // is told whatever the first comes to.
-        if let Some(first) = first.filter(|_| !matches!(kind, FENCE | Operation::ADVICE)) {
-            return self.wait_for(first, envelope.deadline, ticket, record);
+        // is told whatever the first comes to. Each is one of its own kind, so that no more than one of each are in flight.
+        let first_of_its_kind = match kind {
+            FENCE | Operation::ADVICE if first.is_some() => self.newest_in_flight(kind, hint.scope(), &envelope),
+            _ => first,
+        };
+        if let Some(first) = first_of_its_kind {
+            return self.wait_for(first, envelope.deadline, why, ticket, record);
         }
         if let Some(code) = why.or_else(|| self.obstacle(&envelope, kind, record)) {
             return self.refuse(ticket, record, if first.is_some() { Code::InProgress } else { code });
@@ -101,26 +105,45 @@ impl Node {
 
     #[cold]
     fn first_in_chain(&self, newest: u64, scope: u64, of: (NamespaceId, &[u8; 16], Key)) -> Option<(u64, u64)> {
+        let first = self.chain(newest, scope, of).last();
+        first.map(|(position, record)| (position, fingerprint(record)))
+    }
+
+    /// The same of the newest of a kind.
+    #[cold]
+    fn newest_in_flight(&self, kind: u16, scope: u64, envelope: &Envelope) -> Option<(u64, u64)> {
+        let newest = self.flights.newest(scope, self.engine.applied().get())?;
+        let mut chain = self.chain(newest, scope, (envelope.namespace, envelope.account.bytes(), envelope.key));
+        let of_kind = chain.find(|(_, record)| header(record).kind() == kind);
+        of_kind.map(|(position, record)| (position, fingerprint(record)))
+    }
+
+    /// The records in flight under a key, the newest first, by their positions.
+    fn chain<'a>(
+        &'a self,
+        newest: u64,
+        scope: u64,
+        of: (NamespaceId, &'a [u8; 16], Key),
+    ) -> impl Iterator<Item = (u64, &'a [u8])> {
         let applied = self.engine.applied().get();
-        let (mut position, mut first) = (newest, None);
-        while position > applied
-            && let Some(record) =
-                std::iter::once(&self.open).chain(self.sealed.iter().rev()).find_map(|b| b.record_at(position))
-        {
-            if record.scope == scope && header(record.bytes()).scope() == of {
-                first = Some((position, record));
-            }
-            if record.back == 0 {
-                break;
-            }
-            position -= record.back;
-        }
-        first.map(|(position, record)| (position, fingerprint(record.bytes())))
+        let at = move |position: u64| {
+            let mut batches = std::iter::once(&self.open).chain(self.sealed.iter().rev());
+            let record = batches.find_map(|b| b.record_at(position)).filter(|_| position > applied)?;
+            Some((position, record))
+        };
+        let older = move |(position, record): &(u64, Record<'a>)| match record.back {
+            0 => None,
+            back => at(position - back),
+        };
+        std::iter::successors(at(newest), older)
+            .filter(move |(_, record)| record.scope == scope)
+            .map(|(position, record)| (position, record.bytes()))
+            .filter(move |(_, bytes)| header(bytes).scope() == of)
     }
 
     /// A repeat waits for the decision about `first`, while there is time and room.
     #[cold]
-    fn wait_for(&mut self, first: (u64, u64), deadline: Timestamp, ticket: Ticket, record: &[u8]) {
+    fn wait_for(&mut self, first: (u64, u64), deadline: Timestamp, why: Option<Code>, ticket: Ticket, record: &[u8]) {
         // A fence, whose fingerprint is 0, answers whatever was asked under its key.
         let conflicts = first.1 != 0 && first.1 != fingerprint(record);
         let late = if conflicts { Code::Conflict } else { Code::InProgress };
@@ -130,14 +153,20 @@ impl Node {
             self.refuse(ticket, record, late);
         } else {
             let deadline = if deadline.is_zero() { Timestamp::MAX } else { deadline };
-            self.repeats.add(first.0, deadline, Repeat { ticket, record: record.to_vec(), late });
+            self.repeats.add(first.0, deadline, Repeat { ticket, record: record.to_vec(), late, why });
         }
     }
 
     /// Repeats whose first request is applied are admitted again: they find its decision, or take its place.
     pub(super) fn admit_repeats(&mut self) {
         while let Some(repeat) = self.repeats.decided(self.engine.applied().get()) {
-            let Repeat { ticket, record, .. } = repeat;
+            let Repeat { ticket, record, why, .. } = repeat;
+            if why.is_some() {
+                // It needs no place.
+                let hint = self.engine.hint(&record);
+                self.admit_unless(why, ticket, &record, &hint);
+                continue;
+            }
             let bundle = Inbound { records: record, waiters: vec![ticket.waiter], ..Inbound::default() };
             let mut line = InLine::new(ticket.thread, bundle);
             if !self.admit_all(&mut line) {
@@ -210,7 +239,8 @@ impl Node {
             repeats.push(repeat);
         }
         let mut asked = Vec::new();
-        for ((ticket, hint), record) in open.tickets.drain(..).zip(&open.hints).zip(records(&open.body)) {
+        let mut rest = records(&open.body);
+        for ((ticket, hint), record) in with_records(open.tickets.drain(..).zip(&open.hints), &mut rest) {
             if ticket.thread == Ticket::NOBODY.thread {
                 self.open.push(record, ticket, *hint);
                 self.next = self.next.next();
@@ -223,7 +253,7 @@ impl Node {
         }
         for repeat in repeats {
             let hint = self.engine.hint(&repeat.record);
-            self.admit(repeat.ticket, &repeat.record, &hint);
+            self.admit_unless(repeat.why, repeat.ticket, &repeat.record, &hint);
         }
         self.admit_waiting();
     }

@@ -2,7 +2,7 @@
 //! that is decided, or on its way, is answered as ever.
 
 use super::Node;
-use crate::batch::{Ticket, records};
+use crate::batch::{Ticket, records, with_records};
 use crate::message::{Guard, Inbound};
 use tegata_model::{Code, ProgrammeId, decode_envelope, decode_purchase};
 
@@ -12,7 +12,7 @@ impl Node {
     pub(super) fn take_guarded(&mut self, thread: u16, bundle: &mut Inbound) {
         let guarded = std::mem::take(&mut bundle.guarded);
         let (mut permitted, mut waiters) = (Vec::with_capacity(guarded.len()), Vec::new());
-        for ((waiter, guard), record) in bundle.guards.drain(..).zip(records(&guarded)) {
+        for ((waiter, guard), record) in with_records(bundle.guards.drain(..), &mut records(&guarded)) {
             let denied = match guard {
                 Guard::Free => None,
                 Guard::Denied(code) => Some(code),

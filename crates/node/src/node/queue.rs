@@ -2,7 +2,7 @@
 //! long as a [`crate::crowd`]: by turns of the gateways, newest first, and not for long.
 
 use super::Node;
-use crate::batch::{Ticket, header, records};
+use crate::batch::{Ticket, header, records, with_records};
 use crate::breaker::BreakerState;
 use crate::crowd::{Comers, Group, Taken};
 use crate::degrade::{Cause, Rank};
@@ -164,7 +164,7 @@ impl Node {
         let mut rest = records(&comers.records);
         for some in comers.waiters.chunks(TOUCH_MAX) {
             let (mut taken, mut count) = ([Taken::NOTHING; TOUCH_MAX], 0);
-            for (waiter, record) in some.iter().zip(&mut rest) {
+            for (waiter, record) in with_records(some, &mut rest) {
                 let ticket = Ticket::new(*waiter, thread);
                 if outright & Rank::of(header(record).kind()).bit() != 0 {
                     taken[count] = Taken { ticket, record, looked: false };
@@ -194,7 +194,7 @@ impl Node {
         let mut rest = records(&comers.records);
         for some in comers.waiters.chunks(TOUCH_MAX) {
             let mut taken = [Taken::NOTHING; TOUCH_MAX];
-            for ((waiter, taken), record) in some.iter().zip(&mut taken).zip(&mut rest) {
+            for ((waiter, taken), record) in with_records(some.iter().zip(&mut taken), &mut rest) {
                 *taken = Taken { ticket: Ticket::new(*waiter, comers.thread), record, looked: comers.looked };
             }
             self.refuse_by_header(&taken[..some.len()]);
@@ -261,8 +261,13 @@ impl Node {
     #[cold]
     fn refuse_damaged(&mut self, ticket: Ticket, record: &[u8], code: Code) {
         let Ok(e) = decode_envelope(record) else { return self.refuse(ticket, record, Code::Malformed) };
-        let question =
-            Question::Refused { kind: record[0], namespace: e.namespace, account: e.account, key: e.key, code };
+        let question = Question::Refused {
+            kind: header(record).kind() as u8,
+            namespace: e.namespace,
+            account: e.account,
+            key: e.key,
+            code,
+        };
         self.ask(usize::from(ticket.thread), ticket.waiter, question);
     }
 
@@ -278,11 +283,11 @@ impl Node {
         let mut rest = records(&group.records);
         for who in group.who.chunks(TOUCH_MAX) {
             let mut hints = [Hint::default(); TOUCH_MAX];
-            for (hint, record) in hints[..who.len()].iter_mut().zip(rest.clone()) {
+            for (hint, record) in with_records(&mut hints[..who.len()], &mut rest.clone()) {
                 *hint = self.engine.hint(record);
             }
             self.touch_keys(&hints[..who.len()]);
-            for (((ticket, looked), hint), record) in who.iter().zip(&hints).zip(&mut rest) {
+            for (((ticket, looked), hint), record) in with_records(who.iter().zip(&hints), &mut rest) {
                 match if *looked { Ok(()) } else { check(record) } {
                     Ok(()) => self.admit(*ticket, record, hint),
                     Err(error) => self.refuse_damaged(*ticket, record, code_of(error)),

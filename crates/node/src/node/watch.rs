@@ -2,7 +2,7 @@
 //! waits. Nothing of it is done for a single request.
 
 use super::{Node, TOLD};
-use crate::batch::{Batch, Ticket, header, records};
+use crate::batch::{Batch, Ticket, header, records, with_records};
 use crate::breaker::BreakerState;
 use crate::breakers::{Levels, Order, Transition};
 use crate::degrade::{Cause, Mode, Rank};
@@ -292,7 +292,8 @@ impl Node {
         let in_flight = sealed.iter_mut().filter(|b| b.last().get() > durable);
         for batch in in_flight.chain([&mut open]) {
             let Batch { tickets, body, applied, applied_bytes, .. } = batch;
-            for (ticket, record) in tickets[*applied..].iter_mut().zip(records(&body[*applied_bytes..])) {
+            let mut rest = records(&body[*applied_bytes..]);
+            for (ticket, record) in with_records(&mut tickets[*applied..], &mut rest) {
                 let waits = ticket.thread != Ticket::NOBODY.thread && ticket.waiter.connection != TOLD;
                 if waits && self.has_passed(header(record).deadline()) {
                     self.refuse(*ticket, record, Code::Unknown);

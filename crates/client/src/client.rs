@@ -8,6 +8,7 @@ use crate::retry::Budget;
 use crate::sends::{Attempt, Next, PATIENCE, Resolving, Sends};
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tegata_wire::Answer;
 use tokio::sync::{Mutex, mpsc};
@@ -37,6 +38,8 @@ struct Shared {
     options: Options,
     access: Access,
     current: Mutex<Option<Arc<Connection>>>,
+    /// Number of the address that is tried first.
+    next: AtomicUsize,
     budget: Budget,
 }
 
@@ -50,7 +53,8 @@ impl Client {
     /// The same, and proves who calls.
     #[must_use]
     pub fn with_access(options: Options, access: Access) -> Self {
-        Self { shared: Arc::new(Shared { options, access, current: Mutex::new(None), budget: Budget::new() }) }
+        let (current, next, budget) = (Mutex::new(None), AtomicUsize::new(0), Budget::new());
+        Self { shared: Arc::new(Shared { options, access, current, next, budget }) }
     }
 
     /// The connection, made now if there is none.
@@ -59,18 +63,23 @@ impl Client {
         if let Some(connection) = current.as_ref().filter(|c| c.is_usable()) {
             return Ok(Arc::clone(connection));
         }
-        let mut error = OpenError::TimedOut;
-        for addr in &self.shared.options.addrs {
-            match Connection::open_with(*addr, &self.shared.options.credential, &self.shared.access, CONNECT_MAX).await
-            {
+        let (mut error, addrs) = (OpenError::TimedOut, &self.shared.options.addrs);
+        // Whoever does not wait for one address to time out leaves the next one to those who come after.
+        let first = self.shared.next.swap(0, Ordering::Relaxed);
+        for n in first..first + addrs.len() {
+            let addr = addrs[n % addrs.len()];
+            self.shared.next.store((n + 1) % addrs.len(), Ordering::Relaxed);
+            match Connection::open_with(addr, &self.shared.options.credential, &self.shared.access, CONNECT_MAX).await {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
                     *current = Some(Arc::clone(&connection));
+                    self.shared.next.store(0, Ordering::Relaxed);
                     return Ok(connection);
                 }
                 Err(e) => error = e,
             }
         }
+        self.shared.next.store(0, Ordering::Relaxed);
         Err(error)
     }
 

@@ -104,6 +104,7 @@ pub struct Tended {
 ///   is stood in for, and nobody beyond half of it.
 /// - [`StandIn::decide`] instead of [`Client::decide`]. Where `stood_in` says so, show "paid": the core will accept it,
 ///   whatever has become of the account, and what that does not cover is the programme's loss.
+/// - [`StandIn::resolve`] instead of [`Client::resolve`].
 /// - [`StandIn::undo`] for a full reversal or a fence that got no answer: it is told before advices, so that a payment that
 ///   was approved here and reversed takes nothing.
 ///
@@ -130,20 +131,20 @@ impl StandIn {
     /// Opens or makes the spool. What waits in it is told by [`StandIn::tend`].
     pub fn open(client: Client, options: StandInOptions) -> Result<Self, SpoolError> {
         let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
-        let mut inner = Known { answered: Answered::new(now()), ..Known::default() };
+        let mut known = Known { answered: Answered::new(now()), ..Known::default() };
         for (number, entry) in entries {
             if let Entry::Queued(Command { envelope, operation: Operation::Advice(advice) }) = &entry {
-                inner.count(envelope.account, advice);
+                known.count(envelope.account, advice);
             }
-            inner.take(number, entry);
+            known.take(number, entry);
         }
-        let over = inner.allowed.as_ref().is_none_or(|l| l.until <= now());
-        if over && inner.waiting.is_empty() && inner.for_office.is_empty() {
+        let over = known.allowed.as_ref().is_none_or(|l| l.until <= now());
+        if over && known.waiting.is_empty() && known.for_office.is_empty() {
             spool.empty()?;
-            inner.allowed = None;
+            known.allowed = None;
         }
         let telling = tokio::sync::Mutex::new(());
-        let (state, spool) = (Mutex::new(inner), Mutex::new(spool));
+        let (state, spool) = (Mutex::new(known), Mutex::new(spool));
         Ok(Self { shared: Arc::new(Shared { client, options, state, spool, telling }) })
     }
 
@@ -159,7 +160,7 @@ impl StandIn {
     /// Decides an attempt like [`Client::decide`]; where nobody can be reached, a plain debit within the lease is approved
     /// here, and `stood_in` says so. An attempt that was approved so gets that answer again until the core was told.
     pub async fn decide(&self, attempt: &Attempt) -> Outcome {
-        if let Some(outcome) = self.approved_before(attempt) {
+        if let Some(outcome) = self.here(attempt) {
             return outcome;
         }
         let until = Instant::now() + attempt.deadline;
@@ -172,7 +173,14 @@ impl StandIn {
             Ok(Told::NotNow) => return nothing_sent,
             // What waits is being told, and there is too much of it.
             Err(_) if self.was_heard() => return nothing_sent,
-            Ok(Told::Nobody) | Err(_) => return self.approve(attempt, nothing_sent).await,
+            Ok(Told::Nobody) => return self.approve(attempt, nothing_sent).await,
+            Err(_) => {
+                // The next one does not wait for what took this one so long.
+                if attempt.deadline >= DOWN {
+                    self.mark_down();
+                }
+                return self.approve(attempt, nothing_sent).await;
+            }
         }
         let left = Attempt { deadline: until.saturating_duration_since(Instant::now()), ..*attempt };
         if left.deadline < LEFT_MIN {
@@ -187,6 +195,22 @@ impl StandIn {
                 outcome
             }
         }
+    }
+
+    /// What an unknown outcome came to, like [`Client::resolve`]; but what was approved here is not fenced: its advice would
+    /// take the value all the same, beside the fence.
+    pub async fn resolve(&self, doubt: InDoubt, patience: Duration) -> Outcome {
+        match self.here(&doubt.attempt) {
+            Some(outcome) => outcome,
+            None => self.shared.client.resolve(doubt, patience).await,
+        }
+    }
+
+    /// The answer to an attempt whose approval is here, or may be.
+    fn here(&self, attempt: &Attempt) -> Option<Outcome> {
+        let key = (attempt.namespace, attempt.account, attempt.key);
+        let doubt = || Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown });
+        self.approved_before(attempt).or_else(|| self.state().doubtful.contains(&key).then(doubt))
     }
 
     /// Tells what an account has, and remembers it: only accounts whose balance was asked for are stood in for.
@@ -279,7 +303,13 @@ impl StandIn {
     /// Approves an attempt if the lease covers it; otherwise it comes to what it came to.
     async fn approve(&self, attempt: &Attempt, outcome: Outcome) -> Outcome {
         let at = now();
-        let Ok(advice) = self.reserve(attempt, at) else { return outcome };
+        let Ok(advice) = self.reserve(attempt, at) else {
+            if let Outcome::Unknown(_) = outcome {
+                // It was sent, and may have taken something.
+                self.state().heard(attempt, &outcome, at);
+            }
+            return outcome;
+        };
         let command = Command { envelope: self.envelope(attempt, at), operation: Operation::Advice(advice) };
         let steps = [Some(Step::ApprovalWrite), Some(Step::ApprovalFlush)];
         if self.append(Entry::Queued(command), steps).await.is_err() {
@@ -309,6 +339,7 @@ impl StandIn {
         allowed::is_fresh(&attempt.key, at)?;
         let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
         state.count(attempt.account, &advice);
+        state.doubtful.insert((attempt.namespace, attempt.account, attempt.key));
         Ok(advice)
     }
 
@@ -322,13 +353,19 @@ impl StandIn {
                 }
             };
             let mut spool = this.shared.spool.lock().unwrap_or_else(PoisonError::into_inner);
-            let number = spool.append(&entry, &mut watch)?;
-            this.state().take(number, entry);
-            Ok(())
+            let appended = spool.append(&entry, &mut watch);
+            // Here, because whoever asked may wait no longer.
+            let mut state = this.state();
+            match appended {
+                Ok(number) => state.take(number, entry),
+                Err(_) => state.failed = true,
+            }
+            appended.map(|_| ())
         };
-        let appended = tokio::task::spawn_blocking(work).await.unwrap_or(Err(SpoolError::Failed));
-        self.state().failed |= appended.is_err();
-        appended
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
+            self.state().failed = true;
+            Err(SpoolError::Failed)
+        })
     }
 }
 

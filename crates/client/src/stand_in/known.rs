@@ -27,6 +27,9 @@ pub(super) struct Known {
     pub(super) failed: bool,
     /// What waits, and a server does not want from this caller: it holds nothing else up.
     pub(super) aside: BTreeSet<u64>,
+    /// Keys of approvals that are being written, or whose write failed: what those come to is seen when the spool is opened
+    /// again.
+    pub(super) doubtful: BTreeSet<(NamespaceId, AccountId, Key)>,
     /// When a server answered last.
     pub(super) heard_at: Option<Instant>,
     /// Nobody could be reached just now, and nobody is asked until then.
@@ -47,6 +50,7 @@ impl Known {
         let e = &command.envelope;
         match command.operation {
             Operation::Advice(_) => {
+                self.doubtful.remove(&(e.namespace, e.account, e.key));
                 self.told_later.insert((e.namespace, e.account, e.key), number);
             }
             // Whoever undoes a payment is not to see it approved.
@@ -75,7 +79,12 @@ impl Known {
             Some(code) if code.class() == Class::Refused && code != Code::Fenced => {
                 self.for_office.push((command, code));
             }
-            _ => {}
+            // The next lease knows nothing of it: it counts like a payment that the core was asked for.
+            _ => {
+                if let Operation::Advice(a) = &command.operation {
+                    self.seen.paid(e.account, a.purchase.amount.get(), a.purchase.shop, e.key, a.approved_at);
+                }
+            }
         }
     }
 

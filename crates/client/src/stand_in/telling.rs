@@ -62,7 +62,7 @@ impl StandIn {
         self.state().down_until.is_some_and(|until| Instant::now() < until)
     }
 
-    fn mark_down(&self) {
+    pub(super) fn mark_down(&self) {
         let until = Instant::now() + DOWN;
         let mut state = self.state();
         // A drill lasts as long as it was ordered.
@@ -72,8 +72,9 @@ impl StandIn {
     /// Whether there is a connection, or can be.
     pub(super) async fn reach(&self, until: Instant) -> Told {
         for n in 0..SENDS {
+            // It is not marked again: where many ask, nobody would ever be tried.
             if self.is_down() {
-                break;
+                return Told::Nobody;
             }
             match self.shared.client.connection_by(until).await {
                 Ok(_) => return Told::All,

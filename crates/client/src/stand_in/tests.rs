@@ -69,15 +69,15 @@ async fn stood_in(stand_in: &StandIn, attempts: Vec<Attempt>) -> usize {
 #[test]
 fn a_fence_that_was_told_leaves_the_approval_that_was_not() {
     let envelope = Envelope { account: account(1), key: new_key(), ..Envelope::default() };
-    let mut inner = Known::default();
+    let mut known = Known::default();
     let operation = Operation::Advice(advice(&attempt(1, "S1", 100)));
-    inner.queued(1, Command { envelope, operation });
-    inner.queued(2, Command { envelope, operation: Operation::Fence });
-    inner.done(2, Code::Approved.number());
+    known.queued(1, Command { envelope, operation });
+    known.queued(2, Command { envelope, operation: Operation::Fence });
+    known.done(2, Code::Approved.number());
     let key = (envelope.namespace, envelope.account, envelope.key);
-    assert_eq!(inner.told_later.get(&key), Some(&1), "a repeat gets the answer that the first one got");
-    inner.done(1, Code::Approved.number());
-    assert!(inner.told_later.is_empty() && inner.waiting.is_empty());
+    assert_eq!(known.told_later.get(&key), Some(&1), "a repeat gets the answer that the first one got");
+    known.done(1, Code::Approved.number());
+    assert!(known.told_later.is_empty() && known.waiting.is_empty());
 }
 
 #[test]
@@ -151,5 +151,75 @@ fn those_who_come_at_once_are_within_the_lease_together() {
         assert_eq!(stand_in.tend().await.waiting, 4);
         assert_eq!(stood_in(&stand_in, vec![attempt(0, "S1", 100), attempt(9, "S3", 401)]).await, 0);
         assert_eq!(stood_in(&stand_in, vec![attempt(9, "S3", 400)]).await, 1);
+    });
+}
+
+#[test]
+fn nobody_who_asks_makes_the_core_count_as_down_for_longer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        stand_in.drill(Duration::from_secs(60));
+        let until = stand_in.state().down_until;
+        assert_eq!(stood_in(&stand_in, (0..4).map(|n| attempt(n, "S1", 100)).collect()).await, 4);
+        let fence = Attempt { operation: Operation::Fence, ..attempt(5, "S1", 100) };
+        assert!(matches!(stand_in.decide(&fence).await, Outcome::NotExecuted { .. }));
+        stand_in.drill(Duration::from_secs(1));
+        let sooner = stand_in.state().down_until;
+        assert!(sooner < until);
+        let again = stand_in.decide(&fence).await;
+        assert!(matches!(again, Outcome::NotExecuted { .. }), "{again:?}");
+        assert_eq!(stand_in.state().down_until, sooner, "it ends when it was to end");
+    });
+}
+
+#[test]
+fn what_was_told_counts_under_the_next_lease_and_what_was_sent_counts_at_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let first = attempt(1, "S1", 100);
+        assert_eq!(stood_in(&stand_in, vec![first]).await, 1);
+        let operation = Operation::Lease {
+            programme: ProgrammeId::new(1),
+            holder: [1; 16],
+            allowance: Allowance::with_defaults(100_000),
+        };
+        let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
+        {
+            let mut state = stand_in.state();
+            let number = *state.waiting.first_key_value().expect("it waits").0;
+            state.done(number, Code::Approved.number());
+            state.take(0, Entry::Lease { epoch: Position::new(10), command });
+        }
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 100)]).await, 0, "just before, under the lease before");
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S2", 100)]).await, 1);
+        // More than may be leased: it was sent, nobody answered, and it may have taken something.
+        let large = attempt(2, "S1", 50_000);
+        let unknown = Outcome::Unknown(InDoubt { attempt: large, code: Code::Unknown });
+        assert!(matches!(stand_in.approve(&large, unknown).await, Outcome::Unknown(_)));
+        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S1", 100)]).await, 0);
+    });
+}
+
+#[test]
+fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let first = attempt(1, "S1", 100);
+        // While it is written, and after that failed.
+        stand_in.reserve(&first, now()).expect("covered");
+        assert!(matches!(stand_in.decide(&first).await, Outcome::Unknown(_)));
+        let doubt = InDoubt { attempt: first, code: Code::Unknown };
+        assert!(
+            matches!(stand_in.resolve(doubt, Duration::from_secs(1)).await, Outcome::Unknown(_)),
+            "it is not fenced"
+        );
+        let paid = attempt(2, "S1", 100);
+        assert_eq!(stood_in(&stand_in, vec![paid]).await, 1);
+        let doubt = InDoubt { attempt: paid, code: Code::Unknown };
+        let resolved = stand_in.resolve(doubt, Duration::from_secs(1)).await;
+        assert!(matches!(resolved, Outcome::Approved(d) if d.stood_in), "nor is what was approved: {resolved:?}");
     });
 }

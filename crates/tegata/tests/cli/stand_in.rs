@@ -435,13 +435,15 @@ fn a_stood_in_payment_that_was_reversed_takes_nothing() {
 #[test]
 fn what_is_not_stood_in_for() {
     let mut rig = Rig::new();
-    rig.stage.done(&["issue", "C2", "50000", "--programme", "13", "--expires", "2099-03-31"]);
+    for name in ["C2", "C4"] {
+        rig.stage.done(&["issue", name, "50000", "--programme", "13", "--expires", "2099-03-31"]);
+    }
     let rules = rig.stage.file("other.toml", "id = 14\n");
     rig.stage.done(&["programme", "create", rules.to_str().expect("UTF-8")]);
     rig.stage.done(&["issue", "C3", "50000", "--programme", "14", "--expires", "2099-03-31"]);
     let mut cashier = Cashier::start(&rig, "-");
     cashier.settle();
-    for name in ["C1", "C3"] {
+    for name in ["C1", "C3", "C4"] {
         assert_eq!(cashier.ask(&format!("see {name}"), "seen "), format!("seen {BALANCE}"));
     }
     // The core is there, and its word counts.
@@ -451,7 +453,7 @@ fn what_is_not_stood_in_for() {
     rig.stage.done(&["resume", "account", "C1"]);
     rig.kill();
     let not_covered = [
-        ("C1", 3_001, "more than one payment may be"),
+        ("C4", 3_001, "more than one payment may be"),
         ("C2", 1_000, "its balance was not seen"),
         ("C3", 1_000, "of a programme that leases nothing"),
     ];

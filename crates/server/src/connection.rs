@@ -84,9 +84,10 @@ pub(crate) struct Connection {
     pub(crate) end: Notify,
     pub(crate) idle: Cell<bool>,
     pub(crate) opened_at: Timestamp,
-    /// When the last bytes came; zero: none did.
+    /// When the last bytes came; zero: none did, and those of a caller who came while this thread stood still may have
+    /// lain there for as long.
     pub(crate) heard_at: Cell<Timestamp>,
-    /// When the last whole frame came: whoever only ever begins one is idle.
+    /// When the last whole frame came, or it was opened: whoever only ever begins one is idle.
     pub(crate) asked_at: Cell<Timestamp>,
     /// Told when something waits to be written that the socket did not take.
     pub(crate) backlog: Notify,

@@ -8,6 +8,7 @@ use std::path::Path;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tegata_drive::oldest_state;
 use tegata_engine::{Applied, Effect, Engine};
 use tegata_journal::{OpenError, ReadError, be_modest, read_log, read_store};
@@ -63,6 +64,7 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
         };
         std::thread::Builder::new().name("history".into()).spawn(work)
     });
+    let idle = Duration::from_millis(u64::from(hub.shared.config.idle_ms));
     tokio::task::spawn_local(async move {
         let Some(Ok(_)) = worker else {
             refuse(&c, request, Decision::refusal(Code::Overloaded, Timestamp::ZERO));
@@ -72,15 +74,18 @@ pub(crate) fn start(hub: Rc<Hub>, c: Rc<Connection>, request: u64, query: Histor
         while let Some(body) = frames.recv().await {
             wire::encode_answer(&mut c.out.borrow_mut(), wire::KIND_HISTORY, wire::FLAG_MORE, request, &body);
             c.flush();
+            // Whoever takes nothing for as long as one may be idle is gone: two of them would end histories for all.
             while c.backlog_bytes() > 0 && !c.broken.get() {
-                if c.stream.writable().await.is_err() {
+                let taken = tokio::time::timeout(idle, c.stream.writable()).await;
+                if !matches!(taken, Ok(Ok(()))) {
                     c.broken.set(true);
                 }
                 c.flush();
             }
             if c.broken.get() {
                 // The worker sees that nobody takes its frames. It is not waited for: others are served on this thread.
-                return c.answered();
+                c.answered();
+                return c.end.notify_one();
             }
         }
         match ended.await {

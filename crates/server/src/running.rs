@@ -1,4 +1,4 @@
-//! A running server, and how it stops; [`crate::start`] starts it.
+//! A running server, and how it stops; [`crate::start()`] starts it.
 
 use crate::config::ConfigError;
 use crate::handover::CoreBell;

@@ -225,13 +225,13 @@ struct Begun {
 
 /// Starts the core's thread. The writer is made there, on the thread that will own it.
 fn start_core(node: Node, journal: Journal, since_snapshot: u64) -> Result<Begun, ServeError> {
-    let (told, ready) = sync_channel(1);
+    let (told, ready) = sync_channel::<Result<_, OpenError>>(1);
     let (go, parts) = sync_channel::<Parts>(1);
     let run = move || {
         let journal = match journal.into_writer() {
             Ok(journal) => journal,
             Err(e) => {
-                let _ = told.send(Err::<_, OpenError>(e));
+                let _ = told.send(Err(e));
                 return Ok(());
             }
         };

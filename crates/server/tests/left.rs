@@ -78,5 +78,6 @@ fn nobody_who_never_ends_a_frame_keeps_its_connection() {
         assert!(began.elapsed() < PATIENCE, "it is still there");
         std::thread::sleep(Duration::from_millis(u64::from(IDLE_MS) / 20));
     }
+    assert!(began.elapsed() >= Duration::from_millis(u64::from(IDLE_MS)), "it was idle for too short");
     running.stop().expect("it stops");
 }

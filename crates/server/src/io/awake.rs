@@ -53,6 +53,7 @@ mod tests {
         assert_eq!(awake.may_have_waited_ms(ms(900), ms(3_900)), 3_000);
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_000)), 3_100);
         assert_eq!(awake.may_have_waited_ms(ms(3_901), ms(3_950)), 0, "only the first that is read");
+        assert_eq!(awake.may_have_waited_ms(Timestamp::ZERO, ms(4_000)), 3_100, "also of a connection that is new");
         awake.look(ms(4_000));
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_151)), 0, "later it came later");
     }

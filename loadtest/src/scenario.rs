@@ -26,6 +26,7 @@ const PEAK_P99_MS: f64 = 50.0;
 const PEAK_ANSWERED: f64 = 0.999;
 /// Most payments in flight: a request's number has room for so many.
 const SLOTS_MAX: usize = 1 << 24;
+
 /// A scenario, as its file says.
 #[derive(Debug, Clone, PartialEq, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]

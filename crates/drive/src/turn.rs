@@ -23,7 +23,7 @@ const PAGE_BESIDE_WORK: Duration = Duration::from_micros(500);
 const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 /// Records that are applied before their answers are handed out.
 const APPLY_AT_ONCE: usize = 256;
-/// The same while the queue stands: as many as take a part of the time since the last turn.
+/// The same while the queue stands and something comes: as many as take a part of the time since the last turn.
 const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 /// When a request that can only be refused has waited for so long to be read, in µs, the part for applying is halved; after
 /// twice as long it is a third. It is to hear of its refusal before others are served.
@@ -204,7 +204,8 @@ impl<A: Around> Core<A> {
             let part = apply_part(since, self.node.demand(), waited_us.unwrap_or(0));
             self.unused = with_unused(part, self.unused);
             // Where nothing came nobody waits for the turn's end, and short turns are mostly what is beside applying.
-            self.fits(self.unused).max(if waited_us.is_none() { APPLY_AT_ONCE } else { 0 })
+            let fits = self.fits(self.unused);
+            if waited_us.is_none() { fits.max(APPLY_AT_ONCE) } else { fits }
         } else {
             APPLY_AT_ONCE
         };
@@ -376,12 +377,12 @@ impl<A: Around> Core<A> {
 /// longer one had to wait until it was read. The wait counts by the share of those who can only be refused, that is, of what
 /// is asked for beyond what half of the time would do (`demand`, in tenths of it). Below that a wait is mostly one turn through all
 /// connections, and little of it counts.
-fn apply_part(time: Duration, demand: u64, read_after_us: u64) -> Duration {
+fn apply_part(time: Duration, demand: u64, waited_us: u64) -> Duration {
     let demand = demand.clamp(1, DEMAND_COUNTS_MAX);
-    let sixteenth = read_after_us / 16;
+    let sixteenth = waited_us / 16;
     let for_refusals = sixteenth.saturating_mul(demand.saturating_sub(10) * 16 / demand);
-    let waited_us = sixteenth.min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
-    time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + waited_us as u32)
+    let counts_us = sixteenth.min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
+    time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + counts_us as u32)
 }
 
 /// A part of the time, and what was not used of those before.
@@ -403,7 +404,7 @@ mod tests {
 
     #[test]
     fn the_more_are_refused_and_the_longer_one_waits_the_smaller_the_part_and_never_none() {
-        let us = |demand, read_after_us| apply_part(Duration::from_millis(48), demand, read_after_us).as_micros();
+        let us = |demand, waited_us| apply_part(Duration::from_millis(48), demand, waited_us).as_micros();
         assert_eq!([0, 10, 13, 20, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
         assert_eq!(
             [0, 2_000, 4_000, 16_000, u64::MAX].map(|wait| us(10, wait)),

@@ -201,6 +201,7 @@ fn the_longer_one_waits_to_be_read_the_less_of_the_time_is_for_applying() {
 fn where_nothing_comes_a_crowd_is_worked_off_as_in_ordinary_times() {
     let mut crowded = Crowded::new();
     crowded.turns(100, 1_000, 8_000);
-    // Too little time has passed for the least that a turn applies where something came.
+    // No time has passed: where something came a turn would apply the least that it may, 64.
     assert_eq!([crowded.turn(), crowded.turn()], [256, 256]);
+    assert!(crowded.core.node.is_crowded(), "and it still is one");
 }

@@ -16,9 +16,8 @@ use crate::lease::Lease;
 use crate::rules::Shop;
 use crate::shard::Shard;
 use crate::slab::Slot;
-use restore::life;
 pub use restore::{RestoreError, Restorer};
-use tegata_model::{ProgrammeId, ShopId, Timestamp, Writer, put_allowance, put_programme};
+use tegata_model::{Life, ProgrammeId, ShopId, Timestamp, Writer, put_allowance, put_programme};
 
 /// Version of the head and of the slots' words. Version 1 knew no stand-in, and is read as if there had been none.
 const VERSION: u32 = 2;
@@ -200,6 +199,15 @@ impl Slot for Shop {
             name: take_bytes(w, 3),
             life: life(w[9]).ok()?,
         })
+    }
+}
+
+fn life(n: u64) -> Result<Life, RestoreError> {
+    match n {
+        0 => Ok(Life::Active),
+        1 => Ok(Life::Suspended),
+        2 => Ok(Life::Closed),
+        _ => Err(RestoreError::Slot),
     }
 }
 

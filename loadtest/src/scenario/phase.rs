@@ -33,8 +33,8 @@ pub enum Arrivals {
 }
 
 impl Phase {
-    /// `peak`: rates are multiples of it.
-    pub(super) fn check(&self, peak: bool) -> Result<(), String> {
+    /// `of_peak`: its rates are multiples of the peak.
+    pub(super) fn check(&self, of_peak: bool) -> Result<(), String> {
         if !(self.seconds > 0.0 && self.seconds <= 86_400.0) {
             return Err(format!("seconds is over 0 and at most 86,400, not {}", self.seconds));
         }
@@ -42,11 +42,11 @@ impl Phase {
             return if self.rate == 0.0 && self.to.is_none() {
                 Ok(())
             } else {
-                Err("a closed loop has no rate".into())
+                Err("a closed loop has no rate".to_owned())
             };
         }
         let mut rates = [Some(self.rate), self.to].into_iter().flatten();
-        if peak {
+        if of_peak {
             return match rates.find(|r| !(0.01..=100.0).contains(r)) {
                 Some(rate) => Err(format!("a multiple of the peak is from 0.01 to 100, not {rate}")),
                 None => Ok(()),

@@ -1,6 +1,6 @@
 //! An engine from the head and the pages of a snapshot: all of it is checked, and nothing is taken for granted.
 
-use super::{Page, SHOPS, TABLES, VERSION};
+use super::{Page, SHOPS, TABLES, VERSION, life};
 use crate::fifo::Fifo;
 use crate::guard::like_hash;
 use crate::lease::Lease;
@@ -12,7 +12,7 @@ use crate::sums::Sums;
 use crate::{Engine, SHARDS_MAX};
 use std::collections::BTreeMap;
 use tegata_model::{
-    AccountId, Extension, GatewayId, Life, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId, Short,
+    AccountId, Extension, GatewayId, PROGRAMME_BYTES, Position, ProgrammeId, Reader, Settings, ShopId, Short,
     Timestamp, get_allowance, get_programme,
 };
 
@@ -63,15 +63,6 @@ pub struct Restorer {
     shops_len: u32,
     /// Undo pages: applied when all slots are back.
     undo: Vec<(u32, u32, Vec<u32>, Vec<u64>)>,
-}
-
-pub(super) fn life(n: u64) -> Result<Life, RestoreError> {
-    match n {
-        0 => Ok(Life::Active),
-        1 => Ok(Life::Suspended),
-        2 => Ok(Life::Closed),
-        _ => Err(RestoreError::Slot),
-    }
 }
 
 impl Restorer {

@@ -126,7 +126,7 @@ pub(super) fn page() -> String {
     out += "\n\n- *kept*: taken within the bounds of a batch and answered when it is durable; what is not by its deadline is told\n  140 `unknown`, and stays to be decided.\n\
             - *from the reserve*: of what was set aside for it, until that is used up.\n\
             - *limited*: newest first, by turns of the gateways; what waited too long is refused.\n\
-            - A lease is granted in mode `normal` only: where it is taken it is declined with 41 `stand-in-off`.\n\n";
+            - A lease is granted in mode `normal` only; in any other, one that is not refused is declined with 41 `stand-in-off`.\n\n";
     out += "## Modes\n\nThe mode is the worst of what the open breakers bring; `probing` is that of a breaker that is half-open.\nWhile it is not normal the guard asks longer (decision 0006), and for ten minutes after.\n\n| mode | number | what |\n| --- | --- | --- |\n";
     for mode in Mode::ALL {
         let _ = writeln!(out, "| {} | {} | {} |", mode.name(), mode.number(), mode.words());

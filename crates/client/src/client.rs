@@ -8,7 +8,6 @@ use crate::retry::Budget;
 use crate::sends::{Attempt, Next, PATIENCE, Resolving, Sends};
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 use tegata_wire::Answer;
 use tokio::sync::{Mutex, mpsc};
@@ -37,10 +36,15 @@ pub struct Client {
 struct Shared {
     options: Options,
     access: Access,
-    current: Mutex<Option<Arc<Connection>>>,
-    /// Number of the address that is tried first.
-    next: AtomicUsize,
+    current: Mutex<Current>,
     budget: Budget,
+}
+
+#[derive(Debug, Default)]
+struct Current {
+    connection: Option<Arc<Connection>>,
+    /// Number of the address that is tried first when there is none.
+    next: usize,
 }
 
 impl Client {
@@ -53,39 +57,37 @@ impl Client {
     /// The same, and proves who calls.
     #[must_use]
     pub fn with_access(options: Options, access: Access) -> Self {
-        let (current, next, budget) = (Mutex::new(None), AtomicUsize::new(0), Budget::new());
-        Self { shared: Arc::new(Shared { options, access, current, next, budget }) }
+        Self { shared: Arc::new(Shared { options, access, current: Mutex::default(), budget: Budget::new() }) }
     }
 
     /// The connection, made now if there is none.
     pub async fn connection(&self) -> Result<Arc<Connection>, OpenError> {
         let mut current = self.shared.current.lock().await;
-        if let Some(connection) = current.as_ref().filter(|c| c.is_usable()) {
+        if let Some(connection) = current.connection.as_ref().filter(|c| c.is_usable()) {
             return Ok(Arc::clone(connection));
         }
         let (mut error, addrs) = (OpenError::TimedOut, &self.shared.options.addrs);
         // Whoever does not wait for one address to time out leaves the next one to those who come after.
-        let first = self.shared.next.swap(0, Ordering::Relaxed);
+        let first = current.next;
         for n in first..first + addrs.len() {
             let addr = addrs[n % addrs.len()];
-            self.shared.next.store((n + 1) % addrs.len(), Ordering::Relaxed);
+            current.next = (n + 1) % addrs.len();
             match Connection::open_with(addr, &self.shared.options.credential, &self.shared.access, CONNECT_MAX).await {
                 Ok(connection) => {
                     let connection = Arc::new(connection);
-                    *current = Some(Arc::clone(&connection));
-                    self.shared.next.store(0, Ordering::Relaxed);
+                    *current = Current { connection: Some(Arc::clone(&connection)), next: 0 };
                     return Ok(connection);
                 }
                 Err(e) => error = e,
             }
         }
-        self.shared.next.store(0, Ordering::Relaxed);
+        current.next = 0;
         Err(error)
     }
 
     /// Ends the connection in order: what was answered is acknowledged first.
     pub async fn close(&self) {
-        let connection = self.shared.current.lock().await.take();
+        let connection = self.shared.current.lock().await.connection.take();
         if let Some(connection) = connection {
             connection.close().await;
         }

@@ -17,7 +17,8 @@ pub(crate) struct Repeat {
     pub(crate) record: Vec<u8>,
     /// What it is told when it cannot wait any longer.
     pub(crate) late: Code,
-    /// What it is told instead of taking the place of a first that came to nothing: it was denied before it waited.
+    /// What it is told instead of taking the place of a first that came to nothing: it was denied or turned away before it
+    /// waited.
     pub(crate) why: Option<Code>,
 }
 

@@ -29,13 +29,17 @@ fn advice(attempt: &Attempt) -> Advice {
     Advice { purchase, programme: ProgrammeId::new(1), lease: Position::new(9), approved_at: now() }
 }
 
+fn lease(epoch: u64, allowance: Allowance) -> Entry {
+    let operation = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
+    let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
+    Entry::Lease { epoch: Position::new(epoch), command }
+}
+
 /// With a lease of now, and nobody to reach.
 fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
     let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
     if found.len() == 1 {
-        let operation = Operation::Lease { programme: ProgrammeId::new(1), holder: [1; 16], allowance };
-        let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
-        spool.append(&Entry::Lease { epoch: Position::new(9), command }, &mut |_| {}).expect("it is written");
+        spool.append(&lease(9, allowance), &mut |_| {}).expect("it is written");
     }
     drop(spool);
     let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
@@ -180,17 +184,11 @@ fn what_was_told_counts_under_the_next_lease_and_what_was_sent_counts_at_once() 
         let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
         let first = attempt(1, "S1", 100);
         assert_eq!(stood_in(&stand_in, vec![first]).await, 1);
-        let operation = Operation::Lease {
-            programme: ProgrammeId::new(1),
-            holder: [1; 16],
-            allowance: Allowance::with_defaults(100_000),
-        };
-        let command = Command { envelope: Envelope { received_at: now(), ..Envelope::default() }, operation };
         {
             let mut state = stand_in.state();
             let number = *state.waiting.first_key_value().expect("it waits").0;
             state.done(number, Code::Approved.number());
-            state.take(0, Entry::Lease { epoch: Position::new(10), command });
+            state.take(0, lease(10, Allowance::with_defaults(100_000)));
         }
         assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 100)]).await, 0, "just before, under the lease before");
         assert_eq!(stood_in(&stand_in, vec![attempt(1, "S2", 100)]).await, 1);

@@ -9,7 +9,7 @@ use std::time::Duration;
 use tegata_client::Link;
 use tegata_model::Code;
 use tegata_wire::{
-    ANSWER_BYTES_MAX, AnswerBody, CloseReason, KIND_PING, KIND_STATUS, RequestHeader, Scan, decode_answer,
+    ANSWER_BYTES_MAX, AnswerBody, CloseReason, Hello, KIND_PING, KIND_STATUS, RequestHeader, Scan, decode_answer,
     encode_operation, encode_request, scan,
 };
 
@@ -116,14 +116,22 @@ fn what_lay_there_while_the_server_stood_still_is_past_its_deadline() {
     while !stopped() {
         std::thread::yield_now();
     }
-    let mut out = Vec::new();
-    for (request_id, deadline_ms) in [(1, 300), (2, 30_000)] {
+    let mut words = |request_id, deadline_ms, out: &mut Vec<u8>| {
         let a = till.payment("C1");
         let (account, key) = (*a.account.bytes(), *a.key.bytes());
         let header = RequestHeader { request_id, deadline_ms, account, key, namespace: 1, ..RequestHeader::default() };
-        encode_operation(&header, &a.operation, &mut out);
-    }
+        encode_operation(&header, &a.operation, out);
+    };
+    let mut out = Vec::new();
+    words(1, 300, &mut out);
+    words(2, 30_000, &mut out);
     link.send(&out).expect("the kernel takes it");
+    // Another one comes meanwhile, and says all that it has to say at once.
+    let mut newcomer = TcpStream::connect(addr(&s.server)).expect("the kernel accepts");
+    let mut out = Vec::new();
+    Hello { version_min: 1, version_max: 1, gateway: 1, role: 1, ..Hello::default() }.encode(0, &mut out);
+    words(3, 300, &mut out);
+    newcomer.write_all(&out).expect("the kernel takes it");
     // Until the first customer has gone.
     std::thread::sleep(Duration::from_millis(600));
     signal(rustix::process::Signal::CONT);
@@ -134,5 +142,19 @@ fn what_lay_there_while_the_server_stood_still_is_past_its_deadline() {
         codes[answer.header.request_id as usize - 1] = d.code;
     }
     assert_eq!(codes, [u16::from(Code::DeadlinePassed.number()), u16::from(Code::Approved.number())]);
+    let (mut told, mut chunk) = (Vec::new(), [0; 4_096]);
+    newcomer.set_read_timeout(Some(PATIENCE)).expect("a time limit");
+    let first = loop {
+        let n = newcomer.read(&mut chunk).expect("an answer");
+        assert!(n > 0, "it is answered");
+        told.extend_from_slice(&chunk[..n]);
+        if let Scan::Frame { rest, .. } = scan(&told, ANSWER_BYTES_MAX)
+            && let Scan::Frame { frame, .. } = scan(rest, ANSWER_BYTES_MAX)
+        {
+            break decode_answer(frame).expect("what is behind the hello").body;
+        }
+    };
+    let AnswerBody::Decision(d) = first else { panic!("{first:?}") };
+    assert_eq!(d.code, u16::from(Code::DeadlinePassed.number()), "of one who was not there before, too");
     assert_eq!(s.balance("C1"), 5_000 - 2);
 }

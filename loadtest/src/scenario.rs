@@ -196,6 +196,11 @@ fn share(name: &str, v: f64) -> Result<(), String> {
     if (0.0..=1.0).contains(&v) { Ok(()) } else { Err(format!("{name} is a share from 0 to 1, not {v}")) }
 }
 
+/// Shares, by their names.
+fn shares<const N: usize>(of: [(&str, f64); N]) -> Result<(), String> {
+    of.into_iter().try_for_each(|(name, v)| share(name, v))
+}
+
 /// A number from 1 to `max`, by its name.
 fn between(name: &str, v: usize, max: usize) -> Result<(), String> {
     if (1..=max).contains(&v) { Ok(()) } else { Err(format!("{name} is from 1 to {max}, not {v}")) }

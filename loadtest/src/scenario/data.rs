@@ -1,6 +1,6 @@
 //! What is there before, what customers ask for, and what the office does about it.
 
-use super::{between, share};
+use super::{between, share, shares};
 use serde::{Deserialize, Serialize};
 
 /// The data set.
@@ -86,15 +86,13 @@ impl Mix {
     }
 
     pub(super) fn check(&self, data: &Data) -> Result<(), String> {
-        for (name, v) in [
+        shares([
             ("mix.hold", self.hold),
             ("mix.void", self.void),
             ("mix.charge", self.charge),
             ("mix.load", self.load),
             ("mix.refund", self.refund),
-        ] {
-            share(name, v)?;
-        }
+        ])?;
         if self.hold + self.charge.max(self.load) > 1.0 {
             return Err("mix.hold and mix.charge, or mix.load, are shares of the same: at most 1 together".to_owned());
         }

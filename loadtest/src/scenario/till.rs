@@ -1,6 +1,6 @@
 //! How tills behave.
 
-use super::{Mix, between, share};
+use super::{Mix, between, shares};
 use serde::{Deserialize, Serialize};
 
 /// How tills behave when an answer is late or does not come. Shares are of payments, 0 to 1.
@@ -50,15 +50,13 @@ impl Default for Till {
 
 impl Till {
     pub(super) fn check(&self, mix: &Mix) -> Result<(), String> {
-        for (name, v) in [
+        shares([
             ("till.press_again", self.press_again),
             ("till.new_key", self.new_key),
             ("till.cash", self.cash),
             ("till.drop_answers", self.drop_answers),
             ("till.reverse", self.reverse),
-        ] {
-            share(name, v)?;
-        }
+        ])?;
         if self.new_key + self.cash > 1.0 {
             return Err("till.new_key and till.cash are shares of the same payments: at most 1 together".to_owned());
         }

@@ -1,7 +1,45 @@
-//! The header of a record, read where it lies. It is for whoever looks ahead, and for whoever refuses: of most of what is
-//! refused nothing else is looked at.
+//! The header of a record: written in one place, and read where it lies. Reading is for whoever looks ahead, and for whoever
+//! refuses: of most of what is refused nothing else is looked at.
 
 use crate::{GatewayId, Key, NamespaceId, RECORD_HEADER_BYTES, Timestamp};
+
+/// What a header says, to be written. Nothing of it is checked: a server writes that of a request before it looks at it.
+#[derive(Debug, Clone, Copy)]
+pub struct NewHeader<'a> {
+    /// The kind of the operation.
+    pub kind: u16,
+    /// Bytes of the record, the header included.
+    pub length: u16,
+    /// When the request was received.
+    pub received_at: Timestamp,
+    /// Until when its caller waits; zero: for ever.
+    pub deadline: Timestamp,
+    /// Whose key it is.
+    pub namespace: NamespaceId,
+    /// Through which gateway it came.
+    pub gateway: GatewayId,
+    /// The account's name.
+    pub account: &'a [u8; 16],
+    /// The key.
+    pub key: &'a [u8; 16],
+}
+
+impl NewHeader<'_> {
+    /// Appends it.
+    #[inline]
+    pub fn put(&self, out: &mut Vec<u8>) {
+        let mut b = [0; RECORD_HEADER_BYTES];
+        b[..2].copy_from_slice(&self.kind.to_le_bytes());
+        b[2..4].copy_from_slice(&self.length.to_le_bytes());
+        b[8..16].copy_from_slice(&self.received_at.micros().to_le_bytes());
+        b[16..24].copy_from_slice(&self.deadline.micros().to_le_bytes());
+        b[24..28].copy_from_slice(&self.namespace.get().to_le_bytes());
+        b[28..32].copy_from_slice(&self.gateway.get().to_le_bytes());
+        b[32..48].copy_from_slice(self.account);
+        b[48..].copy_from_slice(self.key);
+        out.extend_from_slice(&b);
+    }
+}
 
 /// See the module. Nothing of it is checked; [`crate::decode`] does that.
 #[derive(Debug, Clone, Copy)]

@@ -30,7 +30,7 @@ pub use code::{Class, Code, Retry};
 pub use command::*;
 pub use decision::{Decision, State};
 pub use fingerprint::{Fingerprint, hash_bytes, mix};
-pub use header::Header;
+pub use header::{Header, NewHeader};
 pub use ids::{AccountId, CredentialId, GatewayId, IdError, Masked, NamespaceId, ProgrammeId, ShopId, TerminalId};
 pub use key::Key;
 pub use programme::{ExpiredRefund, GuardMode, Programme};

@@ -89,10 +89,18 @@ pub fn record_len(bytes: &[u8]) -> Result<usize, RecordError> {
 pub fn encode(command: &Command, out: &mut Vec<u8>) {
     let start = out.len();
     let e = &command.envelope;
-    let mut w = Writer::new(out);
-    w.u16(command.operation.kind()).u16(0).u32(0).i64(e.received_at.micros()).i64(e.deadline.micros());
-    w.u32(e.namespace.get()).u32(e.gateway.get()).bytes(e.account.bytes()).bytes(e.key.bytes());
-    encode_body(&command.operation, &mut w);
+    let header = NewHeader {
+        kind: command.operation.kind(),
+        length: 0,
+        received_at: e.received_at,
+        deadline: e.deadline,
+        namespace: e.namespace,
+        gateway: e.gateway,
+        account: e.account.bytes(),
+        key: e.key.bytes(),
+    };
+    header.put(out);
+    encode_body(&command.operation, &mut Writer::new(out));
     let len = (out.len() - start).next_multiple_of(RECORD_ALIGN);
     assert!(len <= RECORD_BYTES_MAX, "every body is bounded far below the largest record");
     out.resize(start + len, 0);

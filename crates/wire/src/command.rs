@@ -5,8 +5,8 @@ use crate::frame::{
     DEADLINE_MS_DEFAULT, DEADLINE_MS_MAX, FrameError, REQUEST_HEADER_BYTES, RequestHeader, is_command, seal,
 };
 use tegata_model::{
-    Command, Envelope, GatewayId, Operation, RECORD_ALIGN, RECORD_BYTES_MAX, RECORD_HEADER_BYTES, RecordError,
-    Timestamp, decode, decode_purchase, encode,
+    Command, Envelope, GatewayId, NamespaceId, NewHeader, Operation, RECORD_ALIGN, RECORD_BYTES_MAX,
+    RECORD_HEADER_BYTES, RecordError, Timestamp, decode, decode_purchase, encode,
 };
 
 impl From<RecordError> for FrameError {
@@ -74,16 +74,17 @@ pub fn record_unlooked(
     if !len.is_multiple_of(RECORD_ALIGN) || len > RECORD_BYTES_MAX {
         return Err(FrameError::Length { got: frame.len() as u32 });
     }
-    let mut b = [0u8; RECORD_HEADER_BYTES];
-    b[..2].copy_from_slice(&u16::from(h.kind).to_le_bytes());
-    b[2..4].copy_from_slice(&(len as u16).to_le_bytes());
-    b[8..16].copy_from_slice(&received_at.micros().to_le_bytes());
-    b[16..24].copy_from_slice(&deadline(h, received_at).micros().to_le_bytes());
-    b[24..28].copy_from_slice(&h.namespace.to_le_bytes());
-    b[28..32].copy_from_slice(&gateway.get().to_le_bytes());
-    b[32..48].copy_from_slice(&h.account);
-    b[48..64].copy_from_slice(&h.key);
-    out.extend_from_slice(&b);
+    let header = NewHeader {
+        kind: u16::from(h.kind),
+        length: len as u16,
+        received_at,
+        deadline: deadline(h, received_at),
+        namespace: NamespaceId::new(h.namespace),
+        gateway,
+        account: &h.account,
+        key: &h.key,
+    };
+    header.put(out);
     out.extend_from_slice(body);
     Ok(len)
 }

@@ -12,17 +12,19 @@ use std::hint::black_box;
 /// Slots. More than are in flight at most times, and few enough to stay in the processor's cache.
 const SLOTS: usize = 1 << 14;
 
-/// The newest position of each slot.
+/// Bits of a slot that say which of sixteen kinds of keys are in its chain: mostly it is another one's.
+const KIND_BITS: u32 = 16;
+const KINDS: u64 = (1 << KIND_BITS) - 1;
+
+/// The newest position of each slot, above its kinds: who is refused waits for memory once.
 #[derive(Debug)]
 pub(crate) struct Flights {
-    newest: Vec<u64>,
-    /// Which of sixteen kinds of keys are in the chain of a slot: mostly it is another one's.
-    kinds: Vec<u16>,
+    slots: Vec<u64>,
 }
 
 impl Flights {
     pub(crate) fn new() -> Self {
-        Self { newest: vec![0; SLOTS], kinds: vec![0; SLOTS] }
+        Self { slots: vec![0; SLOTS] }
     }
 
     #[inline]
@@ -31,7 +33,7 @@ impl Flights {
     }
 
     #[inline]
-    fn kind(scope: u64) -> u16 {
+    fn kind(scope: u64) -> u64 {
         1 << (scope >> 60)
     }
 
@@ -39,40 +41,38 @@ impl Flights {
     /// applied.
     #[inline]
     pub(crate) fn newest(&self, scope: u64, applied: u64) -> Option<u64> {
-        let slot = Self::slot(scope);
-        (self.kinds[slot] & Self::kind(scope) != 0).then(|| self.newest[slot]).filter(|p| *p > applied)
-    }
-
-    /// Loads the kinds of the slots of some, side by side.
-    #[inline]
-    pub(crate) fn touch_kinds(&self, scopes: impl Iterator<Item = u64>) {
-        black_box(scopes.fold(0, |sum, scope| sum ^ self.kinds[Self::slot(scope)]));
+        let slot = self.slots[Self::slot(scope)];
+        let newest = slot >> KIND_BITS;
+        (slot & Self::kind(scope) != 0 && newest > applied).then_some(newest)
     }
 
     /// Loads the slots of some, side by side.
     #[inline]
     pub(crate) fn touch(&self, scopes: impl Iterator<Item = u64>) {
-        black_box(scopes.fold(0, |sum, scope| sum ^ self.newest[Self::slot(scope)]));
+        black_box(scopes.fold(0, |sum, scope| sum ^ self.slots[Self::slot(scope)]));
     }
 
     /// Forgets all but these, which come in the order of their positions: what came after them was taken back.
     pub(crate) fn only(&mut self, records: impl Iterator<Item = (u64, u64)>) {
-        self.newest.fill(0);
-        self.kinds.fill(0);
-        records.for_each(|(scope, position)| {
-            self.newest[Self::slot(scope)] = position;
-            self.kinds[Self::slot(scope)] |= Self::kind(scope);
-        });
+        self.slots.fill(0);
+        records.for_each(|(scope, position)| self.put(scope, position, KINDS));
     }
 
     /// Puts a record at the head of its chain; returns how far back the next older one is, 0 when there is none.
     #[inline]
     pub(crate) fn enter(&mut self, scope: u64, position: u64, applied: u64) -> u32 {
-        let (slot, kind) = (Self::slot(scope), Self::kind(scope));
-        let newest = std::mem::replace(&mut self.newest[slot], position);
+        let newest = self.slots[Self::slot(scope)] >> KIND_BITS;
         let is_first = newest <= applied;
-        self.kinds[slot] = if is_first { kind } else { self.kinds[slot] | kind };
+        self.put(scope, position, if is_first { 0 } else { KINDS });
         if is_first { 0 } else { (position - newest) as u32 }
+    }
+
+    /// Puts a record into its slot, and its kind beside those of `kept` that are there.
+    #[inline]
+    fn put(&mut self, scope: u64, position: u64, kept: u64) {
+        assert!(position >> (u64::BITS - KIND_BITS) == 0, "a log has fewer than 2^48 records");
+        let slot = &mut self.slots[Self::slot(scope)];
+        *slot = position << KIND_BITS | *slot & kept | Self::kind(scope);
     }
 }
 

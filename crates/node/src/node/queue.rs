@@ -209,7 +209,7 @@ impl Node {
         for (taken, hint) in some.iter().zip(&mut hints) {
             *hint = self.engine.key_hint(taken.record);
         }
-        self.flights.touch_kinds(hints[..some.len()].iter().map(Hint::scope));
+        self.flights.touch(hints[..some.len()].iter().map(Hint::scope));
         self.engine.touch_recent(some.iter().map(|taken| taken.record).zip(&hints));
         for (n, taken) in some.iter().enumerate() {
             let hint = hints[n];

@@ -21,7 +21,8 @@ pub fn retry_after_ms(code: Code, waiter: Waiter) -> u32 {
 /// A wait, and up to half more: another one for each who waits.
 #[must_use]
 pub fn spread(base_ms: u32, waiter: Waiter) -> u32 {
-    let more = mix(waiter.connection, waiter.request) % (u64::from(base_ms) / 2 + 1);
+    let of_32_bits = mix(waiter.connection, waiter.request) >> 32;
+    let more = (of_32_bits * (u64::from(base_ms) / 2 + 1)) >> 32;
     base_ms.saturating_add(more as u32)
 }
 

@@ -209,7 +209,6 @@ impl Node {
         self.plans.obstacle(kind, record).or_else(|| self.breakers.probe(rank))
     }
 
-    #[cold]
     pub(super) fn refuse(&mut self, ticket: Ticket, record: &[u8], code: Code) {
         let header = header(record);
         // Of a key that is out of its horizon nobody can say that nothing was taken: it may have been, and forgotten.

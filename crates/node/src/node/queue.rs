@@ -98,9 +98,7 @@ impl Node {
             let until = received.micros().saturating_add(i64::try_from(wait_us).unwrap_or(i64::MAX));
             (end >= now).then_some(Timestamp::from_micros(until))
         };
-        let mut crowd = std::mem::take(&mut self.crowd);
-        crowd.add::<TOUCH_MAX>(comers, at, index, most as usize, until, |some| self.refuse_by_header(some));
-        self.crowd = crowd;
+        self.crowd.add(comers, at, index, most as usize, until);
         self.turn_away();
     }
 

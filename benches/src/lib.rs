@@ -10,3 +10,10 @@ pub use rate::{Rates, Shape, per_second, rates, us};
 pub use restart::{Beside, Restarts, restarts};
 pub use tables::{Tables, tables};
 pub use tegata_load::{command_line, commit, machine};
+
+/// The time by this machine's clock.
+#[must_use]
+pub fn now() -> tegata_model::Timestamp {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    tegata_model::Timestamp::from_micros(since.as_micros() as i64)
+}

@@ -3,6 +3,7 @@
 
 use clap::Parser;
 use std::time::{Duration, Instant};
+use tegata_bench::now;
 use tegata_engine::Engine;
 use tegata_model::{
     AccountId, Amount, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
@@ -38,11 +39,6 @@ struct Args {
 }
 
 const SHOPS: u64 = 500;
-
-fn now() -> Timestamp {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
-    Timestamp::from_micros(since.as_micros() as i64)
-}
 
 fn shop(n: u64) -> ShopId {
     ShopId::from_text(&format!("S{n}")).expect("a shop")
@@ -90,6 +86,11 @@ fn operation(n: u64, coupons: u64) -> (AccountId, Operation) {
     }
 }
 
+/// Seals what is open; its last position.
+fn sealed_to(node: &mut Node) -> Option<u64> {
+    node.seal(now()).map(|sealed| sealed.first_position + u64::from(sealed.count) - 1)
+}
+
 fn main() {
     let args = Args::parse();
     if tegata_pages::keep_warm(args.warm_bytes).is_ok() {
@@ -121,10 +122,10 @@ fn main() {
             if sent > first_debit {
                 accepting += began.elapsed();
             }
-            if let Some(sealed) = node.seal(now()) {
-                durable.push_back(sealed.first_position + u64::from(sealed.count) - 1);
-            }
+            durable.extend(sealed_to(&mut node));
         }
+        // No more than a bounded time of work is ahead of the engine: the others waited for a place.
+        durable.extend(sealed_to(&mut node));
         node.durable(durable.pop_front().expect("something is in flight"));
         let began = Instant::now();
         while node.apply_some(128) {}

@@ -313,20 +313,13 @@ impl Crowd {
         }
         group.push(taken);
         let slot = run.slot;
-        if run.count == 1 {
-            if newest_first {
-                queue.pop_back()
-            } else {
-                queue.pop_front()
-            };
-        } else if newest_first {
-            run.count -= 1;
-        } else {
-            run.split_off_front(1);
-        }
         if newest_first {
+            run.count -= 1;
+            queue.pop_back_if(|run| run.count == 0);
             lane.sheddable -= 1;
             self.sheddable -= 1;
+        } else {
+            take_front(queue, 1);
         }
         if lane.is_empty() {
             self.lanes.remove(&gateway);

@@ -6,7 +6,7 @@ use crate::outcome::Outcome;
 use crate::sends::Attempt;
 use crate::spool::{Dones, Entry};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tegata_model::{AccountId, Advice, Class, Code, Command, Key, NamespaceId, Operation, Timestamp};
+use tegata_model::{AccountId, Advice, Class, Code, Command, Key, NamespaceId, Operation, Position, Timestamp};
 use tokio::time::Instant;
 
 /// See the module.
@@ -40,16 +40,31 @@ impl Known {
     pub(super) fn take(&mut self, number: u64, entry: Entry) {
         match entry {
             Entry::Opened { holder } => self.holder = holder,
-            Entry::Lease { epoch, command } => self.allowed = Allowed::new(epoch, &command),
+            Entry::Lease { epoch, command } => self.leased(epoch, &command),
             Entry::Queued(command) => self.queued(number, command),
             Entry::Done(dones) => dones.as_slice().iter().for_each(|(number, code)| self.done(*number, *code)),
+        }
+    }
+
+    /// What still waits under the lease before counts under the next one: the core knows nothing of it.
+    fn leased(&mut self, epoch: Position, command: &Command) {
+        self.allowed = Allowed::new(epoch, command);
+        let Some(allowed) = &mut self.allowed else { return };
+        for Command { envelope, operation } in self.waiting.values() {
+            if let Operation::Advice(advice) = operation {
+                allowed.count(envelope.account, advice);
+            }
         }
     }
 
     pub(super) fn queued(&mut self, number: u64, command: Command) {
         let e = &command.envelope;
         match command.operation {
-            Operation::Advice(_) => {
+            Operation::Advice(advice) => {
+                // Approved under the lease before, and written after the next one came.
+                if let Some(allowed) = self.allowed.as_mut().filter(|allowed| allowed.epoch != advice.lease) {
+                    allowed.count(e.account, &advice);
+                }
                 self.doubtful.remove(&(e.namespace, e.account, e.key));
                 self.told_later.insert((e.namespace, e.account, e.key), number);
             }
@@ -62,7 +77,7 @@ impl Known {
 
     /// Holds an approval against its lease.
     pub(super) fn count(&mut self, account: AccountId, advice: &Advice) {
-        if let Some(allowed) = &mut self.allowed {
+        if let Some(allowed) = self.allowed.as_mut().filter(|allowed| allowed.epoch == advice.lease) {
             allowed.count(account, advice);
         }
     }

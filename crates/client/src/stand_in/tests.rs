@@ -201,6 +201,30 @@ fn what_was_told_counts_under_the_next_lease_and_what_was_sent_counts_at_once() 
 }
 
 #[test]
+fn what_still_waits_counts_under_the_next_lease_also_when_the_spool_is_opened_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let allowance = Allowance { total_max: 150, ..Allowance::with_defaults(100_000) };
+    run(async {
+        let stand_in = alone(folder.path(), allowance);
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 80)]).await, 1);
+        // It is written when the next lease has come.
+        let late = attempt(4, "S4", 20);
+        let operation = Operation::Advice(stand_in.reserve(&late, now()).expect("covered"));
+        let late = Envelope { account: late.account, key: late.key, namespace: late.namespace, ..Envelope::default() };
+        for entry in [lease(10, allowance), Entry::Queued(Command { envelope: late, operation })] {
+            assert!(stand_in.append(entry, [None, None]).await.is_ok());
+        }
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 10)]).await, 0, "just before, under the lease before");
+        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 51)]).await, 0, "more than is left");
+        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 10)]).await, 1);
+        drop(stand_in);
+        let stand_in = alone(folder.path(), allowance);
+        assert_eq!(stood_in(&stand_in, vec![attempt(3, "S3", 41)]).await, 0, "more than is left");
+        assert_eq!(stood_in(&stand_in, vec![attempt(3, "S3", 40)]).await, 1);
+    });
+}
+
+#[test]
 fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {

@@ -133,9 +133,6 @@ impl StandIn {
         let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
         let mut known = Known { answered: Answered::new(now()), ..Known::default() };
         for (number, entry) in entries {
-            if let Entry::Queued(Command { envelope, operation: Operation::Advice(advice) }) = &entry {
-                known.count(envelope.account, advice);
-            }
             known.take(number, entry);
         }
         let over = known.allowed.as_ref().is_none_or(|l| l.until <= now());
@@ -210,7 +207,7 @@ impl StandIn {
     fn here(&self, attempt: &Attempt) -> Option<Outcome> {
         let key = (attempt.namespace, attempt.account, attempt.key);
         let doubt = || Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown });
-        self.approved_before(attempt).or_else(|| self.state().doubtful.contains(&key).then(doubt))
+        self.approved_before(attempt).or_else(|| self.state().doubtful.contains_key(&key).then(doubt))
     }
 
     /// Tells what an account has, and remembers it: only accounts whose balance was asked for are stood in for.
@@ -339,7 +336,7 @@ impl StandIn {
         allowed::is_fresh(&attempt.key, at)?;
         let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
         state.count(attempt.account, &advice);
-        state.doubtful.insert((attempt.namespace, attempt.account, attempt.key));
+        state.doubtful.insert((attempt.namespace, attempt.account, attempt.key), advice);
         Ok(advice)
     }
 

@@ -112,8 +112,11 @@ impl Allowed {
         Ok(Advice { purchase: *purchase, programme: self.programme, lease: self.epoch, approved_at: at })
     }
 
-    /// Counts an approval, under whatever lease.
+    /// Counts an approval of its programme, under whatever lease.
     pub(crate) fn count(&mut self, account: AccountId, a: &Advice) {
+        if a.programme != self.programme {
+            return;
+        }
         let (yen, shop) = (a.purchase.amount.get(), a.purchase.shop);
         self.used = self.used.saturating_add(yen);
         for sum in [self.accounts.entry(account).or_default(), self.shops.entry(shop).or_default()] {

@@ -27,9 +27,8 @@ pub(super) struct Known {
     pub(super) failed: bool,
     /// What waits, and a server does not want from this caller: it holds nothing else up.
     pub(super) aside: BTreeSet<u64>,
-    /// Keys of approvals that are being written, or whose write failed: what those come to is seen when the spool is opened
-    /// again.
-    pub(super) doubtful: BTreeSet<(NamespaceId, AccountId, Key)>,
+    /// Approvals that are being written, or whose write failed: what those come to is seen when the spool is opened again.
+    pub(super) doubtful: HashMap<(NamespaceId, AccountId, Key), Advice>,
     /// When a server answered last.
     pub(super) heard_at: Option<Instant>,
     /// Nobody could be reached just now, and nobody is asked until then.
@@ -46,7 +45,7 @@ impl Known {
         }
     }
 
-    /// What still waits under the lease before counts under the next one: the core knows nothing of it.
+    /// What still waits under the lease before, or is being written, counts under the next one: the core knows nothing of it.
     fn leased(&mut self, epoch: Position, command: &Command) {
         self.allowed = Allowed::new(epoch, command);
         let Some(allowed) = &mut self.allowed else { return };
@@ -55,17 +54,17 @@ impl Known {
                 allowed.count(envelope.account, advice);
             }
         }
+        self.doubtful.iter().for_each(|((_, account, _), advice)| allowed.count(*account, advice));
     }
 
     pub(super) fn queued(&mut self, number: u64, command: Command) {
         let e = &command.envelope;
         match command.operation {
             Operation::Advice(advice) => {
-                // Approved under the lease before, and written after the next one came.
-                if let Some(allowed) = self.allowed.as_mut().filter(|allowed| allowed.epoch != advice.lease) {
-                    allowed.count(e.account, &advice);
+                // What was approved by this process was counted before it was written.
+                if self.doubtful.remove(&(e.namespace, e.account, e.key)).is_none() {
+                    self.count(e.account, &advice);
                 }
-                self.doubtful.remove(&(e.namespace, e.account, e.key));
                 self.told_later.insert((e.namespace, e.account, e.key), number);
             }
             // Whoever undoes a payment is not to see it approved.
@@ -75,9 +74,9 @@ impl Known {
         self.waiting.insert(number, command);
     }
 
-    /// Holds an approval against its lease.
+    /// Holds an approval against the lease.
     pub(super) fn count(&mut self, account: AccountId, advice: &Advice) {
-        if let Some(allowed) = self.allowed.as_mut().filter(|allowed| allowed.epoch == advice.lease) {
+        if let Some(allowed) = &mut self.allowed {
             allowed.count(account, advice);
         }
     }

@@ -211,16 +211,17 @@ fn what_still_waits_counts_under_the_next_lease_also_when_the_spool_is_opened_ag
         let late = attempt(4, "S4", 20);
         let operation = Operation::Advice(stand_in.reserve(&late, now()).expect("covered"));
         let late = Envelope { account: late.account, key: late.key, namespace: late.namespace, ..Envelope::default() };
-        for entry in [lease(10, allowance), Entry::Queued(Command { envelope: late, operation })] {
-            assert!(stand_in.append(entry, [None, None]).await.is_ok());
-        }
+        assert!(stand_in.append(lease(10, allowance), [None, None]).await.is_ok());
+        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 51)]).await, 0, "more than is left while it is written");
+        let late = Entry::Queued(Command { envelope: late, operation });
+        assert!(stand_in.append(late, [None, None]).await.is_ok());
         assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 10)]).await, 0, "just before, under the lease before");
         assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 51)]).await, 0, "more than is left");
-        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 10)]).await, 1);
+        assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 40)]).await, 1);
         drop(stand_in);
         let stand_in = alone(folder.path(), allowance);
-        assert_eq!(stood_in(&stand_in, vec![attempt(3, "S3", 41)]).await, 0, "more than is left");
-        assert_eq!(stood_in(&stand_in, vec![attempt(3, "S3", 40)]).await, 1);
+        assert_eq!(stood_in(&stand_in, vec![attempt(3, "S3", 11)]).await, 0, "more than is left");
+        assert_eq!(stood_in(&stand_in, vec![attempt(3, "S3", 10)]).await, 1);
     });
 }
 

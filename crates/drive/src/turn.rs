@@ -30,11 +30,11 @@ const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 const APPLY_HALF_US: u32 = 1_000;
 /// A longer wait, in µs, counts as this: a little is applied in any case.
 const WAIT_COUNTS_US_MAX: u64 = 10_000;
-/// Where hardly anyone must be refused, a longer one counts as this: more than half of the time is for applying, so that a
-/// queue that need not be goes.
+/// Where hardly anyone must be refused, one that is not long counts as no more than this: more than half of the time is for
+/// applying, so that a queue that need not be goes.
 const TURN_COUNTS_US_MAX: u64 = 250;
-/// What of a wait is beyond this counts in any case, in µs: where about as much comes as can be done, all of it would be
-/// done, and ever later.
+/// Of any wait at least what is beyond this counts, in µs: where about as much comes as can be done, nearly all would be done,
+/// and ever later.
 const WAIT_LONG_US: u64 = 12_000;
 /// Demand counts up to a hundred times what can be done, in tenths.
 const DEMAND_COUNTS_MAX: u64 = 1_000;

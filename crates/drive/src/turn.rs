@@ -30,12 +30,9 @@ const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 const APPLY_HALF_US: u32 = 1_000;
 /// A longer wait, in µs, counts as this: a little is applied in any case.
 const WAIT_COUNTS_US_MAX: u64 = 10_000;
-/// Where hardly anyone must be refused, one that is not long counts as no more than this: more than half of the time is for
-/// applying, so that a queue that need not be goes.
+/// Where hardly anyone must be refused, a longer one counts as this: more than half of the time is for applying, so that a
+/// queue that need not be goes.
 const TURN_COUNTS_US_MAX: u64 = 250;
-/// Of any wait at least what is beyond this counts, in µs: where about as much comes as can be done, nearly all would be done,
-/// and ever later.
-const WAIT_LONG_US: u64 = 12_000;
 /// Demand counts up to a hundred times what can be done, in tenths.
 const DEMAND_COUNTS_MAX: u64 = 1_000;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
@@ -379,13 +376,12 @@ impl<A: Around> Core<A> {
 /// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
 /// longer one had to wait until it was read. The wait counts by the share of those who can only be refused, that is, of what
 /// is asked for beyond what half of the time would do (`demand`, in tenths of it). Below that a wait is mostly one turn through all
-/// connections, and little of it counts, unless it is long.
+/// connections, and little of it counts.
 fn apply_part(time: Duration, demand: u64, waited_us: u64) -> Duration {
     let demand = demand.clamp(1, DEMAND_COUNTS_MAX);
     let sixteenth = waited_us / 16;
     let for_refusals = sixteenth.saturating_mul(demand.saturating_sub(10) * 16 / demand);
-    let long = waited_us.saturating_sub(WAIT_LONG_US);
-    let counts_us = sixteenth.min(TURN_COUNTS_US_MAX).max(for_refusals).max(long).min(WAIT_COUNTS_US_MAX);
+    let counts_us = sixteenth.min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
     time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + counts_us as u32)
 }
 
@@ -411,12 +407,12 @@ mod tests {
         let us = |demand, waited_us| apply_part(Duration::from_millis(48), demand, waited_us).as_micros();
         assert_eq!([0, 10, 13, 20, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
         assert_eq!(
-            [0, 2_000, 4_000, 12_000, 13_000, 16_000, u64::MAX].map(|wait| us(10, wait)),
-            [32_000, 28_444, 25_600, 25_600, 16_000, 6_400, 2_909]
+            [0, 2_000, 4_000, 16_000, u64::MAX].map(|wait| us(10, wait)),
+            [32_000, 28_444, 25_600, 25_600, 25_600]
         );
         assert_eq!(
-            [11, 13, 20, 50].map(|demand| us(demand, 12_000)),
-            [18_285, 9_846, 4_571, 3_200],
+            [11, 13, 20, 50].map(|demand| us(demand, 16_000)),
+            [16_000, 8_000, 3_555, 2_909],
             "many are refused"
         );
         assert_eq!([0, 2_000, 4_000, 14_000].map(|wait| us(20, wait)), [32_000, 16_000, 10_666, 4_000]);

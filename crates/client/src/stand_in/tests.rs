@@ -226,6 +226,21 @@ fn what_still_waits_counts_under_the_next_lease_also_when_the_spool_is_opened_ag
 }
 
 #[test]
+fn what_waits_of_another_programme_takes_nothing_of_this_one() {
+    let mut known = Known::default();
+    known.take(0, lease(10, Allowance::with_defaults(100_000)));
+    let first = attempt(1, "S1", 100);
+    let covers = |known: &Known| {
+        let allowed = known.allowed.as_ref().expect("a lease");
+        allowed.covers(first.account, &first.operation, Some(50_000), now()).is_ok()
+    };
+    known.count(first.account, &Advice { programme: ProgrammeId::new(2), ..advice(&first) });
+    assert!(covers(&known));
+    known.count(first.account, &advice(&first));
+    assert!(!covers(&known), "just before");
+}
+
+#[test]
 fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_again() {
     let folder = tempfile::tempdir().expect("a folder");
     run(async {

@@ -21,7 +21,7 @@ use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
 use crate::sends::{Attempt, LEFT_MIN};
 use crate::spool::{Append, Entry, Spool, SpoolError, kept_path};
-use allowed::{Answered, Forbidden};
+use allowed::Answered;
 use known::Known;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -40,6 +40,8 @@ const SENDS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest drill: the server's own is no longer.
 const DRILL_MAX: Duration = Duration::from_secs(600);
+/// How long after its deadline an approval may be told that was asked of nobody until then: what a flush takes.
+const FLUSH: Duration = Duration::from_millis(100);
 /// After nobody could be reached, nobody is asked for so long: a till does not wait for what the one before it found out.
 const DOWN: Duration = Duration::from_secs(1);
 
@@ -165,18 +167,23 @@ impl StandIn {
         let nothing_sent = Outcome::NotExecuted { code: Code::Overloaded, retry_after: None };
         let waits = !self.state().next().is_empty() && !goes_first(&attempt.operation);
         let reached = async { if waits { self.tell().await } else { self.reach(until).await } };
-        match timeout_at(until, reached).await {
+        let reached = timeout_at(until, reached).await;
+        // Another clone may have approved it meanwhile.
+        if let Some(outcome) = self.here(attempt) {
+            return outcome;
+        }
+        match reached {
             Ok(Told::All) => {}
             Ok(Told::NotNow) => return nothing_sent,
             // What waits is being told, and there is too much of it.
             Err(_) if self.was_heard() => return nothing_sent,
-            Ok(Told::Nobody) => return self.approve(attempt, nothing_sent).await,
+            Ok(Told::Nobody) => return self.approve(attempt, until, nothing_sent).await,
             Err(_) => {
                 // The next one does not wait for what took this one so long.
                 if attempt.deadline >= DOWN {
                     self.mark_down();
                 }
-                return self.approve(attempt, nothing_sent).await;
+                return self.approve(attempt, until, nothing_sent).await;
             }
         }
         let left = Attempt { deadline: until.saturating_duration_since(Instant::now()), ..*attempt };
@@ -186,7 +193,7 @@ impl StandIn {
         }
         let (outcome, heard) = self.shared.client.decide_and_tell(&left, SENDS).await;
         match &outcome {
-            Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, outcome).await,
+            Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, until, outcome).await,
             _ => {
                 self.state().heard(attempt, &outcome, now());
                 outcome
@@ -205,9 +212,7 @@ impl StandIn {
 
     /// The answer to an attempt whose approval is here, or may be.
     fn here(&self, attempt: &Attempt) -> Option<Outcome> {
-        let key = (attempt.namespace, attempt.account, attempt.key);
-        let doubt = || Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown });
-        self.approved_before(attempt).or_else(|| self.state().doubtful.contains_key(&key).then(doubt))
+        self.state().here(attempt)
     }
 
     /// Tells what an account has, and remembers it: only accounts whose balance was asked for are stood in for.
@@ -282,62 +287,34 @@ impl StandIn {
         Envelope { received_at: at, namespace, account, key, ..Envelope::default() }
     }
 
-    /// The answer to an attempt that was approved here and is not told yet.
-    fn approved_before(&self, attempt: &Attempt) -> Option<Outcome> {
-        let state = self.state();
-        let number = state.told_later.get(&(attempt.namespace, attempt.account, attempt.key))?;
-        let command = state.waiting.get(number)?;
-        let Operation::Advice(advice) = &command.operation else { return None };
-        let asked = Command { envelope: command.envelope, operation: attempt.operation };
-        let mut decided = approval(advice);
-        if asked.fingerprint() != command.fingerprint() {
-            decided.decision.code = Code::Conflict;
-            return Some(Outcome::Conflict(decided));
-        }
-        Some(Outcome::Approved(decided))
-    }
-
-    /// Approves an attempt if the lease covers it; otherwise it comes to what it came to.
-    async fn approve(&self, attempt: &Attempt, outcome: Outcome) -> Outcome {
+    /// Approves an attempt if the lease covers it; otherwise it comes to what it came to. `until` is its deadline: a disk that
+    /// stands still is not waited for beyond it, but for what one flush may take where it is over.
+    async fn approve(&self, attempt: &Attempt, until: Instant, outcome: Outcome) -> Outcome {
         let at = now();
-        let Ok(advice) = self.reserve(attempt, at) else {
-            if let Outcome::Unknown(_) = outcome {
-                // It was sent, and may have taken something.
-                self.state().heard(attempt, &outcome, at);
+        let advice = {
+            let mut state = self.state();
+            // Another clone may have approved it meanwhile.
+            if let Some(known) = state.here(attempt) {
+                return known;
             }
-            return outcome;
+            let Ok(advice) = state.reserve(attempt, at) else {
+                if let Outcome::Unknown(_) = outcome {
+                    // It was sent, and may have taken something.
+                    state.heard(attempt, &outcome, at);
+                }
+                return outcome;
+            };
+            advice
         };
         let command = Command { envelope: self.envelope(attempt, at), operation: Operation::Advice(advice) };
         let steps = [Some(Step::ApprovalWrite), Some(Step::ApprovalFlush)];
-        if self.append(Entry::Queued(command), steps).await.is_err() {
-            // It may be on the disk, and then it will be told.
-            return Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown });
-        }
+        let written = timeout_at(until.max(Instant::now() + FLUSH), self.append(Entry::Queued(command), steps)).await;
+        let Ok(Ok(())) = written else {
+            // It may be on the disk, or will be, and then it will be told.
+            return doubt(attempt);
+        };
         self.watch(Step::ApprovalAnswer);
         Outcome::Approved(approval(&advice))
-    }
-
-    /// Counts an approval before it is written: two at once are not both within the lease.
-    fn reserve(&self, attempt: &Attempt, at: Timestamp) -> Result<Advice, Forbidden> {
-        let mut state = self.state();
-        if state.failed {
-            return Err(Forbidden::Spool);
-        }
-        if state.answered.has(&attempt.key) {
-            return Err(Forbidden::Answered);
-        }
-        if let Operation::Debit(purchase) = &attempt.operation
-            && state.seen.has_paid(&attempt.account, purchase.shop, attempt.key, at)
-        {
-            return Err(Forbidden::Again);
-        }
-        let seen = state.seen.balance(&attempt.account, at);
-        let allowed = state.allowed.as_ref().ok_or(Forbidden::Lease)?;
-        allowed::is_fresh(&attempt.key, at)?;
-        let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
-        state.count(attempt.account, &advice);
-        state.doubtful.insert((attempt.namespace, attempt.account, attempt.key), advice);
-        Ok(advice)
     }
 
     /// Writes, flushes, and takes it over.
@@ -364,6 +341,11 @@ impl StandIn {
             Err(SpoolError::Failed)
         })
     }
+}
+
+/// An approval of it may be on the disk.
+fn doubt(attempt: &Attempt) -> Outcome {
+    Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown })
 }
 
 /// A full reversal and a fence are told before advices.

@@ -27,7 +27,7 @@ pub(crate) enum Forbidden {
     Total,
     /// The account has paid at this shop under this lease, or at the core just before.
     Again,
-    /// Nothing can be written any more.
+    /// Nothing can be written any more, or too much is being written.
     Spool,
     /// The core has answered for its key, or a way out of it is on its way; or nobody knows whether it has.
     Answered,

@@ -1,13 +1,16 @@
 //! What this client knows and has to tell: all that is in its spool, and what it heard since it was opened.
 
-use super::allowed::{Allowed, Answered, Seen};
-use super::{may_have_taken, purchase_of};
+use super::allowed::{Allowed, Answered, Forbidden, Seen, is_fresh};
+use super::{approval, doubt, may_have_taken, purchase_of};
 use crate::outcome::Outcome;
 use crate::sends::Attempt;
 use crate::spool::{Dones, Entry};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tegata_model::{AccountId, Advice, Class, Code, Command, Key, NamespaceId, Operation, Position, Timestamp};
 use tokio::time::Instant;
+
+/// Approvals that are being written at once. They are flushed one by one: who comes then is told at once that nothing was done.
+pub(super) const WRITING_MAX: usize = 64;
 
 /// See the module.
 #[derive(Default)]
@@ -72,6 +75,45 @@ impl Known {
             _ => self.answered.note(e.key),
         }
         self.waiting.insert(number, command);
+    }
+
+    /// The answer to an attempt whose approval waits to be told, or may be on the disk.
+    pub(super) fn here(&self, attempt: &Attempt) -> Option<Outcome> {
+        let key = (attempt.namespace, attempt.account, attempt.key);
+        if self.doubtful.contains_key(&key) {
+            return Some(doubt(attempt));
+        }
+        let command = self.waiting.get(self.told_later.get(&key)?)?;
+        let Operation::Advice(advice) = &command.operation else { return None };
+        let asked = Command { envelope: command.envelope, operation: attempt.operation };
+        let mut decided = approval(advice);
+        if asked.fingerprint() != command.fingerprint() {
+            decided.decision.code = Code::Conflict;
+            return Some(Outcome::Conflict(decided));
+        }
+        Some(Outcome::Approved(decided))
+    }
+
+    /// Counts an approval before it is written: two at once are not both within the lease.
+    pub(super) fn reserve(&mut self, attempt: &Attempt, at: Timestamp) -> Result<Advice, Forbidden> {
+        if self.failed || self.doubtful.len() >= WRITING_MAX {
+            return Err(Forbidden::Spool);
+        }
+        if self.answered.has(&attempt.key) {
+            return Err(Forbidden::Answered);
+        }
+        if let Operation::Debit(purchase) = &attempt.operation
+            && self.seen.has_paid(&attempt.account, purchase.shop, attempt.key, at)
+        {
+            return Err(Forbidden::Again);
+        }
+        let seen = self.seen.balance(&attempt.account, at);
+        let allowed = self.allowed.as_ref().ok_or(Forbidden::Lease)?;
+        is_fresh(&attempt.key, at)?;
+        let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
+        self.count(attempt.account, &advice);
+        self.doubtful.insert((attempt.namespace, attempt.account, attempt.key), advice);
+        Ok(advice)
     }
 
     /// Holds an approval against the lease.

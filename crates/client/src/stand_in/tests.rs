@@ -37,6 +37,10 @@ fn lease(epoch: u64, allowance: Allowance) -> Entry {
 
 /// With a lease of now, and nobody to reach.
 fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
+    watched(folder, allowance, Arc::new(|_| {}))
+}
+
+fn watched(folder: &std::path::Path, allowance: Allowance, watch: Arc<dyn Fn(Step) + Send + Sync>) -> StandIn {
     let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
     if found.len() == 1 {
         spool.append(&lease(9, allowance), &mut |_| {}).expect("it is written");
@@ -49,7 +53,7 @@ fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
         programme: ProgrammeId::new(1),
         namespace: NamespaceId::new(1),
         allowance,
-        watch: Arc::new(|_| {}),
+        watch,
     };
     let stand_in = StandIn::open(Client::new(Options { addrs: vec![addr], credential }), options);
     let stand_in = stand_in.expect("a sound spool");
@@ -195,7 +199,7 @@ fn what_was_told_counts_under_the_next_lease_and_what_was_sent_counts_at_once() 
         // More than may be leased: it was sent, nobody answered, and it may have taken something.
         let large = attempt(2, "S1", 50_000);
         let unknown = Outcome::Unknown(InDoubt { attempt: large, code: Code::Unknown });
-        assert!(matches!(stand_in.approve(&large, unknown).await, Outcome::Unknown(_)));
+        assert!(matches!(stand_in.approve(&large, Instant::now(), unknown).await, Outcome::Unknown(_)));
         assert_eq!(stood_in(&stand_in, vec![attempt(2, "S1", 100)]).await, 0);
     });
 }
@@ -209,7 +213,7 @@ fn what_still_waits_counts_under_the_next_lease_also_when_the_spool_is_opened_ag
         assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 80)]).await, 1);
         // It is written when the next lease has come.
         let late = attempt(4, "S4", 20);
-        let operation = Operation::Advice(stand_in.reserve(&late, now()).expect("covered"));
+        let operation = Operation::Advice(stand_in.state().reserve(&late, now()).expect("covered"));
         let late = Envelope { account: late.account, key: late.key, namespace: late.namespace, ..Envelope::default() };
         assert!(stand_in.append(lease(10, allowance), [None, None]).await.is_ok());
         assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 51)]).await, 0, "more than is left while it is written");
@@ -247,7 +251,7 @@ fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_agai
         let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
         let first = attempt(1, "S1", 100);
         // While it is written, and after that failed.
-        stand_in.reserve(&first, now()).expect("covered");
+        stand_in.state().reserve(&first, now()).expect("covered");
         assert!(matches!(stand_in.decide(&first).await, Outcome::Unknown(_)));
         let doubt = InDoubt { attempt: first, code: Code::Unknown };
         assert!(
@@ -259,5 +263,67 @@ fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_agai
         let doubt = InDoubt { attempt: paid, code: Code::Unknown };
         let resolved = stand_in.resolve(doubt, Duration::from_secs(1)).await;
         assert!(matches!(resolved, Outcome::Approved(d) if d.stood_in), "nor is what was approved: {resolved:?}");
+    });
+}
+
+#[test]
+fn nobody_who_asks_twice_at_once_is_told_no_beside_the_approval() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let twice = attempt(1, "S1", 100);
+        let mut all = tokio::task::JoinSet::new();
+        for _ in 0..6 {
+            let stand_in = stand_in.clone();
+            all.spawn(async move { stand_in.decide(&twice).await });
+        }
+        let all = all.join_all().await;
+        assert!(all.iter().any(|outcome| matches!(outcome, Outcome::Approved(_))));
+        assert!(all.iter().all(|outcome| matches!(outcome, Outcome::Approved(_) | Outcome::Unknown(_))), "{all:?}");
+        assert_eq!(stand_in.tend().await.waiting, 1);
+    });
+}
+
+/// What an endless wait would make a test that never ends.
+async fn answered<T>(work: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(60), work).await.expect("it is answered")
+}
+
+#[test]
+fn whoever_waits_for_a_disk_that_stands_still_is_told_unknown_and_later_what_it_came_to() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (stalls, until) = std::sync::mpsc::channel::<()>();
+    let until = Mutex::new(until);
+    let watch = move |step| {
+        if step == Step::ApprovalFlush {
+            // Until the other end is dropped.
+            let _ = until.lock().expect("nobody panics").recv();
+        }
+    };
+    let allowance = Allowance { total_max: 1_000_000, ..Allowance::with_defaults(1) };
+    run(async {
+        let stand_in = watched(folder.path(), allowance, Arc::new(watch));
+        let first = Attempt { deadline: Duration::from_millis(1), ..attempt(0, "S0", 100) };
+        assert!(matches!(answered(stand_in.decide(&first)).await, Outcome::Unknown(_)), "its flush stands still");
+        assert!(matches!(answered(stand_in.decide(&first)).await, Outcome::Unknown(_)), "so does it for its repeat");
+        let mut others = tokio::task::JoinSet::new();
+        for n in 0..2 * known::WRITING_MAX as u32 {
+            let account = account(1_000 + n);
+            stand_in.state().seen.note(account, 50_000, now());
+            let (stand_in, other) = (stand_in.clone(), Attempt { account, key: new_key(), ..first });
+            others.spawn(async move { stand_in.decide(&other).await });
+        }
+        let others = answered(others.join_all()).await;
+        let refused = others.iter().filter(|outcome| matches!(outcome, Outcome::NotExecuted { .. })).count();
+        assert_eq!(refused, known::WRITING_MAX + 1, "one more than is written at once, with the first");
+        assert!(others.iter().all(|outcome| matches!(outcome, Outcome::NotExecuted { .. } | Outcome::Unknown(_))));
+        drop(stalls);
+        let came_to = loop {
+            match stand_in.decide(&first).await {
+                Outcome::Unknown(_) => tokio::task::yield_now().await,
+                other => break other,
+            }
+        };
+        assert!(matches!(came_to, Outcome::Approved(d) if d.stood_in), "{came_to:?}");
     });
 }

@@ -16,15 +16,18 @@ const SLOTS: usize = 1 << 14;
 const KIND_BITS: u32 = 16;
 const KINDS: u64 = (1 << KIND_BITS) - 1;
 
-/// The newest position of each slot, above its kinds: who is refused waits for memory once.
+/// The newest position of each slot, above its kinds: who is refused waits for memory once. Positions are counted from where
+/// it began, so that those of the longest log fit.
 #[derive(Debug)]
 pub(crate) struct Flights {
+    base: u64,
     slots: Vec<u64>,
 }
 
 impl Flights {
-    pub(crate) fn new() -> Self {
-        Self { slots: vec![0; SLOTS] }
+    /// Nothing is in flight, and all up to `base` is applied.
+    pub(crate) fn new(base: u64) -> Self {
+        Self { base, slots: vec![0; SLOTS] }
     }
 
     #[inline]
@@ -42,7 +45,7 @@ impl Flights {
     #[inline]
     pub(crate) fn newest(&self, scope: u64, applied: u64) -> Option<u64> {
         let slot = self.slots[Self::slot(scope)];
-        let newest = slot >> KIND_BITS;
+        let newest = self.base + (slot >> KIND_BITS);
         (slot & Self::kind(scope) != 0 && newest > applied).then_some(newest)
     }
 
@@ -61,7 +64,7 @@ impl Flights {
     /// Puts a record at the head of its chain; returns how far back the next older one is, 0 when there is none.
     #[inline]
     pub(crate) fn enter(&mut self, scope: u64, position: u64, applied: u64) -> u32 {
-        let newest = self.slots[Self::slot(scope)] >> KIND_BITS;
+        let newest = self.base + (self.slots[Self::slot(scope)] >> KIND_BITS);
         let is_first = newest <= applied;
         self.put(scope, position, if is_first { 0 } else { KINDS });
         if is_first { 0 } else { (position - newest) as u32 }
@@ -70,9 +73,10 @@ impl Flights {
     /// Puts a record into its slot, and its kind beside those of `kept` that are there.
     #[inline]
     fn put(&mut self, scope: u64, position: u64, kept: u64) {
-        assert!(position >> (u64::BITS - KIND_BITS) == 0, "a log has fewer than 2^48 records");
+        let since = position - self.base;
+        assert!(since >> (u64::BITS - KIND_BITS) == 0, "9 years at a million a second");
         let slot = &mut self.slots[Self::slot(scope)];
-        *slot = position << KIND_BITS | *slot & kept | Self::kind(scope);
+        *slot = since << KIND_BITS | *slot & kept | Self::kind(scope);
     }
 }
 
@@ -87,17 +91,20 @@ mod tests {
 
     #[test]
     fn a_key_is_found_behind_newer_ones_of_its_slot_until_all_are_applied() {
-        let mut flights = Flights::new();
-        assert_eq!(flights.newest(scope(1), 0), None);
-        assert_eq!(flights.enter(scope(1), 10, 0), 0);
-        assert_eq!(flights.newest(scope(2), 0), None, "its kind is not in the chain");
-        assert_eq!(flights.enter(scope(2), 14, 5), 4);
-        assert_eq!((flights.newest(scope(1), 5), flights.newest(scope(2), 5)), (Some(14), Some(14)));
-        assert_eq!(flights.newest(scope(1), 14), None, "all are applied");
-        assert_eq!(flights.enter(scope(3), 20, 14), 0);
-        assert_eq!(flights.newest(scope(1), 14), None, "a chain begins anew");
-        flights.only([(scope(4), 15), (scope(5), 16)].into_iter());
-        assert_eq!(flights.newest(scope(3), 14), None, "it was taken back");
-        assert_eq!((flights.newest(scope(4), 14), flights.newest(scope(5), 14)), (Some(16), Some(16)));
+        for base in [0, u64::MAX - 20] {
+            let at = |n: u64| base + n;
+            let mut flights = Flights::new(base);
+            assert_eq!(flights.newest(scope(1), base), None);
+            assert_eq!(flights.enter(scope(1), at(10), base), 0);
+            assert_eq!(flights.newest(scope(2), base), None, "its kind is not in the chain");
+            assert_eq!(flights.enter(scope(2), at(14), at(5)), 4);
+            assert_eq!([1, 2].map(|n| flights.newest(scope(n), at(5))), [Some(at(14)); 2]);
+            assert_eq!(flights.newest(scope(1), at(14)), None, "all are applied");
+            assert_eq!(flights.enter(scope(3), at(20), at(14)), 0);
+            assert_eq!(flights.newest(scope(1), at(14)), None, "a chain begins anew");
+            flights.only([(scope(4), at(15)), (scope(5), at(16))].into_iter());
+            assert_eq!(flights.newest(scope(3), at(14)), None, "it was taken back");
+            assert_eq!([4, 5].map(|n| flights.newest(scope(n), at(14))), [Some(at(16)); 2]);
+        }
     }
 }

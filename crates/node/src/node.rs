@@ -131,7 +131,7 @@ impl Node {
             out: (0..limits.threads).map(|_| Outbound::default()).collect(),
             reports: vec![Report { taken_over: applied.get(), oldest_waiting: None }; limits.threads],
             answered_to: vec![applied.get(); limits.threads],
-            flights: Flights::new(),
+            flights: Flights::new(applied.get()),
             repeats: Repeats::default(),
             plans: Plans::default(),
             planning: VecDeque::new(),

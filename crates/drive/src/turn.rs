@@ -28,13 +28,14 @@ const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 /// When a request that can only be refused has waited for so long to be read, in µs, the part for applying is halved; after
 /// twice as long it is a third. It is to hear of its refusal before others are served.
 const APPLY_HALF_US: u32 = 1_000;
-/// A longer wait, in µs, counts as this: a little is applied in any case.
-const WAIT_COUNTS_US_MAX: u64 = 10_000;
-/// Where hardly anyone must be refused, a longer one counts as this: more than half of the time is for applying, so that a
-/// queue that need not be goes.
+/// A longer wait, in µs, counts as this: an eighth of the time is for applying in any case.
+const WAIT_COUNTS_US_MAX: u64 = 4_000;
+/// Where all can be served, a longer one counts as this: more than half of the time is for applying, so that a queue that
+/// need not be goes.
 const TURN_COUNTS_US_MAX: u64 = 250;
-/// Demand counts up to a hundred times what can be done, in tenths.
-const DEMAND_COUNTS_MAX: u64 = 1_000;
+/// So much is asked for, in tenths of what half of the time would do, where all can be served beside reading and writing,
+/// and where some surely cannot.
+const DEMAND_COUNTS: RangeInclusive<u64> = 7..=12;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
 /// core is interrupted, and a turn that applied too little must not leave a queue that stays.
 const UNUSED_MAX: Duration = Duration::from_millis(2);
@@ -374,14 +375,14 @@ impl<A: Around> Core<A> {
 }
 
 /// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
-/// longer one had to wait until it was read. The wait counts by the share of those who can only be refused, that is, of what
-/// is asked for beyond what half of the time would do (`demand`, in tenths of it). Below that a wait is mostly one turn through all
+/// longer one had to wait until it was read. The wait counts whole where some can only be refused, as what is asked for tells
+/// (`demand`, in tenths of what half of the time would do). Where all can be served it is mostly one turn through all
 /// connections, and little of it counts.
 fn apply_part(time: Duration, demand: u64, waited_us: u64) -> Duration {
-    let demand = demand.clamp(1, DEMAND_COUNTS_MAX);
-    let sixteenth = waited_us / 16;
-    let for_refusals = sixteenth.saturating_mul(demand.saturating_sub(10) * 16 / demand);
-    let counts_us = sixteenth.min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
+    let steps = DEMAND_COUNTS.end() - DEMAND_COUNTS.start();
+    let step = demand.saturating_sub(*DEMAND_COUNTS.start()).min(steps);
+    let for_refusals = waited_us.min(WAIT_COUNTS_US_MAX * steps) * step / steps;
+    let counts_us = (waited_us / 16).min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
     time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + counts_us as u32)
 }
 
@@ -405,18 +406,21 @@ mod tests {
     #[test]
     fn the_more_are_refused_and_the_longer_one_waits_the_smaller_the_part_and_never_none() {
         let us = |demand, waited_us| apply_part(Duration::from_millis(48), demand, waited_us).as_micros();
-        assert_eq!([0, 10, 13, 20, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
+        assert_eq!([0, 7, 10, 12, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
+        for demand in [0, 7] {
+            let waits = [0, 2_000, 4_000, 16_000, u64::MAX];
+            assert_eq!(
+                waits.map(|wait| us(demand, wait)),
+                [32_000, 28_444, 25_600, 25_600, 25_600],
+                "all can be served"
+            );
+        }
         assert_eq!(
-            [0, 2_000, 4_000, 16_000, u64::MAX].map(|wait| us(10, wait)),
-            [32_000, 28_444, 25_600, 25_600, 25_600]
+            [8, 9, 10, 11, 12, 50].map(|demand| us(demand, 5_000)),
+            [16_000, 10_666, 8_000, 6_400, 6_400, 6_400]
         );
-        assert_eq!(
-            [11, 13, 20, 50].map(|demand| us(demand, 16_000)),
-            [16_000, 8_000, 3_555, 2_909],
-            "many are refused"
-        );
-        assert_eq!([0, 2_000, 4_000, 14_000].map(|wait| us(20, wait)), [32_000, 16_000, 10_666, 4_000]);
-        assert_eq!([us(20, 20_000), us(20, u64::MAX), us(u64::MAX, u64::MAX)], [2_909; 3]);
+        assert_eq!([0, 500, 1_000, 2_000, 4_000].map(|wait| us(12, wait)), [32_000, 21_333, 16_000, 10_666, 6_400]);
+        assert_eq!([us(12, 20_000), us(8, u64::MAX), us(u64::MAX, u64::MAX)], [6_400; 3], "a little in any case");
         assert_eq!(apply_part(Duration::MAX / 4_000, 0, 0), Duration::MAX / 4_000 / 3 * 2, "no pause is too long");
     }
 }

@@ -192,9 +192,8 @@ fn applied_share(each_turn: u64, waited_us: u64) -> u64 {
 #[test]
 fn the_longer_one_waits_to_be_read_the_less_of_the_time_is_for_applying() {
     let shares = [0, 2_000, 8_000].map(|waited_us| applied_share(1_000, waited_us));
-    // Where 2.8 times as much comes as half of the time would do, ten sixteenths of a wait of 2 ms count: 2/3 ÷ 2.25.
-    // After 8 ms it is the least that a turn applies.
-    assert_eq!(shares, [666, 294, 113]);
+    // Far more comes than half of the time would do, so the whole wait counts: 2/3 ÷ (1 + 2). One of 8 ms counts as 4.
+    assert_eq!(shares, [666, 222, 133]);
 }
 
 #[test]

@@ -32,6 +32,7 @@ use tegata_model::{
 };
 use tegata_wire::{AnswerBody, BalanceBody, KIND_BALANCE};
 use telling::Told;
+use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 /// Sends of one command in a row before it waits for later.
@@ -40,7 +41,7 @@ const SENDS: u32 = 3;
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest drill: the server's own is no longer.
 const DRILL_MAX: Duration = Duration::from_secs(600);
-/// How long after its deadline an approval may be told that was asked of nobody until then: what a flush takes.
+/// How long a record is waited for in any case, also where its caller's time is over: more than a flush takes.
 const FLUSH: Duration = Duration::from_millis(100);
 /// After nobody could be reached, nobody is asked for so long: a till does not wait for what the one before it found out.
 const DOWN: Duration = Duration::from_secs(1);
@@ -127,6 +128,18 @@ struct Shared {
     spool: Mutex<Spool>,
     /// Held while what waits is told.
     telling: tokio::sync::Mutex<()>,
+    /// Told when a record was written, or was not.
+    written: Notify,
+}
+
+/// What became of a record of the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Yes,
+    /// Not a byte of it.
+    No,
+    /// It may be on the disk, or will be.
+    Perhaps,
 }
 
 impl StandIn {
@@ -142,9 +155,9 @@ impl StandIn {
             spool.empty()?;
             known.allowed = None;
         }
-        let telling = tokio::sync::Mutex::new(());
+        let (telling, written) = (tokio::sync::Mutex::new(()), Notify::new());
         let (state, spool) = (Mutex::new(known), Mutex::new(spool));
-        Ok(Self { shared: Arc::new(Shared { client, options, state, spool, telling }) })
+        Ok(Self { shared: Arc::new(Shared { client, options, state, spool, telling, written }) })
     }
 
     fn state(&self) -> MutexGuard<'_, Known> {
@@ -158,6 +171,9 @@ impl StandIn {
 
     /// Decides an attempt like [`Client::decide`]; where nobody can be reached, a plain debit within the lease is approved
     /// here, and `stood_in` says so. An attempt that was approved so gets that answer again until the core was told.
+    ///
+    /// An approval is written first, so that it may take 100 ms longer than the attempt's deadline. Where the disk stands still
+    /// it is unknown then; [`StandIn::resolve`] tells later what it came to. At most 64 are being written at once.
     pub async fn decide(&self, attempt: &Attempt) -> Outcome {
         if let Some(outcome) = self.here(attempt) {
             return outcome;
@@ -195,18 +211,43 @@ impl StandIn {
         match &outcome {
             Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, until, outcome).await,
             _ => {
-                self.state().heard(attempt, &outcome, now());
-                outcome
+                let mut state = self.state();
+                match (&outcome, state.here(attempt)) {
+                    // Nothing was done of this one, but another clone found nobody meanwhile, and approved it.
+                    (Outcome::NotExecuted { .. }, Some(known)) => known,
+                    _ => {
+                        state.heard(attempt, &outcome, now());
+                        outcome
+                    }
+                }
             }
         }
     }
 
     /// What an unknown outcome came to, like [`Client::resolve`]; but what was approved here is not fenced: its advice would
-    /// take the value all the same, beside the fence.
+    /// take the value all the same, beside the fence. Nothing is approved here any more under a key that is to be fenced.
     pub async fn resolve(&self, doubt: InDoubt, patience: Duration) -> Outcome {
-        match self.here(&doubt.attempt) {
-            Some(outcome) => outcome,
-            None => self.shared.client.resolve(doubt, patience).await,
+        let until = Instant::now() + patience;
+        loop {
+            let mut written = std::pin::pin!(self.shared.written.notified());
+            // From here on it hears of every record that is written.
+            written.as_mut().enable();
+            let (known, failed) = {
+                let mut state = self.state();
+                let known = state.here(&doubt.attempt);
+                if known.is_none() {
+                    state.answered.note(doubt.attempt.key);
+                }
+                (known, state.failed)
+            };
+            match known {
+                None => {
+                    let left = until.saturating_duration_since(Instant::now());
+                    return self.shared.client.resolve(doubt, left).await;
+                }
+                Some(Outcome::Unknown(_)) if !failed && timeout_at(until, written).await.is_ok() => {}
+                Some(outcome) => return outcome,
+            }
         }
     }
 
@@ -242,13 +283,15 @@ impl StandIn {
         Some(body)
     }
 
-    /// Queues a full reversal or a fence that has no answer yet, durably. True when it will be told.
+    /// Queues a full reversal or a fence that has no answer yet, durably. True when it will be told; false when nobody knows,
+    /// also where the disk stands still until the attempt's deadline, or for 100 ms.
     pub async fn undo(&self, attempt: &Attempt) -> bool {
         if !goes_first(&attempt.operation) {
             return false;
         }
         let envelope = self.envelope(attempt, now());
-        self.append(Entry::Queued(Command { envelope, operation: attempt.operation }), [None, None]).await.is_ok()
+        let entry = Entry::Queued(Command { envelope, operation: attempt.operation });
+        self.append(entry, [None, None], Instant::now() + attempt.deadline).await == Written::Yes
     }
 
     /// Tells what waits, and renews the lease. To be called every few seconds, and soon after something was approved.
@@ -287,8 +330,7 @@ impl StandIn {
         Envelope { received_at: at, namespace, account, key, ..Envelope::default() }
     }
 
-    /// Approves an attempt if the lease covers it; otherwise it comes to what it came to. `until` is its deadline: a disk that
-    /// stands still is not waited for beyond it, but for what one flush may take where it is over.
+    /// Approves an attempt, whose deadline is `until`, if the lease covers it; otherwise it comes to what it came to.
     async fn approve(&self, attempt: &Attempt, until: Instant, outcome: Outcome) -> Outcome {
         let at = now();
         let advice = {
@@ -308,19 +350,21 @@ impl StandIn {
         };
         let command = Command { envelope: self.envelope(attempt, at), operation: Operation::Advice(advice) };
         let steps = [Some(Step::ApprovalWrite), Some(Step::ApprovalFlush)];
-        let written = timeout_at(until.max(Instant::now() + FLUSH), self.append(Entry::Queued(command), steps)).await;
-        let Ok(Ok(())) = written else {
-            // It may be on the disk, or will be, and then it will be told.
-            return doubt(attempt);
-        };
-        self.watch(Step::ApprovalAnswer);
-        Outcome::Approved(approval(&advice))
+        match self.append(Entry::Queued(command), steps, until).await {
+            Written::Yes => {
+                self.watch(Step::ApprovalAnswer);
+                Outcome::Approved(approval(&advice))
+            }
+            Written::No => outcome,
+            Written::Perhaps => doubt(attempt),
+        }
     }
 
-    /// Writes, flushes, and takes it over.
-    async fn append(&self, entry: Entry, steps: [Option<Step>; 2]) -> Result<(), SpoolError> {
+    /// Writes, flushes, and takes it over. A disk that stands still is waited for until `until`, but for [`FLUSH`] in any case.
+    async fn append(&self, entry: Entry, steps: [Option<Step>; 2], until: Instant) -> Written {
         let this = self.clone();
         let work = move || {
+            let _fails = Fails(&this);
             let mut watch = |step: Append| {
                 if let Some(step) = steps[step as usize] {
                     this.watch(step);
@@ -329,17 +373,26 @@ impl StandIn {
             let mut spool = this.shared.spool.lock().unwrap_or_else(PoisonError::into_inner);
             let appended = spool.append(&entry, &mut watch);
             // Here, because whoever asked may wait no longer.
-            let mut state = this.state();
-            match appended {
-                Ok(number) => state.take(number, entry),
-                Err(_) => state.failed = true,
-            }
-            appended.map(|_| ())
+            let written = this.state().appended(appended, entry);
+            this.shared.written.notify_waiters();
+            written
         };
-        tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| {
-            self.state().failed = true;
-            Err(SpoolError::Failed)
-        })
+        match timeout_at(until.max(Instant::now() + FLUSH), tokio::task::spawn_blocking(work)).await {
+            Ok(Ok(written)) => written,
+            Ok(Err(_)) | Err(_) => Written::Perhaps,
+        }
+    }
+}
+
+/// A write that ends in a panic has failed, whether or not somebody waits for it.
+struct Fails<'a>(&'a StandIn);
+
+impl Drop for Fails<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.state().failed = true;
+            self.0.shared.written.notify_waiters();
+        }
     }
 }
 

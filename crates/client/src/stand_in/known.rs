@@ -1,15 +1,15 @@
 //! What this client knows and has to tell: all that is in its spool, and what it heard since it was opened.
 
 use super::allowed::{Allowed, Answered, Forbidden, Seen, is_fresh};
-use super::{approval, doubt, may_have_taken, purchase_of};
+use super::{Written, approval, doubt, may_have_taken, purchase_of};
 use crate::outcome::Outcome;
 use crate::sends::Attempt;
-use crate::spool::{Dones, Entry};
+use crate::spool::{Dones, Entry, SpoolError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use tegata_model::{AccountId, Advice, Class, Code, Command, Key, NamespaceId, Operation, Position, Timestamp};
 use tokio::time::Instant;
 
-/// Approvals that are being written at once. They are flushed one by one: who comes then is told at once that nothing was done.
+/// Approvals that are being written at once. They are flushed one by one: for who comes then nothing is done here.
 pub(super) const WRITING_MAX: usize = 64;
 
 /// See the module.
@@ -46,6 +46,27 @@ impl Known {
             Entry::Queued(command) => self.queued(number, command),
             Entry::Done(dones) => dones.as_slice().iter().for_each(|(number, code)| self.done(*number, *code)),
         }
+    }
+
+    /// What became of a record that was to be written. After one that failed nothing is written any more, and what waited
+    /// behind it surely was not: its key is free again.
+    pub(super) fn appended(&mut self, appended: Result<u64, SpoolError>, entry: Entry) -> Written {
+        match appended {
+            Ok(number) => {
+                self.take(number, entry);
+                return Written::Yes;
+            }
+            Err(SpoolError::Failed) => {}
+            Err(_) => {
+                self.failed = true;
+                return Written::Perhaps;
+            }
+        }
+        self.failed = true;
+        if let Entry::Queued(Command { envelope: e, .. }) = entry {
+            self.doubtful.remove(&(e.namespace, e.account, e.key));
+        }
+        Written::No
     }
 
     /// What still waits under the lease before, or is being written, counts under the next one: the core knows nothing of it.

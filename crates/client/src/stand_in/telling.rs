@@ -1,6 +1,6 @@
 //! Telling the core what waits, and asking it for a lease.
 
-use super::{DOWN, PATIENCE, SENDS, StandIn, Step};
+use super::{DOWN, PATIENCE, SENDS, StandIn, Step, Written};
 use crate::call::{Ask, Call};
 use crate::keys::random;
 use crate::keys::{new_key, now};
@@ -102,8 +102,9 @@ impl StandIn {
             if !answered.is_empty() {
                 let steps = [Some(Step::DoneWrite), Some(Step::DoneFlush)];
                 let done = Entry::Done(Dones::take(&answered));
-                if self.append(done, steps).await.is_err() {
-                    // Whoever opens the spool again tells it once more, under the same keys. Others do not wait for that.
+                // Others wait for what is told, and not for a disk that stands still.
+                if self.append(done, steps, Instant::now()).await != Written::Yes {
+                    // Whoever opens the spool again tells it once more, under the same keys.
                     self.state().take(0, done);
                 }
                 self.watch(Step::Forget);
@@ -198,7 +199,8 @@ impl StandIn {
             return;
         }
         let command = Command { envelope: self.envelope(&attempt, d.at), operation };
-        if self.append(Entry::Lease { epoch: d.position, command }, [None, None]).await.is_ok() {
+        let lease = Entry::Lease { epoch: d.position, command };
+        if self.append(lease, [None, None], Instant::now() + PATIENCE).await == Written::Yes {
             self.state().refused = None;
         }
     }

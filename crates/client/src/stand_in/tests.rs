@@ -215,10 +215,10 @@ fn what_still_waits_counts_under_the_next_lease_also_when_the_spool_is_opened_ag
         let late = attempt(4, "S4", 20);
         let operation = Operation::Advice(stand_in.state().reserve(&late, now()).expect("covered"));
         let late = Envelope { account: late.account, key: late.key, namespace: late.namespace, ..Envelope::default() };
-        assert!(stand_in.append(lease(10, allowance), [None, None]).await.is_ok());
+        assert_eq!(stand_in.append(lease(10, allowance), [None, None], Instant::now()).await, Written::Yes);
         assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 51)]).await, 0, "more than is left while it is written");
         let late = Entry::Queued(Command { envelope: late, operation });
-        assert!(stand_in.append(late, [None, None]).await.is_ok());
+        assert_eq!(stand_in.append(late, [None, None], Instant::now()).await, Written::Yes);
         assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 10)]).await, 0, "just before, under the lease before");
         assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 51)]).await, 0, "more than is left");
         assert_eq!(stood_in(&stand_in, vec![attempt(2, "S2", 40)]).await, 1);
@@ -255,7 +255,7 @@ fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_agai
         assert!(matches!(stand_in.decide(&first).await, Outcome::Unknown(_)));
         let doubt = InDoubt { attempt: first, code: Code::Unknown };
         assert!(
-            matches!(stand_in.resolve(doubt, Duration::from_secs(1)).await, Outcome::Unknown(_)),
+            matches!(stand_in.resolve(doubt, Duration::from_millis(10)).await, Outcome::Unknown(_)),
             "it is not fenced"
         );
         let paid = attempt(2, "S1", 100);
@@ -263,6 +263,37 @@ fn an_approval_that_may_be_on_the_disk_is_unknown_until_the_spool_is_opened_agai
         let doubt = InDoubt { attempt: paid, code: Code::Unknown };
         let resolved = stand_in.resolve(doubt, Duration::from_secs(1)).await;
         assert!(matches!(resolved, Outcome::Approved(d) if d.stood_in), "nor is what was approved: {resolved:?}");
+    });
+}
+
+#[test]
+fn nothing_is_approved_under_a_key_that_is_to_be_fenced() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let doubtful = attempt(1, "S1", 100);
+        let doubt = InDoubt { attempt: doubtful, code: Code::Unknown };
+        assert!(matches!(stand_in.resolve(doubt, Duration::ZERO).await, Outcome::Unknown(_)), "nobody is there");
+        assert_eq!(stood_in(&stand_in, vec![doubtful]).await, 0, "its fence may have been taken");
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 100)]).await, 1);
+    });
+}
+
+#[test]
+fn what_waits_behind_a_write_that_failed_is_not_unknown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let fails = |step| assert_ne!(step, Step::ApprovalFlush, "as a disk that fails");
+    run(async {
+        let stand_in = watched(folder.path(), Allowance::with_defaults(100_000), Arc::new(fails));
+        let mut all = tokio::task::JoinSet::new();
+        for n in 0..6 {
+            let stand_in = stand_in.clone();
+            all.spawn(async move { stand_in.decide(&attempt(n, "S1", 100)).await });
+        }
+        let all = all.join_all().await;
+        assert_eq!(all.iter().filter(|outcome| matches!(outcome, Outcome::Unknown(_))).count(), 1, "{all:?}");
+        assert_eq!(all.iter().filter(|outcome| matches!(outcome, Outcome::NotExecuted { .. })).count(), 5, "{all:?}");
+        assert_eq!(stand_in.state().doubtful.len(), 1);
     });
 }
 
@@ -285,7 +316,7 @@ fn nobody_who_asks_twice_at_once_is_told_no_beside_the_approval() {
 }
 
 /// What an endless wait would make a test that never ends.
-async fn answered<T>(work: impl Future<Output = T>) -> T {
+async fn in_time<T>(work: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(60), work).await.expect("it is answered")
 }
 
@@ -304,8 +335,8 @@ fn whoever_waits_for_a_disk_that_stands_still_is_told_unknown_and_later_what_it_
     run(async {
         let stand_in = watched(folder.path(), allowance, Arc::new(watch));
         let first = Attempt { deadline: Duration::from_millis(1), ..attempt(0, "S0", 100) };
-        assert!(matches!(answered(stand_in.decide(&first)).await, Outcome::Unknown(_)), "its flush stands still");
-        assert!(matches!(answered(stand_in.decide(&first)).await, Outcome::Unknown(_)), "so does it for its repeat");
+        assert!(matches!(in_time(stand_in.decide(&first)).await, Outcome::Unknown(_)), "its flush stands still");
+        assert!(matches!(in_time(stand_in.decide(&first)).await, Outcome::Unknown(_)), "so does it for its repeat");
         let mut others = tokio::task::JoinSet::new();
         for n in 0..2 * known::WRITING_MAX as u32 {
             let account = account(1_000 + n);
@@ -313,17 +344,13 @@ fn whoever_waits_for_a_disk_that_stands_still_is_told_unknown_and_later_what_it_
             let (stand_in, other) = (stand_in.clone(), Attempt { account, key: new_key(), ..first });
             others.spawn(async move { stand_in.decide(&other).await });
         }
-        let others = answered(others.join_all()).await;
+        let others = in_time(others.join_all()).await;
         let refused = others.iter().filter(|outcome| matches!(outcome, Outcome::NotExecuted { .. })).count();
-        assert_eq!(refused, known::WRITING_MAX + 1, "one more than is written at once, with the first");
+        assert_eq!(others.len() - refused, known::WRITING_MAX - 1, "the first one is being written, too");
         assert!(others.iter().all(|outcome| matches!(outcome, Outcome::NotExecuted { .. } | Outcome::Unknown(_))));
         drop(stalls);
-        let came_to = loop {
-            match stand_in.decide(&first).await {
-                Outcome::Unknown(_) => tokio::task::yield_now().await,
-                other => break other,
-            }
-        };
+        let doubt = InDoubt { attempt: first, code: Code::Unknown };
+        let came_to = in_time(stand_in.resolve(doubt, Duration::from_secs(60))).await;
         assert!(matches!(came_to, Outcome::Approved(d) if d.stood_in), "{came_to:?}");
     });
 }

@@ -28,13 +28,13 @@ const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
 /// When a request that can only be refused has waited for so long to be read, in µs, the part for applying is halved; after
 /// twice as long it is a third. It is to hear of its refusal before others are served.
 const APPLY_HALF_US: u32 = 1_000;
-/// A longer wait, in µs, counts as this: an eighth of the time is for applying in any case.
+/// No wait counts for more, in µs: an eighth of the time is for applying in any case.
 const WAIT_COUNTS_US_MAX: u64 = 4_000;
 /// Where all can be served, a longer one counts as this: more than half of the time is for applying, so that a queue that
 /// need not be goes.
 const TURN_COUNTS_US_MAX: u64 = 250;
 /// So much is asked for, in tenths of what half of the time would do, where all can be served beside reading and writing,
-/// and where some surely cannot.
+/// and where some cannot.
 const DEMAND_COUNTS: RangeInclusive<u64> = 7..=12;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
 /// core is interrupted, and a turn that applied too little must not leave a queue that stays.
@@ -377,7 +377,7 @@ impl<A: Around> Core<A> {
 /// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
 /// longer one had to wait until it was read. The wait counts whole where some can only be refused, as what is asked for tells
 /// (`demand`, in tenths of what half of the time would do). Where all can be served it is mostly one turn through all
-/// connections, and little of it counts.
+/// connections, and little of it counts; between the two it counts by steps.
 fn apply_part(time: Duration, demand: u64, waited_us: u64) -> Duration {
     let steps = DEMAND_COUNTS.end() - DEMAND_COUNTS.start();
     let step = demand.saturating_sub(*DEMAND_COUNTS.start()).min(steps);

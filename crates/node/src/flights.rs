@@ -16,8 +16,8 @@ const SLOTS: usize = 1 << 14;
 const KIND_BITS: u32 = 16;
 const KINDS: u64 = (1 << KIND_BITS) - 1;
 
-/// The newest position of each slot, above its kinds: who is refused waits for memory once. Positions are counted from where
-/// it began, so that those of the longest log fit.
+/// The newest position of each slot, above its kinds: who is refused waits for memory once. Positions are counted from the
+/// one at which the node started, so that those of the longest log fit.
 #[derive(Debug)]
 pub(crate) struct Flights {
     base: u64,
@@ -74,7 +74,7 @@ impl Flights {
     #[inline]
     fn put(&mut self, scope: u64, position: u64, kept: u64) {
         let since = position - self.base;
-        assert!(since >> (u64::BITS - KIND_BITS) == 0, "9 years at a million a second");
+        assert!(since >> (u64::BITS - KIND_BITS) == 0, "fewer than 2^48 records since the start");
         let slot = &mut self.slots[Self::slot(scope)];
         *slot = since << KIND_BITS | *slot & kept | Self::kind(scope);
     }

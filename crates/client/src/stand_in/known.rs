@@ -63,7 +63,8 @@ impl Known {
             }
         }
         self.failed = true;
-        if let Entry::Queued(Command { envelope: e, .. }) = entry {
+        // A fence has the key of its debit, whose approval may be on the disk.
+        if let Entry::Queued(Command { envelope: e, operation: Operation::Advice(_) }) = entry {
             self.doubtful.remove(&(e.namespace, e.account, e.key));
         }
         Written::No

@@ -293,6 +293,11 @@ fn what_waits_behind_a_write_that_failed_is_not_unknown() {
         let all = all.join_all().await;
         assert_eq!(all.iter().filter(|outcome| matches!(outcome, Outcome::Unknown(_))).count(), 1, "{all:?}");
         assert_eq!(all.iter().filter(|outcome| matches!(outcome, Outcome::NotExecuted { .. })).count(), 5, "{all:?}");
+        let Some(Outcome::Unknown(doubt)) = all.iter().find(|outcome| matches!(outcome, Outcome::Unknown(_))) else {
+            unreachable!("there is one")
+        };
+        assert!(!stand_in.undo(&Attempt { operation: Operation::Fence, ..doubt.attempt }).await, "it is not written");
+        assert!(matches!(stand_in.decide(&doubt.attempt).await, Outcome::Unknown(_)), "it may be on the disk still");
         assert_eq!(stand_in.state().doubtful.len(), 1);
     });
 }

@@ -22,7 +22,7 @@ use crate::socket::Socket;
 use crate::tally::{Seconds, Tally, Tick};
 use rustix::event::{Timespec, epoll};
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BinaryHeap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
@@ -34,6 +34,7 @@ use tegata_model::Timestamp;
 
 /// How often it is looked what is due, in ns.
 const TICK: u64 = 200_000;
+const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
 /// A payment that is sent later than this, with a connection free, is late by the generator's own fault. Being late adds
 /// to the response time, which counts from when the payment was due: it hides nothing.
@@ -110,8 +111,8 @@ struct Connection {
     socket: Option<Socket>,
     outstanding: usize,
     depth: usize,
-    /// Something is to be flushed.
-    dirty: bool,
+    /// Since when something is to be written.
+    unwritten_since: Option<u64>,
 }
 
 pub(crate) struct Driver<'a> {
@@ -130,7 +131,8 @@ pub(crate) struct Driver<'a> {
     /// Rejected requests and when they are tried again, each at its own time; the next one on top.
     retries: BinaryHeap<Reverse<(u64, u64)>>,
     turn: usize,
-    dirty: Vec<usize>,
+    /// Connections with something to be written, in the order in which it began.
+    unwritten: VecDeque<usize>,
     /// Now, in ns from the beginning of the load, and what new keys say.
     at: u64,
     today: Timestamp,
@@ -169,7 +171,7 @@ impl<'a> Driver<'a> {
             waits: Waits::Free,
         };
         let lane = || Lane::new(slots);
-        let nothing = || Connection { socket: None, outstanding: 0, depth: s.depth, dirty: false };
+        let nothing = || Connection { socket: None, outstanding: 0, depth: s.depth, unwritten_since: None };
         (0..mine).for_each(|i| connector.want(i));
         Ok(Self {
             common,
@@ -186,7 +188,7 @@ impl<'a> Driver<'a> {
             lanes: Lanes { repeats: lane(), wanted: lane(), again: lane(), settles: lane(), homeless: lane() },
             retries: BinaryHeap::new(),
             turn: 0,
-            dirty: Vec::new(),
+            unwritten: VecDeque::new(),
             at: 0,
             today: now(),
             blocked_at: 0,
@@ -404,11 +406,13 @@ impl<'a> Driver<'a> {
         self.touch(i);
     }
 
-    /// A connection has something to be flushed.
+    /// A connection has something to be written.
     #[inline]
     fn touch(&mut self, i: usize) {
-        if !std::mem::replace(&mut self.connections[i].dirty, true) {
-            self.dirty.push(i);
+        let since = &mut self.connections[i].unwritten_since;
+        if since.is_none() {
+            *since = Some(self.at);
+            self.unwritten.push_back(i);
         }
     }
 
@@ -450,8 +454,11 @@ impl<'a> Driver<'a> {
 
     /// Reads what a connection has and looks at every answer.
     fn take(&mut self, i: usize) -> Result<(), LinkError> {
-        // The event may have been room for more output, and answers make room.
-        self.touch(i);
+        let is_unwritten = self.connections[i].socket.as_ref().is_some_and(|s| !s.output.is_empty());
+        if is_unwritten {
+            // The event may have been room for it, and answers make room.
+            self.touch(i);
+        }
         let Some(socket) = &mut self.connections[i].socket else { return Ok(()) };
         let mut input = match socket.read() {
             Ok(Some(input)) => input,
@@ -477,16 +484,20 @@ impl<'a> Driver<'a> {
         Ok(())
     }
 
-    /// Writes what is to be sent.
+    /// Writes what is to be sent and has gathered for long enough.
     fn flush(&mut self) {
-        let mut dirty = std::mem::take(&mut self.dirty);
-        for i in dirty.drain(..) {
-            self.connections[i].dirty = false;
-            if self.connections[i].socket.as_mut().is_some_and(|s| s.flush(&self.poll).is_err()) {
+        let until = self.at.saturating_sub(u64::from(self.common.scenario.till.gateway_gathers_us) * MICRO);
+        while let Some(i) = self.unwritten.front().copied() {
+            let c = &mut self.connections[i];
+            if c.unwritten_since.is_some_and(|since| since > until) {
+                return;
+            }
+            self.unwritten.pop_front();
+            c.unwritten_since = None;
+            if c.socket.as_mut().is_some_and(|s| s.flush(&self.poll).is_err()) {
                 self.lose(i);
             }
         }
-        self.dirty = dirty;
     }
 }
 

@@ -146,6 +146,20 @@ fn a_server_of_somebody_elses_is_loaded_in_a_programme_of_the_runs_own() {
 }
 
 #[test]
+fn a_gateway_that_gathers_writes_when_it_has_gathered() {
+    let dir = tempfile::tempdir().expect("a folder");
+    // Of what goes out on a connection within 40 ms the first waits for all of them, and here mostly nothing joins it.
+    let text = format!("{SMALL}[till]\ngateway_gathers_us = 40000\n").replace("rate = 2000", "rate = 20");
+    let (file, folder) = (dir.path().join("gathers.toml"), dir.path().join("out"));
+    std::fs::write(&file, text).expect("written");
+    let [file, out] = [&file, &folder].map(|path| path.to_str().expect("UTF-8"));
+    let run =
+        start(&["run", "--scenario", file, "--duration", "2s", "--out", out]).wait_with_output().expect("it ends");
+    let (m, text) = (summary(&folder), String::from_utf8_lossy(&run.stdout).into_owned());
+    assert!(m.reconciliation.holds() && m.reconciliation.attempts > 20 && m.service.p50_us >= 40_000.0, "{text}");
+}
+
+#[test]
 fn ctrl_c_keeps_what_was_measured_and_proves_it() {
     let dir = tempfile::tempdir().expect("a folder");
     let (file, folder) = (scenario(dir.path(), ""), dir.path().join("out"));

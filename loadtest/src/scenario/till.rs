@@ -18,6 +18,8 @@ pub struct Till {
     /// How long a payment waits in the gateway for a connection with room before the gateway itself refuses it, in ms;
     /// 0: until its deadline.
     pub gateway_waits_ms: u32,
+    /// How long the gateway gathers what goes out on a connection before it writes it, at once, in µs; 0: it does not.
+    pub gateway_gathers_us: u32,
     /// Share that press Pay again although it was answered: the same key.
     pub press_again: f64,
     /// Share of broken tills, which pay again under a new key when the deadline passes.
@@ -39,6 +41,7 @@ impl Default for Till {
             retries: u32::MAX,
             retries_at_once: false,
             gateway_waits_ms: 0,
+            gateway_gathers_us: 0,
             press_again: 0.0,
             new_key: 0.0,
             cash: 0.0,
@@ -63,6 +66,10 @@ impl Till {
         if self.reverse + mix.refund > 1.0 {
             return Err("till.reverse and mix.refund are shares of the same debits: at most 1 together".to_owned());
         }
-        between("till.deadline_ms", self.deadline_ms as usize, 30_000)
+        between("till.deadline_ms", self.deadline_ms as usize, 30_000)?;
+        if self.gateway_gathers_us >= self.deadline_ms * 1_000 {
+            return Err("till.gateway_gathers_us is less than till.deadline_ms".to_owned());
+        }
+        Ok(())
     }
 }

@@ -237,7 +237,7 @@ impl Engine {
             self.plan_ahead(record);
         }
         self.applied = position;
-        self.at = at;
+        let last = std::mem::replace(&mut self.at, at);
         if let Some((envelope, purchase)) = decode_purchase(record)? {
             let c = Context::new(envelope, position, at, hint);
             return Ok(self.apply_purchase(&c, &purchase, hint.shop));
@@ -248,7 +248,7 @@ impl Engine {
             envelope.deadline = Timestamp::ZERO;
         }
         let c = Context::new(envelope, position, at, hint);
-        Ok(self.apply_command(&command, &c))
+        Ok(self.apply_command(&command, &c, last))
     }
 
     #[inline]
@@ -267,9 +267,9 @@ impl Engine {
         }
     }
 
-    fn apply_command(&mut self, command: &Command, c: &Context) -> Applied {
+    fn apply_command(&mut self, command: &Command, c: &Context, last: Timestamp) -> Applied {
         let op = &command.operation;
-        if self.note(op, c) {
+        if self.note(op, c, last) {
             self.shards[self.touched].taken.clear();
             let decision = Decision { position: c.position, ..Decision::refusal(Code::Approved, c.at) };
             return Applied { decision, effect: Effect::Noted, flagged: false };
@@ -292,13 +292,13 @@ impl Engine {
         self.shards[c.shard].conclude(c, op.kind(), fingerprint, &verdict).0
     }
 
-    /// Commands of the node itself. True when it was one.
-    fn note(&mut self, op: &Operation, c: &Context) -> bool {
+    /// Commands of the node itself, `last` is when it applied the one before. True when it was one.
+    fn note(&mut self, op: &Operation, c: &Context, last: Timestamp) -> bool {
         match op {
             Operation::Undelivered(list) => self.flag_all(list.as_slice(), flag::UNDELIVERED, flag::DELIVERED),
             Operation::Delivered(list) => self.flag_all(list.as_slice(), flag::DELIVERED, flag::UNDELIVERED),
             Operation::Epoch { delivered_to, settings } => {
-                self.rules.restart(*delivered_to, *settings, c.position, c.at)
+                self.rules.restart(*delivered_to, *settings, c.position, last, c.at)
             }
             Operation::Mark(mark) => self.rules.mark(*mark, c.at),
             _ => return false,

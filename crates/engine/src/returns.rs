@@ -5,7 +5,7 @@ use crate::apply::{Context, Verdict};
 use crate::funds::{SHORTFALL, Taken, taken_from};
 use crate::rules::Rules;
 use crate::shard::{Shard, key_hash};
-use crate::slots::{Allocation, Remembered, kind, lot_id};
+use crate::slots::{Allocation, Remembered, flag, kind, lot_id};
 use tegata_model::{Code, Envelope, ExpiredRefund, Key, Life, Position, State, Timestamp};
 
 /// The vacant slot: an advice about an account that is not known took from nobody.
@@ -27,6 +27,11 @@ impl Engine {
             }
             Err(code) => return Verdict::of(code),
         };
+        if remain == 0
+            && let Some(d) = shard.decisions.get_mut(n).filter(|d| !d.took())
+        {
+            d.flags |= flag::UNDONE;
+        }
         let Some(n) = shard.resolve(rules, n, c.at) else { return Verdict::of(Code::OriginalTooOld) };
         let account = shard.account(c.account_hash, &c.envelope.account);
         if let Some(a) = account {
@@ -37,7 +42,7 @@ impl Engine {
             return Verdict::of(Code::Approved);
         };
         let amount = match d.kind {
-            _ if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) => 0,
+            _ if !d.took() => 0,
             kind::DEBIT | kind::DEBIT_CONFIRMED | kind::HOLD | kind::ADVICE => {
                 shard.reverse_purchase(account, n, &d, remain, c.at)
             }
@@ -86,8 +91,7 @@ impl Shard {
     /// The decision under a key; where that took nothing, the advice that stands beside it.
     pub(crate) fn original_that_took(&self, rules: &Rules, c: &Context, key: &Key) -> Result<u32, Code> {
         let n = self.original(rules, c, key)?;
-        let took = |d: &Remembered| matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved));
-        if self.decisions.get(n).is_some_and(took) {
+        if self.decisions.get(n).is_some_and(Remembered::took) {
             return Ok(n);
         }
         Ok(self.beside(&Envelope { key: *key, ..c.envelope }, c.account_hash).unwrap_or(n))
@@ -120,6 +124,7 @@ impl Shard {
             code: Code::Fenced.number(),
             kind: kind::REVERSAL,
             state: State::Fenced,
+            flags: flag::UNDONE,
             ..Remembered::default()
         };
         self.remember(hash, tombstone, Position::ZERO);
@@ -242,7 +247,7 @@ impl Shard {
         if !matches!(d.kind, kind::DEBIT | kind::DEBIT_CONFIRMED | kind::HOLD | kind::ADVICE) {
             return refused(self, Code::OriginalKind);
         }
-        if !matches!(Code::from_u8(d.code), Some(Code::Approved | Code::PartiallyApproved)) {
+        if !d.took() {
             return refused(self, Code::OriginalDeclined);
         }
         match d.state {

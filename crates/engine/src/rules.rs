@@ -249,7 +249,14 @@ impl Rules {
     }
 
     /// A node started.
-    pub fn restart(&mut self, delivered_to: Position, settings: Settings, position: Position, at: Timestamp) {
+    pub fn restart(
+        &mut self,
+        delivered_to: Position,
+        settings: Settings,
+        position: Position,
+        last: Timestamp,
+        at: Timestamp,
+    ) {
         let old = self.settings;
         let period_us = (u64::from(old.horizon_s) + u64::from(old.skew_s)) * 1_000_000;
         self.keys_from = self.keys_from.max(at.minus_micros(period_us));
@@ -259,12 +266,15 @@ impl Rules {
             self.restarts[0].from = self.restarts[0].from.min(first.from);
         }
         self.restarts.push(Restart { from: delivered_to, to: position });
+        if self.degraded_since.is_none() {
+            self.degraded_last = Some((self.goes_on_from(last), at));
+        }
     }
 
     /// Something changed outside.
     pub fn mark(&mut self, mark: Mark, at: Timestamp) {
         match mark {
-            Mark::Degraded => self.degraded_since = self.degraded_since.or(Some(at)),
+            Mark::Degraded => self.degraded_since = self.degraded_since.or(Some(self.goes_on_from(at))),
             Mark::Normal => {
                 if let Some(since) = self.degraded_since.take() {
                     self.degraded_last = Some((since, at));
@@ -272,6 +282,14 @@ impl Rules {
             }
             Mark::ClockSuspect => self.trusted_until = self.trusted_until.or(Some(at)),
             Mark::ClockTrusted => self.trusted_until = None,
+        }
+    }
+
+    /// Since when a core is degraded that was so last for less than its grace before `at`: it was not back to normal.
+    fn goes_on_from(&self, at: Timestamp) -> Timestamp {
+        match self.degraded_last {
+            Some((since, until)) if at < until.plus_seconds(NORMAL_GRACE_S) => since,
+            _ => at,
         }
     }
 

@@ -209,6 +209,8 @@ pub mod flag {
     pub const OVER_LEASE: u8 = 16;
     /// An advice that stands beside another decision under its key.
     pub const BESIDE: u8 = 32;
+    /// Nothing was taken under its key when it was reversed: what is still told of it was never made.
+    pub const UNDONE: u8 = 64;
 }
 
 /// Numbers of record kinds, as in [`Remembered::kind`].

@@ -7,7 +7,7 @@
 //! ```text
 //! key new ──────────────────────▶ decides the key, with the debit's fingerprint
 //! key decided: same debit done ─▶ that decision; nothing is taken
-//! key decided: anything else ───▶ a decision beside it, for the office
+//! key decided: anything else ───▶ a decision beside it, for the office; of a key that was reversed it takes nothing
 //! ```
 //!
 //! What stands beside a decision came after it, and memory is given back in order: it is known as long as the key.
@@ -20,9 +20,6 @@ use crate::rules::Rules;
 use crate::shard::{Shard, key_hash};
 use crate::slots::{Remembered, flag};
 use tegata_model::{Advice, Code, Envelope, Life, Operation, Position, State, Timestamp};
-
-/// Record kind of the reversal that left a tombstone under a key.
-const KIND_REVERSAL: u8 = 10;
 
 impl Engine {
     /// Accepts an advice.
@@ -42,7 +39,7 @@ impl Engine {
         };
         self.rules.programmes[programme as usize].exercised_at = c.at;
         let (mut approved_at, mut covered) = (c.received, false);
-        if let Some(lease) = self.rules.lease(a.programme, a.lease) {
+        if let Some(lease) = self.rules.lease(a.programme, a.lease).filter(|l| l.gateway == c.envelope.gateway) {
             approved_at = a.approved_at.max(lease.from).min(lease.until.minus_micros(1)).min(c.at);
             covered = lease.use_for(c.envelope.account, a);
         }
@@ -55,7 +52,7 @@ impl Engine {
         let hash = key_hash(c.account_hash, c.envelope.namespace, &key);
         let beside = Context { envelope: Envelope { key, ..c.envelope }, key_hash: hash, ..*c };
         let flags = flag::BESIDE | if covered { 0 } else { flag::OVER_LEASE };
-        if earlier.kind == KIND_REVERSAL && earlier.state == State::Fenced {
+        if earlier.flags & flag::UNDONE != 0 {
             // Treated as never made before it was told of (FIELD, reversal).
             let v = Verdict {
                 related: earlier.position,
@@ -154,7 +151,7 @@ impl Shard {
 
 impl Remembered {
     /// True when it took value, or held it.
-    fn took(&self) -> bool {
+    pub(crate) fn took(&self) -> bool {
         matches!(Code::from_u8(self.code), Some(Code::Approved | Code::PartiallyApproved))
     }
 }

@@ -56,14 +56,18 @@ impl Reference {
         }
     }
 
-    /// Thirty minutes, or until ten minutes after the core was back to normal.
+    /// Thirty minutes, or until ten minutes after the core was back to normal: for as long, too.
     fn doubt_lasts(&self, entry: &Entry, window_s: u32, at: Timestamp) -> bool {
         let made = entry.decision.at;
         let until = made.plus_seconds(u64::from(window_s));
-        let degraded = self.degraded_since.is_some_and(|since| since <= until);
-        let recovered =
-            self.degraded_last.is_some_and(|(since, to)| since <= until && made <= to && at < to.plus_seconds(600));
-        at < until || degraded || recovered
+        let now_too = self.degraded_since.map(|since| (since, Timestamp::MAX));
+        let mut last: Option<(Timestamp, Timestamp)> = None;
+        for (since, end) in self.degraded.iter().copied().chain(now_too) {
+            let goes_on = last.filter(|(_, before)| since < before.plus_seconds(600));
+            last = Some((goes_on.map_or(since, |(from, _)| from), end));
+        }
+        let recovers = |(from, to): (Timestamp, Timestamp)| from <= until && made <= to && at < to.plus_seconds(600);
+        at < until || last.is_some_and(recovers)
     }
 }
 

@@ -54,6 +54,8 @@ pub struct Entry {
     /// The hold that a capture or a confirmation refers to.
     pub hold: Option<usize>,
     pub reinstated: u64,
+    /// A full reversal found that nothing was taken under its key.
+    pub undone: bool,
 }
 
 /// What an operation came to.
@@ -106,7 +108,10 @@ pub struct Reference {
     pub extensions: Vec<(Extension, Timestamp)>,
     pub restarts: Vec<(Position, Position)>,
     pub degraded_since: Option<Timestamp>,
-    pub degraded_last: Option<(Timestamp, Timestamp)>,
+    /// Times that the core was degraded or down, without the one that it is in.
+    pub degraded: Vec<(Timestamp, Timestamp)>,
+    /// When the last command was applied.
+    pub at: Timestamp,
     pub trusted_until: Option<Timestamp>,
     pub accounts: BTreeMap<AccountId, Account>,
     /// Every decision ever, in the order of the log.
@@ -131,7 +136,8 @@ impl Reference {
     pub fn apply(&mut self, position: Position, at: Timestamp, command: &Command) -> Applied {
         let e = command.envelope;
         self.bury(at);
-        if self.note(position, at, &command.operation) {
+        let last = std::mem::replace(&mut self.at, at);
+        if self.note(position, last, at, &command.operation) {
             let decision = Decision { position, ..Decision::refusal(Code::Approved, at) };
             return Applied { decision, effect: Effect::Noted, flagged: false };
         }
@@ -241,6 +247,7 @@ impl Reference {
             dies_at: o.dies_at,
             hold: o.hold,
             reinstated: 0,
+            undone: false,
         });
         Applied { decision, effect: Effect::Decided, flagged }
     }
@@ -252,7 +259,7 @@ impl Reference {
     }
 
     /// Commands of the node itself.
-    fn note(&mut self, position: Position, at: Timestamp, operation: &Operation) -> bool {
+    fn note(&mut self, position: Position, last: Timestamp, at: Timestamp, operation: &Operation) -> bool {
         match operation {
             Operation::Undelivered(list) => self.deliver(list.as_slice(), false),
             Operation::Delivered(list) => self.deliver(list.as_slice(), true),
@@ -262,11 +269,14 @@ impl Reference {
                 self.keys_from = self.keys_from.max(Some(forgotten));
                 self.settings = *settings;
                 self.restarts.push((*delivered_to, position));
+                if self.degraded_since.is_none() {
+                    self.degraded.push((last, at));
+                }
             }
             Operation::Mark(Mark::Degraded) => self.degraded_since = self.degraded_since.or(Some(at)),
             Operation::Mark(Mark::Normal) => {
                 if let Some(since) = self.degraded_since.take() {
-                    self.degraded_last = Some((since, at));
+                    self.degraded.push((since, at));
                 }
             }
             Operation::Mark(Mark::ClockSuspect) => self.trusted_until = self.trusted_until.or(Some(at)),

@@ -28,6 +28,12 @@ impl Reference {
             }
             Err(code) => return Outcome::of(code),
         };
+        if let Ok(asked) = self.corrected(now, key)
+            && remain == 0
+            && !self.entries[asked].approved()
+        {
+            self.entries[asked].undone = true;
+        }
         let entry = self.entries[i].clone();
         if !self.accounts.contains_key(&id) && !entry.is_advice() {
             return Outcome::of(Code::Approved);
@@ -75,6 +81,7 @@ impl Reference {
             dies_at: now.at,
             hold: None,
             reinstated: 0,
+            undone: true,
         });
     }
 

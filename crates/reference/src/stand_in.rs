@@ -4,14 +4,15 @@ use super::{Entry, Lot, Now, Outcome, Part, Reference, what};
 use std::collections::BTreeSet;
 use tegata_engine::{Applied, Effect, SHORTFALL};
 use tegata_model::{
-    AccountId, Advice, Allowance, Code, Decision, Envelope, Life, Operation, Position, ProgrammeId, ShopId, State,
-    Timestamp, Yen,
+    AccountId, Advice, Allowance, Code, Decision, Envelope, GatewayId, Life, Operation, Position, ProgrammeId, ShopId,
+    State, Timestamp, Yen,
 };
 
 #[derive(Debug, Clone)]
 pub struct Lease {
     epoch: Position,
     programme: ProgrammeId,
+    gateway: GatewayId,
     holder: [u8; 16],
     from: Timestamp,
     until: Timestamp,
@@ -26,7 +27,8 @@ impl Reference {
             return Outcome::of(Code::ProgrammeUnknown);
         };
         let last = self.exercised[&programme];
-        let taken = |l: &Lease| l.programme == programme && now.at < l.until && l.holder != holder;
+        let whose = (now.envelope.gateway, holder);
+        let taken = |l: &Lease| l.programme == programme && now.at < l.until && (l.gateway, l.holder) != whose;
         let most = rules.stand_in;
         let code = if *life != Life::Active {
             Code::ProgrammeSuspended
@@ -51,6 +53,7 @@ impl Reference {
             self.leases.push(Lease {
                 epoch: now.position,
                 programme,
+                gateway: now.envelope.gateway,
                 holder,
                 from,
                 until,
@@ -65,7 +68,8 @@ impl Reference {
     /// Whether a lease covers an advice, and when the advice counts as approved.
     fn hold_against(&mut self, now: &Now, a: &Advice) -> (bool, Timestamp) {
         let newest: Vec<usize> = (0..self.leases.len()).filter(|i| self.leases[*i].programme == a.programme).collect();
-        let known = newest.iter().rev().take(4).copied().find(|i| self.leases[*i].epoch == a.lease);
+        let its_own = |i: &usize| (self.leases[*i].epoch, self.leases[*i].gateway) == (a.lease, now.envelope.gateway);
+        let known = newest.iter().rev().take(4).copied().find(its_own);
         let Some(i) = known else { return (false, now.envelope.received_at) };
         let (id, shop, yen) = (now.envelope.account, a.purchase.shop, a.purchase.amount.get());
         let lease = &mut self.leases[i];
@@ -113,10 +117,7 @@ impl Reference {
         let received = e.received_at.clamp(at.minus_micros(30_000_000), at);
         let now = Now { at, clock: self.clock(received), position, envelope: Envelope { received_at: received, ..*e } };
         let (covered, approved_at) = self.hold_against(&now, a);
-        let never_made = earlier.is_some_and(|i| {
-            // A reversal left the fence: nothing was asked under the key.
-            self.entries[i].asked.is_none()
-        });
+        let never_made = earlier.is_some_and(|i| self.entries[i].undone);
         let parts = if never_made { Vec::new() } else { self.take_advice(&now, a, self.clock(approved_at)) };
         let related = earlier.map_or(Position::ZERO, |i| self.entries[i].decision.position);
         let decision = Decision {
@@ -141,6 +142,7 @@ impl Reference {
             dies_at: Timestamp::ZERO,
             hold: None,
             reinstated: 0,
+            undone: false,
         };
         if earlier.is_some() {
             self.beside.insert(name, self.entries.len());

@@ -173,6 +173,45 @@ fn doubt_lasts_until_ten_minutes_after_the_core_is_back() {
 }
 
 #[test]
+fn a_core_that_degrades_again_within_ten_minutes_was_not_back() {
+    // (degraded again from, until, in minutes after the debit; a press at this minute; the answer). The first time was
+    // from minute 10 to 29, so that it was not back before 39.
+    let ask = Code::SuspectedDuplicate;
+    for (from, until, press, code) in
+        [(31, 32, 33, ask), (38, 40, 49, ask), (38, 40, 50, Code::Approved), (39, 40, 41, Code::Approved)]
+    {
+        let mut core = core(quiet);
+        let made = core.at;
+        let minute = |m: u64| made.plus_seconds(60 * m);
+        let first = core.run("C1", debit("S1", 500));
+        core.run("", undelivered(&first));
+        for (m, mark) in [(10, Mark::Degraded), (29, Mark::Normal), (from, Mark::Degraded), (until, Mark::Normal)] {
+            core.at = minute(m);
+            core.run("", Operation::Mark(mark));
+        }
+        core.at = minute(press);
+        core.expect("C1", debit("S1", 500), code);
+    }
+}
+
+#[test]
+fn a_core_that_was_down_is_not_back_to_normal_before_ten_minutes() {
+    for (down_at, press, code) in [(0, 49, Code::SuspectedDuplicate), (0, 50, Code::Approved), (31, 41, Code::Approved)]
+    {
+        let mut core = core(quiet);
+        core.epoch(AT_ONCE);
+        let (made, known) = (core.at, Position::new(core.position));
+        core.run("C1", debit("S1", 500));
+        core.at = made.plus_seconds(60 * down_at);
+        core.run("C1", debit("S1", 501));
+        core.at = made.plus_seconds(60 * 40);
+        core.run("", Operation::Epoch { delivered_to: known, settings: AT_ONCE });
+        core.at = made.plus_seconds(60 * press);
+        core.expect("C1", debit("S1", 500), code);
+    }
+}
+
+#[test]
 fn doubt_of_a_debit_made_while_degraded_lasts_too() {
     let mut core = core(quiet);
     core.run("", Operation::Mark(Mark::Degraded));

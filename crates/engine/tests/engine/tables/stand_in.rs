@@ -476,3 +476,55 @@ fn an_advice_before_its_account_gives_nothing_to_it_afterwards() {
     let status = core.engine.status(core.envelope("", key).namespace, &crate::core::account("C7"), &key, core.at);
     assert_eq!(status.map(|(_, state)| state), Some(State::Reversed));
 }
+
+#[test]
+fn after_a_reversal_that_came_first_an_advice_takes_nothing_whatever_stood_under_its_key() {
+    type Before = fn(&mut Core, Key);
+    let rows: [(&str, Before); 4] = [
+        ("nothing", |_, _| {}),
+        ("a fence", |c, k| {
+            c.under("C1", k, Operation::Fence);
+        }),
+        ("a decline", |c, k| {
+            c.ok("C1", Operation::AccountLife(Life::Suspended));
+            c.under("C1", k, debit("S1", 3_000));
+            c.ok("C1", Operation::AccountLife(Life::Active));
+        }),
+        ("an advice", |c, k| {
+            let epoch = Position::new(c.position);
+            advise(c, "C1", k, epoch, 3_000);
+        }),
+    ];
+    for (what, before) in rows {
+        let mut core = core();
+        let epoch = lease(&mut core);
+        let key = core.next_key();
+        before(&mut core, key);
+        core.ok("C1", Operation::Reversal { original: key, remain: 0 });
+        advise(&mut core, "C1", key, epoch, 3_000);
+        assert_eq!((taken(&core), core.balance("C1")), ((0, 0), 10_000), "{what}");
+    }
+}
+
+#[test]
+fn what_was_reversed_in_part_only_is_still_told() {
+    let mut core = core();
+    let epoch = lease(&mut core);
+    let key = core.next_key();
+    core.under("C1", key, Operation::Fence);
+    core.ok("C1", Operation::Reversal { original: key, remain: 1_000 });
+    advise(&mut core, "C1", key, epoch, 3_000);
+    assert_eq!(core.balance("C1"), 7_000);
+}
+
+#[test]
+fn another_gateways_advice_is_not_under_a_lease_and_uses_nothing_of_it_up() {
+    let mut core = core();
+    let epoch = lease(&mut core);
+    let mut other = core.envelope("C1", key(core.at, 99));
+    other.gateway = GatewayId::new(2);
+    let advice = advice_of(&core, epoch, purchase("S1", 3_000));
+    assert!(core.apply(other, Operation::Advice(advice)).flagged);
+    let own = core.next_key();
+    assert!(!advise(&mut core, "C1", own, epoch, 3_000).flagged, "the place is free");
+}

@@ -6,7 +6,7 @@ use super::{Node, SnapshotWish};
 use crate::degrade::{Cause, Rank};
 use crate::message::{Question, Reply, ServerFacts, Waiter};
 use tegata_engine::scope_hash;
-use tegata_model::{Code, Decision, Position};
+use tegata_model::{AccountId, Code, Decision, Key, NamespaceId, Position};
 
 impl Node {
     /// A question of a thread of connections.
@@ -42,7 +42,7 @@ impl Node {
             }
             Question::Refused { kind, namespace, account, key, code } => {
                 let decision = match self.engine.status(*namespace, account, key, self.now) {
-                    None => Decision::refusal(*code, self.now),
+                    None => Decision::refusal(self.undecided(*namespace, account, key, *code), self.now),
                     Some((fenced, _)) if fenced.code == Code::Fenced => fenced,
                     Some((d, _)) => {
                         Decision { code: Code::Conflict, position: Position::ZERO, related: d.position, ..d }
@@ -79,6 +79,15 @@ impl Node {
             Question::Order(cause, order) if self.order(*cause, *order) => self.breaker_reply(true),
             Question::Order(..) => Reply::NotNow { kind: 79, code: Code::NotFromHere, retry_after_ms: 0 },
         }
+    }
+
+    /// What is said of a key that is not decided, where `code` would say that nothing was taken: it may be in flight, or
+    /// forgotten.
+    fn undecided(&self, namespace: NamespaceId, account: &AccountId, key: &Key, code: Code) -> Code {
+        if self.first_in_flight(scope_hash(namespace, account, key), namespace, account, key).is_some() {
+            return Code::InProgress;
+        }
+        if self.engine.unseen(key, self.now) == Code::KeyTooOld { Code::KeyTooOld } else { code }
     }
 
     fn breaker_reply(&self, ordered: bool) -> Reply {

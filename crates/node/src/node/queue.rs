@@ -80,7 +80,10 @@ impl Node {
     }
 
     /// Adds the rest of a bundle to the crowd. No more may wait than will be served in time at the pace that was seen.
-    pub(super) fn join_crowd(&mut self, comers: Comers, at: usize, index: usize) {
+    pub(super) fn join_crowd(&mut self, mut comers: Comers, mut at: usize, mut index: usize) {
+        if self.may_admit() == 0 && self.answer_at_once(&mut comers, at, index) {
+            (at, index) = (0, 0);
+        }
         let wait_us_max = self.limits.wait_us_max;
         let (room_us, patience_us) = if self.pressure() > MORE_THAN_HOPE {
             (wait_us_max / 4, wait_us_max / 16)
@@ -100,6 +103,31 @@ impl Node {
         };
         self.crowd.add(comers, at, index, most as usize, until);
         self.turn_away();
+    }
+
+    /// Where nothing is admitted, what is never shed would wait as long as it may for an answer that needs no room: it is
+    /// answered, and the others of the bundle are left. False where there is nothing of the kind.
+    fn answer_at_once(&mut self, comers: &mut Comers, at: usize, index: usize) -> bool {
+        let all = || records(&comers.records[at..]);
+        let is_settling = |record: &[u8]| Rank::of(header(record).kind()) < Rank::Pay;
+        if !all().any(|record| is_settling(record) && self.needs_no_room(record)) {
+            return false;
+        }
+        let mut left = Comers { thread: comers.thread, looked: comers.looked, ..Comers::default() };
+        for (waiter, record) in with_records(&comers.waiters[index..], &mut all()) {
+            if is_settling(record) && self.needs_no_room(record) {
+                let (ticket, hint) = (Ticket::new(*waiter, comers.thread), self.engine.hint(record));
+                match if comers.looked { Ok(()) } else { check(record) } {
+                    Ok(()) => self.admit(ticket, record, &hint),
+                    Err(error) => self.refuse_damaged(ticket, record, code_of(error)),
+                }
+            } else {
+                left.records.extend_from_slice(record);
+                left.waiters.push(*waiter);
+            }
+        }
+        *comers = left;
+        true
     }
 
     /// The queue has stood too long: those who wait in order join the crowd.

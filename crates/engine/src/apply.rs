@@ -267,6 +267,14 @@ impl Engine {
         }
     }
 
+    /// Gives back the memory of up to `count` decisions of each shard whose keys nobody may use any more, where nothing is
+    /// applied that would: no logged time to come is before `now`, so that no answer depends on it.
+    pub fn forget_some(&mut self, now: Timestamp, count: usize) {
+        if self.planning.is_none() {
+            self.shards.iter_mut().for_each(|shard| shard.forget(&self.rules, now, count));
+        }
+    }
+
     fn apply_command(&mut self, command: &Command, c: &Context, last: Timestamp) -> Applied {
         let op = &command.operation;
         if self.note(op, c, last) {

@@ -112,6 +112,11 @@ impl Breakers {
         self.all[cause as usize].state()
     }
 
+    /// What was measured last.
+    pub(crate) fn level(&self, cause: Cause) -> u64 {
+        self.all[cause as usize].level()
+    }
+
     pub(crate) fn mode(&self) -> Mode {
         self.mode
     }
@@ -121,10 +126,15 @@ impl Breakers {
         let mut changed = false;
         for (i, cause) in Cause::ALL.into_iter().enumerate() {
             let deep = levels[i] >= ENTIRELY_AT[i];
-            changed |= std::mem::replace(&mut self.entirely[i], deep) != deep;
+            let turned = std::mem::replace(&mut self.entirely[i], deep) != deep;
+            changed |= turned;
             if let Some(change) = self.all[i].observe(levels[i], answered, at) {
                 self.note(cause, change);
                 changed = true;
+            } else if turned && self.state(cause).is_tripped() {
+                // It is as open as before, and refuses more, or less.
+                let (state, event) = (self.state(cause), if deep { Event::Bad } else { Event::Rested });
+                self.note(cause, Change { from: state, to: state, event, level: levels[i], at });
             }
         }
         if changed {

@@ -48,6 +48,8 @@ const TOLD: u64 = 0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
     No,
+    /// No account is left: what may need a new one is refused.
+    ForAccounts,
     /// What ends something is still taken.
     ForNew,
     Entirely,
@@ -364,8 +366,10 @@ impl Node {
         let reserve = self.limits.decisions_max / DECISIONS_RESERVE;
         self.full = if decisions >= self.limits.decisions_max.saturating_add(reserve) {
             Full::Entirely
-        } else if accounts >= self.limits.accounts_max || decisions >= self.limits.decisions_max {
+        } else if decisions >= self.limits.decisions_max {
             Full::ForNew
+        } else if accounts >= self.limits.accounts_max {
+            Full::ForAccounts
         } else {
             Full::No
         };

@@ -1,6 +1,7 @@
 //! What the node does while something is wrong: who is told what, what the log says, and what comes back.
 
 use std::cell::Cell;
+use std::collections::VecDeque;
 use tegata_engine::Engine;
 use tegata_model::{
     AccountId, Advice, Allowance, Amount, Code, Command, Envelope, GatewayId, Key, Life, NamespaceId, Operation,
@@ -1044,4 +1045,184 @@ fn an_advice_is_shed_for_no_cause_and_a_lease_for_nearly_every_one() {
         }
         assert!(rig.codes().contains(&(told, Code::Approved)), "{cause:?}");
     }
+}
+
+#[test]
+fn a_full_table_of_decisions_ends_by_itself_once_keys_are_past_their_horizon() {
+    for reserve_too in [false, true] {
+        let mut rig = Rig::new(Limits { decisions_max: 16, ..Limits::default() });
+        for n in 0..16 {
+            rig.debit(n, 500);
+            rig.flush();
+        }
+        if reserve_too {
+            rig.send(18, 500, Operation::Fence);
+            rig.flush();
+        }
+        rig.codes();
+        rig.pass(rig.now.get() + 10);
+        let full = if reserve_too { Mode::Halted } else { Mode::ReadOnly };
+        assert_eq!(rig.node.mode(), full);
+        rig.pass(rig.now.get() + 3_600_000);
+        assert_eq!(
+            (rig.node.mode(), rig.node.engine().counts().1),
+            (full, 16 + u64::from(reserve_too)),
+            "all are known"
+        );
+        // A month; the horizon is a week.
+        rig.now.set(30 * 86_400_000);
+        rig.pass(rig.now.get() + 60_000);
+        assert_eq!((rig.node.mode(), rig.node.engine().counts().1), (Mode::Normal, 0));
+    }
+}
+
+#[test]
+fn where_no_account_is_left_payments_go_on() {
+    let mut rig = Rig::new(Limits { accounts_max: 1, ..Limits::default() });
+    let programme = Programme { guard_window_s: 0, ..Programme::with_defaults(ProgrammeId::new(1)) };
+    let shop = ShopId::from_text("SHOP1").expect("a shop");
+    let issue = Operation::Issue {
+        programme: programme.id,
+        amount: Amount::new(10_000).expect("an amount"),
+        expires_at: Timestamp::ZERO,
+        valid_from: Timestamp::ZERO,
+        stay_end_day: 0,
+        kind: tegata_model::LotKind::Promo,
+    };
+    let shop = Operation::Shop { shop, programme: ProgrammeId::NONE, name: [0; 48] };
+    let mut told = Vec::new();
+    let all = [Operation::Programme(programme), shop, issue, Operation::Debit(purchase(5)), issue];
+    for (n, operation) in (1..).zip(all) {
+        rig.send(n, 8_000, operation);
+        rig.flush();
+        rig.pass(rig.now.get() + 10);
+        told.extend(rig.codes().into_iter().map(|(_, code)| code));
+    }
+    use Code::{Approved, MemoryLimit};
+    assert_eq!(told, [Approved, Approved, Approved, Approved, MemoryLimit]);
+    assert_eq!(rig.node.mode(), Mode::Normal);
+}
+
+#[test]
+fn a_reserve_that_is_used_up_is_told_and_so_is_its_return() {
+    let mut rig = Rig::new(Limits::default());
+    rig.pass(10);
+    let mut modes = Vec::new();
+    for room in [Room::Reserve, Room::None, Room::Reserve] {
+        rig.node.set_room(room);
+        rig.pass(rig.now.get() + 10);
+        let changes = rig.node.take_changes();
+        modes.extend(changes.iter().map(|c| (c.change.from, c.change.to, c.mode)));
+    }
+    use BreakerState::{Closed, Open};
+    let expected = [(Closed, Open, Mode::ReadOnly), (Open, Open, Mode::Halted), (Open, Open, Mode::ReadOnly)];
+    assert_eq!(modes, expected);
+}
+
+#[test]
+fn probes_prove_as_soon_under_steady_traffic_on_a_slow_disk() {
+    let us = |n: i64| Timestamp::from_micros(ms(0).micros() + n);
+    let mut rig = Rig::new(Limits::default());
+    rig.ask(Question::Order(Cause::JournalLatency, Order::Open));
+    rig.flush();
+    rig.ask(Question::Order(Cause::JournalLatency, Order::Confirm));
+    let (mut now, mut n, mut in_flight) = (0, 0, VecDeque::new());
+    while rig.node.breaker(Cause::JournalLatency) != BreakerState::Closed {
+        now += 1_000;
+        assert!(now < 1_300_000, "six stages of a tenth of a second");
+        n += 1;
+        let envelope = Envelope {
+            received_at: us(now),
+            deadline: us(now + 5_000_000),
+            namespace: NamespaceId::new(1),
+            account: AccountId::from_text(&format!("C{n}")).expect("an account"),
+            key: Key::new(us(now), u128::from(mix(n, 1)) << 64 | u128::from(mix(n, 2))),
+            ..Envelope::default()
+        };
+        let mut records = Vec::new();
+        encode(&Command { envelope, operation: Operation::Debit(purchase(5)) }, &mut records);
+        let waiters = vec![Waiter { connection: 1, request: n }];
+        rig.node.accept(0, Inbound { records, waiters, ..Inbound::default() }, us(now));
+        while let Some((position, _)) = in_flight.pop_front_if(|(_, at)| *at <= now) {
+            rig.durable(position);
+        }
+        rig.node.look(us(now), false);
+        rig.node.pass_time(us(now));
+        if rig.node.wants_to_seal(in_flight.len())
+            && in_flight.len() < 4
+            && let Some(sealed) = rig.node.seal(us(now))
+        {
+            in_flight.push_back((sealed.first_position + u64::from(sealed.count) - 1, now + 10_000));
+        }
+    }
+}
+
+#[test]
+fn a_core_that_has_its_processor_in_slices_is_not_excused_for_ever() {
+    for (runs, pause) in [(100, 0), (60, 40), (50, 50), (30, 70)] {
+        let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });
+        rig.debit(1, 60_000);
+        rig.node.look(ms(2), false);
+        rig.now.set(2 + pause);
+        rig.node.look(ms(rig.now.get()), false);
+        (2..50).for_each(|n| _ = rig.debit(n, 60_000));
+        let mut periods = 0;
+        while rig.node.breaker(Cause::QueueDelay) == BreakerState::Closed {
+            periods += 1;
+            assert!(periods < 10, "{runs} ms of {}: a second, and it is not seen", runs + pause);
+            for _ in 0..runs {
+                rig.now.set(rig.now.get() + 1);
+                rig.node.look(ms(rig.now.get()), false);
+                rig.node.pass_time(ms(rig.now.get()));
+            }
+            rig.now.set(rig.now.get() + pause);
+        }
+    }
+}
+
+#[test]
+fn what_the_journal_does_not_take_is_told_at_its_deadline_and_opens_the_breaker() {
+    let mut rig = Rig::new(Limits::default());
+    rig.pass(100);
+    (0..1_000).for_each(|n| _ = rig.debit(n, 500));
+    let mut told = rig.codes().len();
+    rig.pass(500);
+    assert!(rig.node.breaker(Cause::JournalLatency).is_tripped());
+    rig.pass(1_000);
+    told += rig.codes().len();
+    assert_eq!(told, 1_000);
+}
+
+#[test]
+fn where_nothing_is_admitted_a_decided_key_is_fenced_at_once() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(1, 8_000);
+    rig.flush();
+    rig.debit(2, 30_000);
+    rig.seal();
+    for n in 10..700 {
+        rig.send(n, 30_000, Operation::Fence);
+    }
+    rig.pass(600);
+    rig.codes();
+    let fence = rig.send(1, 8_000, Operation::Fence);
+    assert!(rig.codes().iter().any(|(n, _)| *n == fence));
+}
+
+#[test]
+fn a_frame_that_can_only_be_refused_denies_nothing_of_a_key_in_flight_or_forgotten() {
+    let mut rig = Rig::new(Limits::default());
+    rig.debit(2, 8_000);
+    let sealed = rig.seal();
+    let (namespace, account) = (NamespaceId::new(1), AccountId::from_text("C1").expect("an account"));
+    let question = Question::Refused { kind: 4, namespace, account, key: key(2), code: Code::AmountInvalid };
+    let code = |rig: &mut Rig| match rig.ask(question) {
+        Reply::Refused { decision, .. } => decision.code,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(code(&mut rig), Code::InProgress);
+    rig.durable(sealed);
+    assert_eq!(code(&mut rig), Code::Conflict);
+    rig.now.set(30 * 86_400_000);
+    assert_eq!(code(&mut rig), Code::KeyTooOld);
 }

@@ -49,6 +49,12 @@ impl Operation {
         !matches!(kind, 8 | 10 | 12 | Self::ADVICE)
     }
 
+    /// Whether an operation of a kind may need an account that there is not: one is made with its first value.
+    #[must_use]
+    pub const fn may_make_account(kind: u16) -> bool {
+        matches!(kind, 1..=3)
+    }
+
     /// The operation's name, as the command line and the docs have it.
     #[must_use]
     pub const fn name_of(kind: u16) -> &'static str {

@@ -202,7 +202,13 @@ impl Node {
         if self.open_room() < record.len() {
             return Some(Code::Overloaded);
         }
-        if self.full == Full::Entirely || self.full == Full::ForNew && rank > Rank::Finish {
+        let is_full = match self.full {
+            Full::No => false,
+            Full::ForAccounts => Operation::may_make_account(kind),
+            Full::ForNew => rank > Rank::Finish,
+            Full::Entirely => true,
+        };
+        if is_full {
             return Some(Code::MemoryLimit);
         }
         // Last of all, because it may use up a probe.

@@ -22,6 +22,12 @@ const CROWD_US: u64 = 10_000_000;
 const PAUSE_US: u64 = 25_000;
 /// For no longer than this a pause of the core explains a queue, in µs.
 const EXCUSE_US_MAX: u64 = 50_000;
+/// A core that is paused again and again is too slow for what comes: of all time one part of so many is excused, and at most
+/// so much at once, in µs.
+const EXCUSED_OF: u64 = 10;
+const EXCUSES_US: u64 = 100_000;
+/// Decisions of each shard whose memory is given back in one look while the table is full.
+const FORGET_AT_ONCE: usize = 256;
 /// How long the last flush counts when nothing is in flight, in µs.
 const FLUSH_COUNTS_US: u64 = 20_000;
 /// Batches that have been in flight for less are not searched for requests whose time is over, in µs.
@@ -54,10 +60,15 @@ pub(super) struct Watch {
     stood_at: Timestamp,
     /// Something waited at the last look: the core had no reason to sleep for long.
     busy: bool,
-    /// Until now the core catches up with what came while it did not run: the queue says nothing.
+    /// Until now the core catches up with what came while it did not run: the queue says nothing. And for how long, in µs, it
+    /// may still be excused.
     excused_until: Timestamp,
-    /// The highest position that passed as a probe.
+    excuse_us: u64,
+    /// The highest position that passed as a probe, and the one up to which probes are waited for.
     pub(super) last_probe: u64,
+    waits_for: Option<u64>,
+    /// What was submitted when the open batch was first seen to be stuck, and when that was.
+    unsealed: (u64, Timestamp),
     /// What the log says.
     degraded_logged: bool,
     clock_logged: bool,
@@ -67,7 +78,7 @@ pub(super) struct Watch {
 impl Watch {
     /// What was applied before is nobody's load.
     pub(super) fn new(applied: u64, degraded_logged: bool, clock_logged: bool, latched_logged: u8) -> Self {
-        Self { applied, degraded_logged, clock_logged, latched_logged, ..Self::default() }
+        Self { applied, degraded_logged, clock_logged, latched_logged, excuse_us: EXCUSES_US, ..Self::default() }
     }
 }
 
@@ -85,31 +96,65 @@ impl Node {
         self.note_pause();
         let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
         let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
+        let fullness = self.fullness();
+        self.forget_where_full(fullness);
         let levels: Levels = [
-            in_flight_us.max(if counts { self.watch.flush_us } else { 0 }),
+            in_flight_us.max(if counts { self.watch.flush_us } else { 0 }).max(self.unsealed_us()),
             self.room as u64,
             self.queue_delay_us(),
-            self.fullness(),
+            fullness,
             u64::from(clock_suspect),
             0,
         ];
-        // What was taken back again is answered, too.
-        let answered = self.watch.last_probe.min(self.next.get() - 1) <= self.engine.applied().get();
+        let answered = self.probes_are_answered();
         let before = self.breakers.refused_outright();
         let mut changed = self.breakers.observe(&levels, answered, self.now);
         changed |= self.note_crowd(levels[Cause::QueueDelay as usize]);
         self.after_change(before);
-        if in_flight_us >= LATE_US && self.now.since(self.watch.searched_at) >= SEARCH_US {
-            self.tell_late();
+        if self.now.since(self.watch.searched_at) >= SEARCH_US {
+            self.watch.searched_at = self.now;
+            self.drop_overdue();
+            if in_flight_us >= LATE_US {
+                self.tell_late();
+            }
         }
         changed
+    }
+
+    /// True when all probes are answered that had passed when this was last true: a stage does not wait for those that
+    /// pass while it waits. What was taken back again is answered, too.
+    fn probes_are_answered(&mut self) -> bool {
+        let waits_for = *self.watch.waits_for.get_or_insert(self.watch.last_probe);
+        let answered = waits_for.min(self.next.get() - 1) <= self.engine.applied().get();
+        if answered {
+            self.watch.waits_for = None;
+        }
+        answered
+    }
+
+    /// For how long somebody has waited in an open batch that is not sealed although nothing is in flight, in µs: the journal
+    /// takes nothing.
+    fn unsealed_us(&mut self) -> u64 {
+        let is_stuck = !self.open.due.is_zero() && self.oldest_in_flight().is_none();
+        let (submitted, since) = self.watch.unsealed;
+        if !is_stuck || submitted != self.submitted {
+            self.watch.unsealed = (self.submitted, self.now);
+            return 0;
+        }
+        self.now.since(since)
     }
 
     /// A core that was kept from running, as by a machine that stood still, is given as long to catch up.
     fn note_pause(&mut self) {
         let pause_us = self.now.since(self.watch.looked_at);
+        self.watch.excuse_us = (self.watch.excuse_us + pause_us / EXCUSED_OF).min(EXCUSES_US);
         if self.watch.busy && pause_us > PAUSE_US {
-            self.watch.excused_until = self.now.plus_millis(pause_us.min(EXCUSE_US_MAX) / 1_000);
+            self.watch.unsealed.1 = self.now;
+            let excuse_us = pause_us.min(EXCUSE_US_MAX);
+            if let Some(left) = self.watch.excuse_us.checked_sub(excuse_us) {
+                self.watch.excuse_us = left;
+                self.watch.excused_until = self.now.plus_millis(excuse_us / 1_000);
+            }
         }
         (self.watch.looked_at, self.watch.busy) = (self.now, self.in_flight() > 0);
     }
@@ -222,11 +267,19 @@ impl Node {
         self.watch.waited_us = self.watch.waited_us.max(us);
     }
 
-    /// Per mille of the tables' limits. What is above the limit is the reserve of the decisions.
+    /// Per mille of the decisions' limit; what is above it is their reserve. Accounts stay, and their limit stops nobody who
+    /// pays: it is no breaker's.
     fn fullness(&self) -> u64 {
-        let (accounts, decisions) = self.engine.counts();
-        let share = |count: u64, max: u64| count.saturating_mul(1_000) / max.max(1);
-        share(accounts, self.limits.accounts_max).min(1_000).max(share(decisions, self.limits.decisions_max))
+        let (_, decisions) = self.engine.counts();
+        decisions.saturating_mul(1_000) / self.limits.decisions_max.max(1)
+    }
+
+    /// Where nothing is admitted nothing is applied either, and nobody would give the memory back.
+    fn forget_where_full(&mut self, fullness: u64) {
+        if fullness >= self.limits.policies[Cause::Memory as usize].close_below {
+            self.engine.forget_some(self.now, FORGET_AT_ONCE);
+            self.check_sizes();
+        }
     }
 
     /// Notes how long the batches took that became durable just now.
@@ -257,7 +310,8 @@ impl Node {
         if before != (degraded, latched) {
             self.command(Operation::Mark(if degraded { Mark::Degraded } else { Mark::Normal }));
         }
-        let suspect = self.breakers.state(Cause::Clock).is_tripped();
+        // Confirmed is not trusted yet: one that is behind the log cannot be followed, and is latched again.
+        let suspect = self.breakers.state(Cause::Clock).is_tripped() || self.breakers.level(Cause::Clock) > 0;
         if std::mem::replace(&mut self.watch.clock_logged, suspect) != suspect {
             self.command(Operation::Mark(if suspect { Mark::ClockSuspect } else { Mark::ClockTrusted }));
         }
@@ -282,10 +336,6 @@ impl Node {
     /// effect, and then counts as undelivered. What was not handed over is refused.
     #[cold]
     fn tell_late(&mut self) {
-        self.watch.searched_at = self.now;
-        if self.has_passed(self.open.due) {
-            self.admit_anew();
-        }
         let mut sealed = std::mem::take(&mut self.sealed);
         let mut open = std::mem::take(&mut self.open);
         let durable = self.durable;

@@ -165,14 +165,14 @@ pub fn run_scenario(
             Err(e) => error = Some(e),
         }
     }
-    let mut slos = verdict::slos(s, &m, &seconds, stage.as_ref().map_or(0, |s| s.slowest_start_ms));
+    let (mut slos, unjudged) = verdict::slos(s, &m, &seconds, stage.as_ref().map_or(0, |s| s.slowest_start_ms));
     slos.append(&mut m.slos);
     m.slos = slos;
     if let Some(Err(e)) = stage.map(Stage::end) {
         error = error.or(Some(RunError::server(e)));
     }
     m.memory_peak_bytes = memory_peak_bytes();
-    verdict::judge(&mut m, error.as_ref());
+    verdict::judge(&mut m, unjudged, error.as_ref());
     let together = |of| verdict::together(&tallies, of);
     let (response, service) = (together(|t| &t.response), together(|t| &t.service));
     Ok(Run { summary: m, seconds, response, service, findings })

@@ -93,24 +93,38 @@ pub(crate) fn add_found(m: &mut Summary, found: &Found) {
 const AS_BEFORE: f64 = 1.2;
 /// Then at least this share is answered.
 const ANSWERED: f64 = 0.999;
+/// And at least this share is decided: refusals are quick.
+const DECIDED: f64 = 0.99;
 
-/// How long after the last phase but one things are as in the first phase, in s: from when on the middle p99 of the
-/// seconds that are left is as before, and nearly all are answered. Infinite if they never are.
-fn recovery_s(s: &Scenario, seconds: &[Second]) -> f64 {
-    let (Some(first), Some(last)) = (s.phase.first(), s.phase.last()) else { return f64::INFINITY };
-    let ended = s.seconds() - last.seconds;
-    let middle = |seconds: &[Second]| middle_p99(seconds.iter().copied()).unwrap_or(f64::INFINITY);
+/// How long after the last phase but one things are as in the first phase, in s: from that second on whose own p99 and the
+/// middle p99 of the seconds that are left are as before, and in which nearly all are answered, and decided. Infinite if
+/// they never are. An error says what is not there to compare.
+fn recovery_s(s: &Scenario, seconds: &[Second]) -> Result<f64, &'static str> {
+    let (first, last) = (s.phase.first().map_or(0.0, |p| p.seconds), s.phase.last().map_or(0.0, |p| p.seconds));
+    let ended = s.seconds() - last;
     // The last second of the load is not whole.
     let whole = &seconds[..seconds.len().min(s.seconds() as usize)];
     // The first one warms up.
-    let before = middle(whole.get(1..first.seconds as usize).unwrap_or_default());
-    (ended.ceil() as usize..whole.len())
-        .find(|from| {
-            let rest = &whole[*from..];
-            let (due, unanswered) = rest.iter().fold((0, 0), |n, s| (n.0 + s.offered, n.1 + s.unanswered));
-            middle(rest) <= before * AS_BEFORE && unanswered as f64 <= due as f64 * (1.0 - ANSWERED)
-        })
-        .map_or(f64::INFINITY, |from| from as f64 - ended)
+    let before = middle_p99(whole.get(1..first as usize).unwrap_or_default().iter().copied());
+    let Some(before) = before.filter(|p99| *p99 > 0.0 && p99.is_finite()) else {
+        return Err("the first phase has no whole second after its first in which payments were answered");
+    };
+    let after = ended.ceil() as usize..whole.len();
+    if after.is_empty() {
+        return Err("the last phase has no whole second");
+    }
+    let is_as_before =
+        |seconds: &[Second]| middle_p99(seconds.iter().copied()).is_some_and(|p99| p99 <= before * AS_BEFORE);
+    let recovered = |from: &usize| {
+        let rest = &whole[*from..];
+        let sum = |of: fn(&Second) -> u64| rest.iter().map(of).sum::<u64>() as f64;
+        let (due, decided) = (sum(|s| s.offered), sum(|s| s.approved + s.declined + s.suspected));
+        is_as_before(&rest[..1])
+            && is_as_before(rest)
+            && sum(|s| s.unanswered) <= due * (1.0 - ANSWERED)
+            && decided >= due * DECIDED
+    };
+    Ok(after.into_iter().find(recovered).map_or(f64::INFINITY, |from| from as f64 - ended))
 }
 
 /// The middle p99 of the seconds in which a persona is there, as a multiple of that before the first one comes. Infinite
@@ -136,9 +150,14 @@ fn middle_p99(seconds: impl Iterator<Item = Second>) -> Option<f64> {
     all.get(all.len() / 2).copied()
 }
 
-/// The scenario's goals, and what was measured.
-pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_ms: u64) -> Vec<SloReport> {
-    let mut all = Vec::new();
+/// The scenario's goals and what was measured, and why others cannot be judged.
+pub(crate) fn slos(
+    s: &Scenario,
+    m: &Summary,
+    seconds: &[Second],
+    slowest_start_ms: u64,
+) -> (Vec<SloReport>, Vec<String>) {
+    let (mut all, mut unjudged) = (Vec::new(), Vec::new());
     let mut ask = |name: &str, goal: Option<f64>, measured: f64, met: fn(f64, f64) -> bool| {
         if let Some(goal) = goal {
             all.push(SloReport { name: name.to_owned(), goal, measured, met: met(measured, goal) });
@@ -165,7 +184,10 @@ pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_
         ask("malformed_wrong", Some(0.0), sum(|f| f.wrong), |m, g| m <= g);
     }
     if s.slo.recovers_within_s.is_some() {
-        ask("recovers_within_s", s.slo.recovers_within_s, recovery_s(s, seconds), |m, g| m <= g);
+        match recovery_s(s, seconds) {
+            Ok(after) => ask("recovers_within_s", s.slo.recovers_within_s, after, |m, g| m <= g),
+            Err(why) => unjudged.push(format!("recovers_within_s cannot be judged: {why}")),
+        }
     }
     let grew = m.server_grew_bytes.map_or(f64::INFINITY, |b| b as f64 / 1_048_576.0);
     ask("memory_growth_mib", s.slo.memory_growth_mib, grew, |m, g| m <= g);
@@ -173,11 +195,12 @@ pub(crate) fn slos(s: &Scenario, m: &Summary, seconds: &[Second], slowest_start_
     ask("decided_p99_ms", s.slo.decided_p99_ms, m.decided.p99_us / 1e3, |m, g| m <= g);
     ask("refusal_p99_ms", s.slo.refusal_p99_ms, m.refusal.p99_us / 1e3, |m, g| m <= g);
     ask("declined", s.slo.declined, m.declined as f64, |m, g| m <= g);
-    all
+    (all, unjudged)
 }
 
-/// Verdict, reasons and exit code. `error`: what kept the run from being reconciled.
-pub(crate) fn judge(m: &mut Summary, error: Option<&RunError>) {
+/// Verdict, reasons and exit code. `unjudged`: why goals could not be judged; `error`: what kept the run from being
+/// reconciled.
+pub(crate) fn judge(m: &mut Summary, unjudged: Vec<String>, error: Option<&RunError>) {
     let r = m.reconciliation;
     let mut violated = Vec::new();
     if !r.holds() {
@@ -207,6 +230,7 @@ pub(crate) fn judge(m: &mut Summary, error: Option<&RunError>) {
     for f in m.faults.iter().filter(|f| !f.fired) {
         m.why.push(format!("{} at {} ms did not happen: {}", f.kind, f.at_ms, f.proof));
     }
+    m.why.extend(unjudged);
     let invalid = m.why.len() > before;
     let missed: Vec<_> = m.slos.iter().filter(|s| !s.met).collect();
     m.why.extend(missed.iter().map(|s| format!("{} is {:.3}, the goal is {}", s.name, s.measured, s.goal)));
@@ -227,7 +251,7 @@ mod tests {
     fn judged(change: fn(&mut Summary), error: Option<RunError>) -> (Verdict, u8) {
         let mut m = Summary { conserved: true, digest_equal: Some(true), ..Summary::default() };
         change(&mut m);
-        judge(&mut m, error.as_ref());
+        judge(&mut m, Vec::new(), error.as_ref());
         assert_eq!(m.why.is_empty(), m.exit_code == 0, "{:?}", m.why);
         (m.verdict, m.exit_code)
     }
@@ -278,22 +302,61 @@ mod tests {
         p99_ms.iter().map(|ms| Second { offered: 100, approved, p99_us: ms * 1e3, ..Second::default() }).collect()
     }
 
-    #[test]
-    fn things_are_as_before_when_they_are_as_fast_and_nearly_all_is_answered() {
+    /// A burst after four seconds, for two, and five seconds after it.
+    fn burst() -> Scenario {
         let text = "about = \"a burst\"\n[[phase]]\nseconds = 4\nrate = 100\n[[phase]]\nseconds = 2\nrate = 1_000\n\
-                    [[phase]]\nseconds = 5\nrate = 100\n";
-        let s = crate::scenario::parse("a test", text).expect("a scenario");
+                    [[phase]]\nseconds = 5\nrate = 100\n[slo]\nrecovers_within_s = 1\n";
+        crate::scenario::parse("a test", text).expect("a scenario")
+    }
+
+    #[test]
+    fn things_are_as_before_when_they_are_as_fast_and_nearly_all_is_answered_and_decided() {
+        let s = burst();
         let before = [90.0, 10.0, 10.0, 10.0, 50.0, 50.0];
         let after = |p99_ms: [f64; 5]| seconds(&[&before[..], &p99_ms].concat(), 100);
-        assert_eq!(recovery_s(&s, &after([12.0; 5])), 0.0);
-        assert_eq!(recovery_s(&s, &after([40.0, 40.0, 40.0, 11.0, 11.0])), 2.0, "from when on the middle one is");
-        assert_eq!(recovery_s(&s, &after([13.0; 5])), f64::INFINITY);
+        assert_eq!(recovery_s(&s, &after([12.0; 5])), Ok(0.0));
+        assert_eq!(recovery_s(&s, &after([40.0, 40.0, 40.0, 11.0, 11.0])), Ok(3.0), "a slow second is not as before");
+        assert_eq!(recovery_s(&s, &after([40.0, 40.0, 11.0, 11.0, 11.0])), Ok(2.0), "however many fast ones follow");
+        assert_eq!(recovery_s(&s, &after([11.0, 40.0, 11.0, 11.0, 40.0])), Ok(0.0), "a hiccup is later than that");
+        assert_eq!(recovery_s(&s, &after([11.0, 40.0, 40.0, 40.0, 11.0])), Ok(4.0), "the middle one is a slow one");
+        assert_eq!(recovery_s(&s, &after([13.0; 5])), Ok(f64::INFINITY));
         let mut lost = after([12.0; 5]);
         lost[7].unanswered = 1;
-        assert_eq!(recovery_s(&s, &lost), 2.0);
+        assert_eq!(recovery_s(&s, &lost), Ok(2.0));
         let mut silent = after([12.0; 5]);
         silent[6..].copy_from_slice(&seconds(&[0.0; 5], 0));
-        assert_eq!(recovery_s(&s, &silent), f64::INFINITY, "no answer is not a fast one");
+        assert_eq!(recovery_s(&s, &silent), Ok(f64::INFINITY), "no answer is not a fast one");
+        let mut refused = silent;
+        refused[6..].iter_mut().for_each(|s| s.rejected = 100);
+        assert_eq!(recovery_s(&s, &refused), Ok(f64::INFINITY), "a refusal is quick and decides nothing");
+        let mut few = after([12.0; 5]);
+        (few[6].approved, few[6].rejected) = (94, 6);
+        assert_eq!(recovery_s(&s, &few), Ok(1.0));
+        (few[6].approved, few[6].declined, few[6].suspected) = (90, 4, 1);
+        assert_eq!(recovery_s(&s, &few), Ok(0.0), "99 of 100 of all seconds that are left");
+    }
+
+    #[test]
+    fn a_recovery_without_a_second_to_compare_or_to_look_at_makes_the_run_invalid() {
+        let whole = seconds(&[10.0; 11], 100);
+        let mut silent = whole.clone();
+        silent[..4].copy_from_slice(&seconds(&[0.0; 4], 0));
+        let mut short = burst();
+        short.stretch_to(2.0);
+        let mut no_end = burst();
+        no_end.phase[2].seconds = 0.5;
+        for (s, seconds, missing) in [
+            (burst(), &silent[..], "the first phase"),
+            (short, &whole[..3], "the first phase"),
+            (no_end, &whole[..7], "the last phase"),
+        ] {
+            let mut m = Summary { conserved: true, ..Summary::default() };
+            let (slos, unjudged) = slos(&s, &m, seconds, 0);
+            m.slos = slos;
+            judge(&mut m, unjudged, None);
+            assert_eq!((m.verdict, m.exit_code, m.slos.len()), (Verdict::Invalid, 5, 0));
+            assert!(m.why[0].starts_with(&format!("recovers_within_s cannot be judged: {missing}")), "{:?}", m.why);
+        }
     }
 
     #[test]

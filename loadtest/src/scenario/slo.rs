@@ -28,8 +28,9 @@ pub struct Slo {
     pub declined: Option<f64>,
     /// Smallest rate of payments that are decided within their deadline, as a multiple of the peak.
     pub goodput_of_peak: Option<f64>,
-    /// Longest time after the last phase but one until things are as in the first phase, in s: in the rest of the last
-    /// phase p99 is at most 1.2 times what it was, and 99.9 % are answered.
+    /// Longest time after the last phase but one until things are as in the first phase, in s: until the first second
+    /// whose p99 is at most 1.2 times what it was, as is the middle one of the rest, in which 99.9 % are answered and 99 %
+    /// decided.
     pub recovers_within_s: Option<f64>,
     /// Largest p99 of the response time while a persona is there, as a multiple of that before the first one comes: of each,
     /// the middle of its seconds.

@@ -388,13 +388,13 @@ mod tests {
         invalid.why = vec!["the fault kill did not fire\u{1b}[2J".into()];
         check(&json(&invalid), "INVALID, nothing is to be concluded from it; the fault kill did not fire\u{FFFD}[2J");
         let newer = Summary { schema: SCHEMA + 1, ..run(Verdict::Pass, 1.0, 1.0) };
-        check(&json(&newer), "has schema 2, this program compares schema 1");
+        check(&json(&newer), "has schema 3, this program compares schema 2");
         check("{\"schema\":9}", "has schema 9");
         check("{}", "names no schema");
         check("[1]", "names no schema");
         // One that says nothing of its worth has none.
-        check("{\"schema\":1}", "INVALID, nothing is to be concluded from it");
-        check("{\"schema\":1,\"verdict\":5}", "not a summary: ");
+        check("{\"schema\":2}", "INVALID, nothing is to be concluded from it");
+        check("{\"schema\":2,\"verdict\":5}", "not a summary: ");
         check("", "not a summary: EOF");
         let e = compare(good.path(), Path::new("/none"), &[]).expect_err("refused").to_string();
         assert!(e.starts_with("/none/summary.json: No such file"), "{e}");

@@ -320,7 +320,7 @@ impl<'a> Driver<'a> {
                 if self.common.scenario.till.gateway_waits_ms > 0 {
                     self.tally.held_back += 1;
                 } else {
-                    self.tick().unanswered += 1;
+                    self.leave_unanswered(due);
                 }
                 self.schedule.advance_one();
                 self.blocked_at = self.at;
@@ -506,3 +506,6 @@ fn own_cpu_nanos() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     text.split(' ').next().and_then(|n| n.parse().ok()).unwrap_or(0)
 }
+
+#[cfg(test)]
+mod tests;

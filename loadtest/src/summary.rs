@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Version of `summary.json`: it goes up when a field changes its meaning or goes; fields are added without it.
-pub const SCHEMA: u32 = 1;
+pub const SCHEMA: u32 = 2;
 
 /// The mode of a server that does not say how it is: it is down, or stopped.
 pub const MODE_SILENT: u64 = 255;
@@ -199,7 +199,7 @@ pub struct Summary {
     pub decided: Latency,
     /// From a send to its refusal.
     pub refusal: Latency,
-    /// From when a payment was due to its first definite answer.
+    /// From when a payment was due to its first definite answer, or until it was given up without one.
     #[serde(flatten)]
     pub response: Latency,
     /// From a send to its answer.
@@ -306,7 +306,7 @@ pub struct Second {
     pub unknown: u64,
     /// Answers that refused, by code; those of tills that tried again, too.
     pub refusals: Refusals,
-    /// Median of the response times of answers in this second, µs.
+    /// Median of the response times of payments that were answered, or given up, in this second, µs.
     pub p50_us: f64,
     /// 99 of 100.
     pub p99_us: f64,

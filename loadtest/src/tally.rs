@@ -84,7 +84,7 @@ pub(crate) struct Tally {
     /// The second that is not over yet, and its number.
     now: Tick,
     second: usize,
-    /// From when a payment was due to its first definite answer, ns.
+    /// From when a payment was due to its first definite answer, or until it was given up without one, ns.
     pub(crate) response: Histogram<u64>,
     /// From a send to its answer, ns.
     pub(crate) service: Histogram<u64>,

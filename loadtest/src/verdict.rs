@@ -163,7 +163,10 @@ pub(crate) fn slos(
             all.push(SloReport { name: name.to_owned(), goal, measured, met: met(measured, goal) });
         }
     };
-    ask("p99_ms", s.slo.p99_ms, m.response.p99_us / 1e3, |m, g| m <= g);
+    // Where payments were due and nothing was measured, nothing was quick. That nothing was refused is as good as can be.
+    let p99_ms =
+        |l: Latency| if l.max_us == 0.0 && m.offered_per_second > 0.0 { f64::INFINITY } else { l.p99_us / 1e3 };
+    ask("p99_ms", s.slo.p99_ms, p99_ms(m.response), |m, g| m <= g);
     ask("answered_in_deadline", s.slo.answered_in_deadline, m.answered_in_deadline, |m, g| m >= g);
     ask("ready_ms", s.slo.ready_ms, slowest_start_ms as f64, |m, g| m <= g);
     // A server that never said it counts as one that takes for ever.
@@ -192,7 +195,7 @@ pub(crate) fn slos(
     let grew = m.server_grew_bytes.map_or(f64::INFINITY, |b| b as f64 / 1_048_576.0);
     ask("memory_growth_mib", s.slo.memory_growth_mib, grew, |m, g| m <= g);
     ask("told", s.slo.told, m.told, |m, g| m >= g);
-    ask("decided_p99_ms", s.slo.decided_p99_ms, m.decided.p99_us / 1e3, |m, g| m <= g);
+    ask("decided_p99_ms", s.slo.decided_p99_ms, p99_ms(m.decided), |m, g| m <= g);
     ask("refusal_p99_ms", s.slo.refusal_p99_ms, m.refusal.p99_us / 1e3, |m, g| m <= g);
     ask("declined", s.slo.declined, m.declined as f64, |m, g| m <= g);
     (all, unjudged)
@@ -357,6 +360,19 @@ mod tests {
             assert_eq!((m.verdict, m.exit_code, m.slos.len()), (Verdict::Invalid, 5, 0));
             assert!(m.why[0].starts_with(&format!("recovers_within_s cannot be judged: {missing}")), "{:?}", m.why);
         }
+    }
+
+    #[test]
+    fn a_p99_of_nothing_is_met_only_where_nothing_was_due() {
+        let mut s = burst();
+        (s.slo.recovers_within_s, s.slo.p99_ms, s.slo.decided_p99_ms) = (None, Some(50.0), Some(50.0));
+        s.slo.refusal_p99_ms = Some(50.0);
+        let met = |m: Summary| slos(&s, &m, &[], 0).0.iter().map(|s| s.met).collect::<Vec<_>>();
+        let due = Summary { offered_per_second: 1.0, ..Summary::default() };
+        assert_eq!(met(Summary::default()), [true; 3]);
+        assert_eq!(met(due.clone()), [false, false, true], "refusals need not be");
+        let some = Latency { p99_us: 40e3, max_us: 50e3, ..Latency::default() };
+        assert_eq!(met(Summary { response: some, decided: some, ..due }), [true; 3]);
     }
 
     #[test]

@@ -71,7 +71,6 @@ impl Driver<'_> {
         if !slot.attempt.what.is_wanted() {
             return;
         }
-        self.tally.response.saturating_record(waited);
         if d.code <= 100 {
             self.tally.decided.saturating_record(waited);
         }
@@ -80,9 +79,12 @@ impl Driver<'_> {
             self.tally.in_time += u64::from(in_time);
             self.tally.decided_in_time += u64::from(in_time && d.code <= 100);
         }
-        let tick = self.tick();
-        tick.response.saturating_record(waited);
-        *tick.of(d.code) += 1;
+        // One whose fence is waited for was given up before, and stands among the response times.
+        if slot.waits == Waits::Answer {
+            self.tally.response.saturating_record(waited);
+            self.tick().response.saturating_record(waited);
+        }
+        *self.tick().of(d.code) += 1;
         if is_executed(d.code) {
             self.afterwards(n, &slot);
         }
@@ -134,6 +136,15 @@ impl Driver<'_> {
         }
     }
 
+    /// A payment that is given up took as long as its customer waited: left out, it would make the others look quick.
+    pub(super) fn leave_unanswered(&mut self, due: u64) {
+        let waited = self.at.saturating_sub(due);
+        self.tally.response.saturating_record(waited);
+        let tick = self.tick();
+        tick.response.saturating_record(waited);
+        tick.unanswered += 1;
+    }
+
     /// The deadline has passed without a definite answer.
     pub(super) fn give_up(&mut self, n: u32) {
         let slot = self.slots[n as usize];
@@ -141,7 +152,7 @@ impl Driver<'_> {
             // The end of the run finds out.
             return self.release(n);
         }
-        self.tick().unanswered += 1;
+        self.leave_unanswered(slot.attempt.due);
         let till = self.common.scenario.till;
         if self.chance.happens(till.cash) {
             self.lanes.wanted.remove(n);

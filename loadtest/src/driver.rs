@@ -36,8 +36,9 @@ use tegata_model::Timestamp;
 const TICK: u64 = 200_000;
 const MICRO: u64 = 1_000;
 const MILLI: u64 = 1_000_000;
-/// A payment that is sent later than this, with a connection free, is late by the generator's own fault. Being late adds
-/// to the response time, which counts from when the payment was due: it hides nothing.
+/// A payment that is sent later than this, with a connection free, is late by the generator's own fault, and so is one that
+/// is not sent because nobody looked until it was too old. Being sent late adds to the response time, which counts from when
+/// the payment was due: it hides nothing.
 const LATE: u64 = 10 * MILLI;
 /// Niceness of the generator's threads.
 const PROMPT: i32 = -10;
@@ -322,8 +323,9 @@ impl<'a> Driver<'a> {
                 } else {
                     self.leave_unanswered(due);
                 }
+                // Where no connection had room an earlier look has seen that; otherwise it was let grow old unseen.
+                self.tally.late += u64::from(due > self.blocked_at);
                 self.schedule.advance_one();
-                self.blocked_at = self.at;
                 continue;
             }
             let connection = if self.free.is_empty() { None } else { self.room() };

@@ -204,7 +204,7 @@ pub struct Summary {
     pub response: Latency,
     /// From a send to its answer.
     pub service: Latency,
-    /// Share of payments that were sent more than 10 ms late by the generator's own fault, 0 to 1.
+    /// Share of payments that were sent more than 10 ms late, or not at all, by the generator's own fault, 0 to 1.
     pub generator_late: f64,
     /// Processor time of the generator's threads as a share of what they were entitled to, 0 to 1.
     pub generator_cpu: f64,

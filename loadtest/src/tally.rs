@@ -101,7 +101,7 @@ pub(crate) struct Tally {
     /// Payments that were told anything in time, and those that the gateway itself refused.
     pub(crate) told: u64,
     pub(crate) held_back: u64,
-    /// Payments that were sent late by the generator's own fault.
+    /// Payments that were sent late, or not at all, by the generator's own fault.
     pub(crate) late: u64,
     /// When it ended, in ns from the beginning of the load.
     pub(crate) ended_at: u64,

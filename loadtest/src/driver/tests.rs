@@ -82,3 +82,21 @@ fn hear(d: &mut Driver<'_>, code: u16) {
     let decision = tegata_wire::DecisionBody { code, ..Default::default() };
     d.hear(&crate::socket::Heard { request: request(0, 0), count: 1, decision });
 }
+
+#[test]
+fn what_the_generator_let_grow_old_is_late_by_its_own_fault() {
+    with_driver(64, "gateway_waits_ms = 20\n", |d| {
+        send_at(d, 0);
+        send_at(d, 40);
+        assert_eq!(d.tally.held_back, 20, "due from 1 to 20 ms");
+        assert_eq!(d.tally.late, 20 + 9, "those, and what was sent after more than 10 ms");
+    });
+}
+
+#[test]
+fn what_found_no_connection_with_room_is_not_the_generators_fault() {
+    with_driver(1, "gateway_waits_ms = 20\nrepeat_after_ms = 0\n", |d| {
+        (0..=70).for_each(|ms| send_at(d, ms));
+        assert_eq!((d.tally.offered, d.tally.held_back, d.tally.late), (50, 49, 0));
+    });
+}

@@ -90,7 +90,7 @@ struct Slot {
     lost: bool,
     /// How often it was tried again after a refusal.
     retries: u32,
-    /// It was told something in time.
+    /// Its customer was told something in time.
     told: bool,
     waits: Waits,
 }

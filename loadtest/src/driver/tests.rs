@@ -100,3 +100,22 @@ fn what_found_no_connection_with_room_is_not_the_generators_fault() {
         assert_eq!((d.tally.offered, d.tally.held_back, d.tally.late), (50, 49, 0));
     });
 }
+
+#[test]
+fn a_customer_is_told_what_the_till_shows_and_not_what_it_tries_again() {
+    let told = |till: &str, codes: &[u16]| {
+        let mut told = 0;
+        with_driver(1, till, |d| {
+            send_at(d, 0);
+            codes.iter().for_each(|code| hear(d, *code));
+            told = d.tally.told;
+        });
+        told
+    };
+    let (refused, approved) = (110, 0);
+    assert_eq!(told("", &[refused]), 0, "it tries again");
+    assert_eq!(told("", &[refused, approved]), 1);
+    assert_eq!(told("retries = 0\n", &[refused]), 1, "it does not");
+    assert_eq!(told("retries = 1\n", &[refused, refused]), 1, "not a second time");
+    assert_eq!(told("", &[crate::codes::UNKNOWN, approved]), 1, "once");
+}

@@ -34,10 +34,6 @@ impl Driver<'_> {
         slot.outstanding = slot.outstanding.saturating_sub(1);
         let waited = at.saturating_sub(slot.attempt.due);
         let first = matches!(slot.attempt.what, What::Debit | What::Charge | What::Load | What::Hold);
-        if first && !slot.told && waited <= u64::from(self.common.scenario.till.deadline_ms) * MILLI + LEEWAY {
-            slot.told = true;
-            self.tally.told += 1;
-        }
         let slot = *slot;
         match d.code {
             UNKNOWN => self.tick().unknown += 1,
@@ -62,6 +58,11 @@ impl Driver<'_> {
             }
             _ => false,
         };
+        // The till shows what it does not try again.
+        if first && !slot.told && waited <= self.patience() + LEEWAY {
+            self.slots[n as usize].told = true;
+            self.tally.told += 1;
+        }
         if !definite {
             return;
         }

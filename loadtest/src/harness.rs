@@ -264,7 +264,7 @@ fn load(scene: &Scene<'_>, stage: Option<&mut Stage>) -> (Vec<Tally>, Vec<Second
 /// and sums of the server then.
 fn joined(scene: &Scene<'_>, books: SocketAddr, first: u64) -> Result<(Found, u64, DigestBody), RunError> {
     let attempts = Attempts::read(scene.folder, scene.scenario.threads).map_err(RunError::folder)?;
-    let mut join = Join::new(&attempts, scene.keys, &scene.data);
+    let mut join = Join::new(&attempts, scene.keys, &scene.data, scene.scenario.till.deadline_ms);
     Attempts::answers(scene.folder, scene.scenario.threads, &mut |said| join.said(&said)).map_err(RunError::folder)?;
     let unknown = join.unknown();
     (scene.show)(Progress::Resolving { unknown: unknown.len() });

@@ -83,6 +83,8 @@ pub struct Join<'a> {
     attempts: &'a Attempts,
     keys: Keys,
     data: DataSet,
+    /// How long the tills wait, in µs.
+    patience: i64,
     answers: Vec<Answer>,
     executed: Vec<u8>,
     balances: Vec<i64>,
@@ -93,14 +95,15 @@ pub struct Join<'a> {
 }
 
 impl<'a> Join<'a> {
-    /// Of these attempts on this data.
+    /// Of these attempts on this data, from tills that wait for so many ms.
     #[must_use]
-    pub fn new(attempts: &'a Attempts, keys: Keys, data: &DataSet) -> Self {
+    pub fn new(attempts: &'a Attempts, keys: Keys, data: &DataSet, deadline_ms: u32) -> Self {
         let n = usize::try_from(attempts.count()).unwrap_or(0);
         Self {
             attempts,
             keys,
             data: *data,
+            patience: i64::from(deadline_ms) * 1_000,
             answers: vec![Answer::default(); n],
             executed: vec![0; n],
             balances: vec![i64::try_from(data.balance).unwrap_or(i64::MAX); data.accounts() as usize],
@@ -186,7 +189,9 @@ impl<'a> Join<'a> {
             self.found.risen += 1;
             self.finding(|| format!("RISEN: {} was fenced before position {at} took it", name(number)));
         }
-        if e.deadline != 0 && e.at > e.deadline {
+        // What is done because time ran out has a deadline in the log, and is taken however late it comes.
+        let has_deadline = Operation::has_deadline(e.kind);
+        if has_deadline && e.deadline != 0 && e.at > e.deadline {
             self.found.late += 1;
             let by = e.at - e.deadline;
             self.finding(|| format!("LATE: {} was taken at position {at}, {by} µs after its deadline", name(number)));
@@ -210,20 +215,23 @@ impl<'a> Join<'a> {
                 What::Load => true,
                 _ => original.is_some_and(|o| e.other == o.key),
             };
+        // It counts from the customer's action, which was before the receipt.
+        let waits_as_asked = !has_deadline || (1..=e.received_at.saturating_add(self.patience)).contains(&e.deadline);
         let as_told = answer.told != Told::Approved || (answer.amount, answer.position) == (e.amount, e.position);
-        if self.executed[place] == 1 && !(as_asked && as_told) {
+        if self.executed[place] == 1 && !(as_asked && waits_as_asked && as_told) {
             self.found.wrong += 1;
             self.finding(|| {
                 format!(
                     "WRONG: {} asked for {:?} of {} yen and was told {} at position {}; the ledger has kind {} of {} \
-                     at {at}",
+                     at {at}, to be taken within {} µs",
                     name(number),
                     a.what,
                     a.amount,
                     answer.amount,
                     answer.position,
                     e.kind,
-                    e.amount
+                    e.amount,
+                    e.deadline.saturating_sub(e.received_at)
                 )
             });
         }
@@ -363,6 +371,7 @@ pub struct Found {
 mod tests {
     use super::*;
     use crate::attempts::Journal;
+    use tegata_model::Timestamp;
 
     #[test]
     fn a_refusal_that_may_have_come_first_is_no_second_story() {
@@ -373,7 +382,7 @@ mod tests {
         let attempts = Attempts::read(dir.path(), 1).expect("read");
         let said = |code, overtaken| Said { code, overtaken, hash: u64::from(code), ..Said::default() };
         let differs = |first: Said, then: Said| {
-            let mut join = Join::new(&attempts, Keys::new(0), &DataSet::default());
+            let mut join = Join::new(&attempts, Keys::new(0), &DataSet::default(), 8_000);
             join.said(&first);
             join.said(&then);
             join.finish().reconciliation.differs
@@ -386,5 +395,40 @@ mod tests {
         }
         assert_eq!(differs(said(refused, false), said(approved, true)), 1, "no send of it was left");
         assert_eq!(differs(said(approved, false), said(approved, false)), 0);
+    }
+
+    #[test]
+    fn a_deadline_holds_where_there_is_one_and_is_the_one_that_was_asked() {
+        let (keys, data) = (Keys::new(0), DataSet { coupons: 1, shops: 1, ..DataSet::default() });
+        let received_at = 1_800_000_000_000_000;
+        let key = |number| *keys.key(number, Timestamp::from_micros(received_at)).bytes();
+        let found = |what, deadline, at| {
+            let dir = tempfile::tempdir().expect("a folder");
+            let mut journal = Journal::create(dir.path(), 0).expect("files");
+            journal.attempt(&Attempt { key: key(0), ..Attempt::default() });
+            journal.attempt(&Attempt { key: key(1), what, of: 1, ..Attempt::default() });
+            journal.finish().expect("written");
+            let attempts = Attempts::read(dir.path(), 1).expect("read");
+            let mut join = Join::new(&attempts, keys, &data, 8_000);
+            let (account, shop) = (data.account_bytes(0), *data.shop(0).bytes());
+            let (namespace, kind, other) = (data.namespace, kind(what), key(0));
+            let e = HistoryEntry { namespace, kind, key: key(1), account, shop, other, ..HistoryEntry::default() };
+            join.decision(&HistoryEntry { at: received_at + at, received_at, deadline, ..e });
+            let Reconciliation { late, wrong, .. } = join.finish().reconciliation;
+            (late, wrong)
+        };
+        let (asked, later) = (received_at + 8_000_000, received_at + 8_000_001);
+        for what in [What::Debit, What::Hold, What::Capture, What::Refund] {
+            assert_eq!(found(what, asked, 8_000_000), (0, 0), "{what:?}: at its deadline");
+            assert_eq!(found(what, asked, 8_000_001), (1, 0), "{what:?}: after it");
+            assert_eq!(found(what, asked - 1_000, 8_000_000), (1, 0), "{what:?}: its customer had waited before");
+            assert_eq!(found(what, 0, 1), (0, 1), "{what:?}: without one");
+            assert_eq!(found(what, later, 1), (0, 1), "{what:?}: longer than its till waits");
+        }
+        for what in [What::Void, What::Reversal] {
+            for deadline in [0, received_at, asked, later] {
+                assert_eq!(found(what, deadline, 60_000_000), (0, 0), "{what:?}: it has none");
+            }
+        }
     }
 }

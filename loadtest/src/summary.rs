@@ -43,13 +43,13 @@ pub struct Reconciliation {
     pub double: u64,
     /// Declined, refused, fenced or suspected to the client, and taken all the same.
     pub ghost: u64,
-    /// Taken at a logged time after its deadline.
+    /// Taken at a logged time after its deadline, where it has one.
     pub late: u64,
     /// Taken at a position after its key's fence.
     pub risen: u64,
     /// In the ledger under a key that nobody sent.
     pub orphan: u64,
-    /// Taken with another amount, at another coupon or at another shop than was asked and answered.
+    /// Taken with another amount, at another coupon, at another shop or with another deadline than was asked and answered.
     pub wrong: u64,
     /// A coupon was below zero at some position.
     pub negative: u64,

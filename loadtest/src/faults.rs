@@ -116,7 +116,7 @@ fn suffer(stage: &mut Stage, data: &DataSet, f: &Fault) -> Result<Seen, String> 
     let lasts = Duration::from_millis(f.for_ms);
     match f.kind {
         FaultKind::Kill => {
-            let mut process = stage.process.take().ok_or("there is no server to kill")?;
+            let mut process = stage.take_process().ok_or("there is no server to kill")?;
             let status = process.kill_now().map_err(text)?;
             if status.signal() != Some(Signal::KILL.as_raw()) {
                 return Err(format!("the server ended otherwise: {status}"));
@@ -126,7 +126,7 @@ fn suffer(stage: &mut Stage, data: &DataSet, f: &Fault) -> Result<Seen, String> 
             seen(format!("ended by SIGKILL, ready again after {ms} ms"))
         }
         FaultKind::Restart => {
-            let process = stage.process.take().ok_or("there is no server to restart")?;
+            let process = stage.take_process().ok_or("there is no server to restart")?;
             let status = process.stop().map_err(text)?;
             if !status.success() {
                 return Err(format!("the server did not end in order: {status}"));
@@ -169,7 +169,7 @@ fn suffer(stage: &mut Stage, data: &DataSet, f: &Fault) -> Result<Seen, String> 
         FaultKind::FullDisk => full_disk(stage, lasts),
         FaultKind::JournalStall => stall(stage, lasts),
         FaultKind::FailedDisk => {
-            let mut process = stage.process.take().ok_or("there is no server whose journal could fail")?;
+            let mut process = stage.take_process().ok_or("there is no server whose journal could fail")?;
             process.harm(Harm::Fail).map_err(text)?;
             let status = process.ended_within(ENDS_WITHIN).map_err(text);
             drop(process);

@@ -143,11 +143,11 @@ pub fn run_scenario(
     show(Progress::Begins { seconds: s.seconds() });
 
     let scene = Scene { scenario: s, addr, operate, data, keys: Keys::new(salt), folder, stop, show };
-    let before = stage.as_ref().and_then(Stage::resident_bytes);
+    let before = stage.as_ref().and_then(Stage::begin_memory_peak);
     let stolen_before = stolen_ms();
     let (tallies, seconds, happened, mut error) = load(&scene, stage.as_mut());
     let stolen = stolen_ms().saturating_sub(stolen_before);
-    let after = stage.as_ref().and_then(Stage::resident_bytes);
+    let most = stage.as_ref().and_then(Stage::memory_peak_bytes);
     faults.extend(happened);
     faults.sort_by_key(|f| f.at_ms);
     let mut m = verdict::of_load(name, s, &tallies, &seconds);
@@ -157,7 +157,7 @@ pub fn run_scenario(
     m.faults = faults;
     m.stolen_ms = stolen;
     m.peak_per_second = peak.unwrap_or(0.0);
-    m.server_grew_bytes = before.zip(after).map(|(before, after)| after.saturating_sub(before));
+    m.server_grew_bytes = before.zip(most).map(|(before, most)| most.saturating_sub(before));
     let mut findings = Vec::new();
     if error.is_none() {
         match reconcile(&scene, stage.as_ref(), first, liars.ledger, &mut m) {

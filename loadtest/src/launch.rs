@@ -129,14 +129,6 @@ impl ServerProcess {
         Some((next()? / 100.0, next()? / 100.0))
     }
 
-    /// Bytes of memory it holds.
-    #[must_use]
-    pub fn resident_bytes(&self) -> Option<u64> {
-        let text = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).ok()?;
-        let line = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?;
-        Some(line.trim().split(' ').next()?.parse::<u64>().ok()? << 10)
-    }
-
     /// Does something to it that no real disk and no real clock does on demand.
     pub fn harm(&mut self, harm: Harm) -> io::Result<()> {
         let stdin = self.child.stdin.as_mut().ok_or(io::ErrorKind::BrokenPipe)?;

@@ -1,5 +1,6 @@
 //! Where and of what a measurement was made: a figure without them says nothing.
 
+use std::io;
 use std::process::Command;
 
 /// The machine in one line: processor, how many, memory, kernel.
@@ -20,9 +21,21 @@ pub fn machine() -> String {
 /// The most memory that this process has held so far, in bytes; 0: not known.
 #[must_use]
 pub(crate) fn memory_peak_bytes() -> u64 {
-    let text = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let kib = text.lines().find_map(|l| l.strip_prefix("VmHWM:")?.trim().split(' ').next()?.parse::<u64>().ok());
-    kib.unwrap_or(0) << 10
+    memory_bytes(std::process::id(), "VmHWM:").unwrap_or(0)
+}
+
+/// Bytes of memory that a process holds (`VmRSS:`), or has held at most (`VmHWM:`).
+#[must_use]
+pub(crate) fn memory_bytes(process: u32, which: &str) -> Option<u64> {
+    let text = std::fs::read_to_string(format!("/proc/{process}/status")).ok()?;
+    let kib = text.lines().find_map(|l| l.strip_prefix(which)?.trim().split(' ').next()?.parse::<u64>().ok())?;
+    Some(kib << 10)
+}
+
+/// The most that a process has held is from now on what it holds now, until it is more.
+pub(crate) fn forget_memory_peak(process: u32) -> io::Result<()> {
+    // proc_pid_clear_refs(5).
+    std::fs::write(format!("/proc/{process}/clear_refs"), "5")
 }
 
 /// Processor time that the host of a virtual machine has taken so far, in ms of all processors; 0: none, or not known.

@@ -4,6 +4,7 @@
 use crate::disk::Disk;
 use crate::error::RunError;
 use crate::launch::{CHILD_SERVE, ServerProcess};
+use crate::machine::{forget_memory_peak, memory_bytes};
 use crate::proxy::{Lie, Proxy};
 use crate::scenario::{Scenario, Server};
 use crate::share::Share;
@@ -29,6 +30,8 @@ pub struct Stage {
     pub operate: SocketAddr,
     /// The longest start after a fault.
     pub slowest_start_ms: u64,
+    /// The most memory that a process held which is gone.
+    memory_peak: Option<u64>,
 }
 
 impl Stage {
@@ -55,7 +58,9 @@ impl Stage {
         let (addr, operate) = (process.addr, process.operate);
         settings.extend([format!("listen={addr}"), format!("operate={operate}")]);
         let (process, proxy) = (Some(process), None);
-        let mut stage = Self { process, proxy, disk, limits, data, settings, addr, operate, slowest_start_ms: 0 };
+        let (slowest_start_ms, memory_peak) = (0, None);
+        let mut stage =
+            Self { process, proxy, disk, limits, data, settings, addr, operate, slowest_start_ms, memory_peak };
         stage.limit().map_err(RunError::Privilege)?;
         if lie.is_some() || s.fault.iter().any(|f| f.kind.is_on_the_way()) {
             stage.put_proxy(lie).map_err(RunError::server)?;
@@ -88,9 +93,23 @@ impl Stage {
         Ok(())
     }
 
-    /// Bytes of memory that the server holds.
-    pub(crate) fn resident_bytes(&self) -> Option<u64> {
-        self.process.as_ref().and_then(ServerProcess::resident_bytes)
+    /// Bytes of memory that the server holds. Its peak counts from now on.
+    pub(crate) fn begin_memory_peak(&self) -> Option<u64> {
+        let process = self.process.as_ref()?.id();
+        forget_memory_peak(process).ok()?;
+        memory_bytes(process, "VmRSS:")
+    }
+
+    /// The most memory that it has held since, whichever process it was.
+    pub(crate) fn memory_peak_bytes(&self) -> Option<u64> {
+        let now = self.process.as_ref().and_then(|p| memory_bytes(p.id(), "VmHWM:"));
+        now.max(self.memory_peak)
+    }
+
+    /// The process, which is about to end.
+    pub(crate) fn take_process(&mut self) -> Option<ServerProcess> {
+        self.memory_peak = self.memory_peak_bytes();
+        self.process.take()
     }
 
     /// Ends the server in order.
@@ -130,8 +149,34 @@ impl Stage {
             addr,
             operate: addr,
             slowest_start_ms: 0,
+            memory_peak: None,
         };
         stage.put_proxy(None).expect("a proxy");
         stage
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::launch::Harm;
+
+    /// Takes 64 MB when it is harmed, gives them back, and serves nobody.
+    const GREEDY: &str = "echo ready addr=127.0.0.1:1 operate=127.0.0.1:1; read harm
+        x=$(head -c 64000000 /dev/zero | tr '\\0' x); x=; echo done; read end";
+
+    #[test]
+    fn memory_that_was_given_back_or_went_with_its_process_is_in_the_peak_that_had_begun() {
+        let process = ServerProcess::start_as(Path::new("/bin/sh"), "-c", Path::new(GREEDY), &[]).expect("a process");
+        let mut stage = Stage { process: Some(process), ..Stage::empty() };
+        let before = stage.begin_memory_peak().expect("it is known");
+        stage.process.as_mut().expect("it is there").harm(Harm::Stall(true)).expect("done");
+        let most = stage.memory_peak_bytes().expect("it is known");
+        assert!(most - before > 60_000_000, "{before}, then {most}");
+        let after = stage.begin_memory_peak().expect("it is known");
+        assert!(stage.memory_peak_bytes().expect("it is known") < most, "{after} since it began anew");
+        let last = stage.memory_peak_bytes();
+        drop(stage.take_process());
+        assert_eq!(stage.memory_peak_bytes(), last, "of one that is gone");
     }
 }

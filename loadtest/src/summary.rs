@@ -212,7 +212,7 @@ pub struct Summary {
     pub stolen_ms: u64,
     /// The peak that the scenario's rates are multiples of, per second; 0: they are not.
     pub peak_per_second: f64,
-    /// Memory that the server took during the load, in bytes; nothing where it is elsewhere.
+    /// The most memory that the server took at any time of the load, in bytes; nothing where it is elsewhere.
     pub server_grew_bytes: Option<u64>,
     /// How long the reconciliation took, in s.
     pub reconciled_in_s: f64,

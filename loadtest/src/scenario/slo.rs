@@ -38,7 +38,7 @@ pub struct Slo {
     /// Fewest malformed frames. Those whose fate was another than the protocol says are asked for beside it: there may be
     /// none.
     pub malformed_frames: Option<f64>,
-    /// Most memory that the server may take during the load, in MiB.
+    /// Most memory that the server may take at any time of the load, in MiB.
     pub memory_growth_mib: Option<f64>,
 }
 

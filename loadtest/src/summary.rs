@@ -1,6 +1,6 @@
 //! What a run found: the content of `summary.json`, from which verdict, report and comparison are made.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// Version of `summary.json`: it goes up when a field changes its meaning or goes; fields are added without it.
 pub const SCHEMA: u32 = 2;
@@ -102,10 +102,16 @@ pub struct SloReport {
     pub name: String,
     /// The bound, in the unit of the name.
     pub goal: f64,
-    /// What was measured, in the same unit.
+    /// What was measured, in the same unit; null: it never came to that.
+    #[serde(deserialize_with = "or_never")]
     pub measured: f64,
     /// Whether the bound is kept.
     pub met: bool,
+}
+
+/// JSON has no infinity: it is written as null.
+fn or_never<'de, D: Deserializer<'de>>(d: D) -> Result<f64, D::Error> {
+    Ok(Option::deserialize(d)?.unwrap_or(f64::INFINITY))
 }
 
 /// Points of a latency distribution, in µs.
@@ -360,7 +366,10 @@ mod tests {
         check("summary", &serde_json::to_value(&m).expect("JSON"), &schema);
         (m.digest_equal, m.server_grew_bytes, m.faults[0].until_ms) = (Some(true), Some(1), Some(1));
         (m.faults[0].degraded_ms, m.faults[0].normal_ms) = (Some(1), Some(1));
-        check("summary", &serde_json::to_value(&m).expect("JSON"), &schema);
+        m.slos[0].measured = f64::INFINITY;
+        let never = serde_json::to_value(&m).expect("JSON");
+        check("summary", &never, &schema);
+        assert_eq!(serde_json::from_value::<Summary>(never).expect("a summary"), m, "what never came is read again");
     }
 
     #[test]

@@ -95,6 +95,10 @@ impl Client {
 
     /// Sends an attempt until it has an outcome or its deadline passes: again under the same key, over another
     /// connection where one has gone quiet.
+    ///
+    /// It keeps nothing between attempts. A repeat under a key that was [`Outcome::Unknown`] may be told
+    /// [`Outcome::NotExecuted`] or [`Outcome::SuspectedDuplicate`]: that speaks of the sends of the repeat alone, and the key
+    /// is unknown still until it has a decision, or [`Client::resolve`] has fenced it.
     pub async fn decide(&self, attempt: &Attempt) -> Outcome {
         self.decide_and_tell(attempt, u32::MAX).await.0
     }

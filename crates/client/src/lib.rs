@@ -8,7 +8,7 @@
 //! ```
 //!
 //! Invariants: a key is made once per customer's decision and kept over every send; `NotExecuted` is said only when
-//! every send was definitely refused; of the refusals only `fenced` is about the key; an answer is acknowledged only after it was handed to the caller.
+//! every send of the attempt was definitely refused, and by `StandIn` only where no earlier attempt under the key is unknown; of the refusals only `fenced` is about the key; an answer is acknowledged only after it was handed to the caller.
 #![forbid(unsafe_code)]
 
 mod call;

@@ -37,7 +37,9 @@ pub enum Outcome {
     /// Nothing was taken: a like payment was made just before. Look at the earlier one (`decision.related` is its
     /// position); if a second purchase is meant, send the same key with that position as the token.
     SuspectedDuplicate(Decided),
-    /// Every send of this attempt was definitely refused: nothing was taken. [`Code::retry`] tells whether the same key
+    /// Every send of this attempt was definitely refused, or none was sent: nothing was taken by it. Of an earlier attempt under
+    /// the same key this says nothing: whoever does not know what one came to goes by [`crate::Client::resolve`] before
+    /// cash is taken. [`crate::StandIn`] keeps that in mind, and says `Unknown` then. [`Code::retry`] tells whether the same key
     /// may be sent again; of [`tegata_model::Class::Refused`] nothing may be sent again unchanged. A fence that was not
     /// executed says nothing about what was sent before it under its key.
     NotExecuted {

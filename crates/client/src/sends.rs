@@ -6,7 +6,7 @@
 //! Resolving: Ask status ──undecided──▶ Ask fence ──no answer──▶ Wait ─▶ Ask status … ─▶ End
 //! ```
 //!
-//! Invariants: every send has the attempt's key; `NotExecuted` is said only when every send was definitely refused.
+//! Invariants: every send has the attempt's key; `NotExecuted` is said only when every send of the attempt was definitely refused.
 
 use crate::call::{Ask, Call};
 use crate::connection::Lost;

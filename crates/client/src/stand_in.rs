@@ -21,7 +21,7 @@ use crate::outcome::{Decided, InDoubt, Outcome};
 use crate::retry::pause;
 use crate::sends::{Attempt, LEFT_MIN};
 use crate::spool::{Append, Entry, Spool, SpoolError, kept_path};
-use allowed::Answered;
+use allowed::{Keys, Scope};
 use known::Known;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -146,7 +146,7 @@ impl StandIn {
     /// Opens or makes the spool. What waits in it is told by [`StandIn::tend`].
     pub fn open(client: Client, options: StandInOptions) -> Result<Self, SpoolError> {
         let (mut spool, entries) = Spool::open(&options.folder, random().to_le_bytes())?;
-        let mut known = Known { answered: Answered::new(now()), ..Known::default() };
+        let mut known = Known { answered: Keys::new(now()), may_stand: Keys::new(now()), ..Known::default() };
         for (number, entry) in entries {
             known.take(number, entry);
         }
@@ -174,7 +174,15 @@ impl StandIn {
     ///
     /// An approval is written first, so that it may take 100 ms longer than the attempt's deadline. Where the disk stands still
     /// it is unknown then; [`StandIn::resolve`] tells later what it came to. At most 64 are being written at once.
+    ///
+    /// Of a key that was unknown before, also to a caller that did not wait for it, and of one that was made before this process
+    /// began, no refusal and no suspicion is told: it is unknown until its decision is heard, or [`StandIn::resolve`] has fenced it.
     pub async fn decide(&self, attempt: &Attempt) -> Outcome {
+        let outcome = self.attempt(attempt).await;
+        self.state().told(attempt, outcome)
+    }
+
+    async fn attempt(&self, attempt: &Attempt) -> Outcome {
         if let Some(outcome) = self.here(attempt) {
             return outcome;
         }
@@ -207,7 +215,12 @@ impl StandIn {
             // A server was there; there is no time left to ask it, and so nobody who could not be reached.
             return nothing_sent;
         }
+        // Before it is sent: its caller may not wait for what becomes of it.
+        self.state().may_stand.note(attempt.scope());
         let (outcome, heard) = self.shared.client.decide_and_tell(&left, SENDS).await;
+        if let Outcome::NotExecuted { .. } | Outcome::SuspectedDuplicate(_) = outcome {
+            self.state().may_stand.take_back(&attempt.scope());
+        }
         match &outcome {
             Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, until, outcome).await,
             _ => {
@@ -236,14 +249,16 @@ impl StandIn {
                 let mut state = self.state();
                 let known = state.here(&doubt.attempt);
                 if known.is_none() {
-                    state.answered.note(doubt.attempt.key);
+                    state.undoes(doubt.attempt.scope());
                 }
                 (known, state.failed)
             };
             match known {
                 None => {
                     let left = until.saturating_duration_since(Instant::now());
-                    return self.shared.client.resolve(doubt, left).await;
+                    let attempt = doubt.attempt;
+                    let outcome = self.shared.client.resolve(doubt, left).await;
+                    return self.state().told(&attempt, outcome);
                 }
                 Some(Outcome::Unknown(_)) if !failed && timeout_at(until, written).await.is_ok() => {}
                 Some(outcome) => return outcome,
@@ -396,7 +411,13 @@ impl Drop for Fails<'_> {
     }
 }
 
-/// An approval of it may be on the disk.
+impl Attempt {
+    fn scope(&self) -> Scope {
+        (self.key, self.namespace, self.account)
+    }
+}
+
+/// It may have been done, or an approval of it be on the disk.
 fn doubt(attempt: &Attempt) -> Outcome {
     Outcome::Unknown(InDoubt { attempt: *attempt, code: Code::Unknown })
 }

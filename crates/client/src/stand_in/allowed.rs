@@ -1,11 +1,13 @@
 //! What may still be approved under a lease: pure arithmetic over what was approved so far.
 
-use std::collections::{BTreeSet, HashMap, HashSet};
-use tegata_model::{AccountId, Advice, Allowance, Command, Key, Operation, Position, ProgrammeId, ShopId, Timestamp};
+use std::collections::{BTreeMap, HashMap, HashSet};
+use tegata_model::{
+    AccountId, Advice, Allowance, Command, Key, NamespaceId, Operation, Position, ProgrammeId, ShopId, Timestamp,
+};
 
 /// A balance counts for so long, and so does a payment that the core knows: 15 minutes (FIELD).
 const SEEN_US: u64 = 15 * 60 * 1_000_000;
-/// Balances that are remembered, and keys that were answered.
+/// Balances that are remembered, and keys of each kind.
 const SEEN_MAX: usize = 100_000;
 
 /// Why nothing is approved.
@@ -186,35 +188,52 @@ impl Seen {
     }
 }
 
-/// Keys of which more is known than that nobody answered. What a customer was told "no" about is not approved here.
+/// One decision, by its key's time first.
+pub(crate) type Scope = (Key, NamespaceId, AccountId);
+
+/// Keys of which something is known, and how often it was noted. Of keys that are too old nobody knows, and it is taken
+/// for known.
 #[derive(Debug, Default)]
-pub(crate) struct Answered {
+pub(crate) struct Keys {
     /// Of a key that was made before, nobody knows: it was another process, or is forgotten.
     since: Timestamp,
-    /// By their time, as they sort.
-    keys: BTreeSet<Key>,
+    noted: BTreeMap<Scope, u32>,
 }
 
-impl Answered {
+impl Keys {
     /// Whoever knew more has ended before.
     pub(crate) fn new(since: Timestamp) -> Self {
         // A key's time is in ms.
-        Self { since: Timestamp::from_micros(since.micros() / 1_000 * 1_000), keys: BTreeSet::new() }
+        Self { since: Timestamp::from_micros(since.micros() / 1_000 * 1_000), noted: BTreeMap::new() }
     }
 
-    /// The core answered for a key, or is to be told to undo what it stands for.
-    pub(crate) fn note(&mut self, key: Key) {
-        self.keys.insert(key);
-        if self.keys.len() > SEEN_MAX
-            && let Some(oldest) = self.keys.pop_first()
+    pub(crate) fn note(&mut self, scope: Scope) {
+        let times = self.noted.entry(scope).or_default();
+        *times = times.saturating_add(1);
+        if self.noted.len() > SEEN_MAX
+            && let Some(((oldest, ..), _)) = self.noted.pop_first()
         {
             self.since = self.since.max(oldest.created_at().unwrap_or_default().plus_millis(1));
         }
     }
 
-    /// Whether nothing is approved under a key.
-    pub(crate) fn has(&self, key: &Key) -> bool {
-        key.created_at().is_none_or(|made| made < self.since) || self.keys.contains(key)
+    /// As if it had been noted once less.
+    pub(crate) fn take_back(&mut self, scope: &Scope) {
+        if let Some(times) = self.noted.get_mut(scope) {
+            *times -= 1;
+            if *times == 0 {
+                self.noted.remove(scope);
+            }
+        }
+    }
+
+    /// As if it had never been noted.
+    pub(crate) fn forget(&mut self, scope: &Scope) {
+        self.noted.remove(scope);
+    }
+
+    pub(crate) fn has(&self, scope: &Scope) -> bool {
+        scope.0.created_at().is_some_and(|made| made < self.since) || self.noted.contains_key(scope)
     }
 }
 
@@ -330,15 +349,26 @@ mod tests {
     }
 
     #[test]
-    fn nothing_is_approved_under_a_key_that_was_answered_or_that_nobody_knows() {
-        let key = |s, n: usize| Key::new(at(s), (n as u128) << 72);
-        let mut answered = Answered::new(Timestamp::from_micros(at(10).micros() + 999));
-        assert_eq!([key(9, 0), key(10, 0), Key::from_bytes([0x11; 16])].map(|k| answered.has(&k)), [true, false, true]);
-        answered.note(key(11, 0));
-        assert_eq!([key(11, 0), key(11, 1), key(12, 0)].map(|k| answered.has(&k)), [true, false, false]);
+    fn a_key_that_was_noted_or_that_nobody_knows_is_known() {
+        let of = |key: Key| (key, NamespaceId::new(1), account("C1"));
+        let key = |s, n: usize| of(Key::new(at(s), (n as u128) << 72));
+        let mut keys = Keys::new(Timestamp::from_micros(at(10).micros() + 999));
+        let no_time = of(Key::from_bytes([0x11; 16]));
+        assert_eq!([key(9, 0), key(10, 0), no_time].map(|k| keys.has(&k)), [true, false, false]);
+        keys.note(key(11, 0));
+        assert_eq!([key(11, 0), key(11, 1), key(12, 0)].map(|k| keys.has(&k)), [true, false, false]);
+        assert!(!keys.has(&(key(11, 0).0, NamespaceId::new(1), account("C2"))), "that is another decision");
+        // It is known for as long as somebody's note of it is left.
+        (0..2).for_each(|_| keys.note(key(11, 1)));
+        keys.take_back(&key(11, 1));
+        assert!(keys.has(&key(11, 1)));
+        keys.take_back(&key(11, 1));
+        assert!(!keys.has(&key(11, 1)));
         // Who forgets a key knows no longer about those of its time.
-        (0..SEEN_MAX).for_each(|n| answered.note(key(12, n)));
-        assert_eq!([key(11, 0), key(11, 1), key(12, 0)].map(|k| answered.has(&k)), [true, true, true]);
-        assert!(!answered.has(&key(12, SEEN_MAX)));
+        (0..SEEN_MAX).for_each(|n| keys.note(key(12, n)));
+        assert_eq!([key(11, 0), key(11, 1), key(12, 0)].map(|k| keys.has(&k)), [true, true, true]);
+        assert!(!keys.has(&key(12, SEEN_MAX)));
+        keys.forget(&key(12, 0));
+        assert!(!keys.has(&key(12, 0)));
     }
 }

@@ -1,16 +1,20 @@
 //! What this client knows and has to tell: all that is in its spool, and what it heard since it was opened.
 
-use super::allowed::{Allowed, Answered, Forbidden, Seen, is_fresh};
+use super::allowed::{Allowed, Forbidden, Keys, Scope, Seen, is_fresh};
 use super::{Written, approval, doubt, may_have_taken, purchase_of};
 use crate::outcome::Outcome;
 use crate::sends::Attempt;
 use crate::spool::{Dones, Entry, SpoolError};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use tegata_model::{AccountId, Advice, Class, Code, Command, Key, NamespaceId, Operation, Position, Timestamp};
+use tegata_model::{AccountId, Advice, Class, Code, Command, Envelope, Operation, Position, Timestamp};
 use tokio::time::Instant;
 
 /// Approvals that are being written at once. They are flushed one by one: for who comes then nothing is done here.
 pub(super) const WRITING_MAX: usize = 64;
+
+fn scope(e: &Envelope) -> Scope {
+    (e.key, e.namespace, e.account)
+}
 
 /// See the module.
 #[derive(Default)]
@@ -18,11 +22,14 @@ pub(super) struct Known {
     pub(super) holder: [u8; 16],
     pub(super) allowed: Option<Allowed>,
     pub(super) seen: Seen,
-    pub(super) answered: Answered,
+    /// Keys that the core answered for, or is to be told to undo: what a customer was told "no" about is not approved here.
+    pub(super) answered: Keys,
+    /// Keys under which something may stand: one note for each send or approval that was not definitely refused.
+    pub(super) may_stand: Keys,
     /// By number in the spool.
     pub(super) waiting: BTreeMap<u64, Command>,
     /// Advices that wait, by whose key.
-    pub(super) told_later: HashMap<(NamespaceId, AccountId, Key), u64>,
+    pub(super) told_later: HashMap<Scope, u64>,
     /// Told, and answered with a refusal: for the office.
     pub(super) for_office: Vec<(Command, Code)>,
     pub(super) refused: Option<Code>,
@@ -31,7 +38,7 @@ pub(super) struct Known {
     /// What waits, and a server does not want from this caller: it holds nothing else up.
     pub(super) aside: BTreeSet<u64>,
     /// Approvals that are being written, or whose write failed: what those come to is seen when the spool is opened again.
-    pub(super) doubtful: HashMap<(NamespaceId, AccountId, Key), Advice>,
+    pub(super) doubtful: HashMap<Scope, Advice>,
     /// When a server answered last.
     pub(super) heard_at: Option<Instant>,
     /// Nobody could be reached just now, and nobody is asked until then.
@@ -65,7 +72,7 @@ impl Known {
         self.failed = true;
         // A fence has the key of its debit, whose approval may be on the disk.
         if let Entry::Queued(Command { envelope: e, operation: Operation::Advice(_) }) = entry {
-            self.doubtful.remove(&(e.namespace, e.account, e.key));
+            self.doubtful.remove(&scope(&e));
         }
         Written::No
     }
@@ -79,7 +86,7 @@ impl Known {
                 allowed.count(envelope.account, advice);
             }
         }
-        self.doubtful.iter().for_each(|((_, account, _), advice)| allowed.count(*account, advice));
+        self.doubtful.iter().for_each(|((.., account), advice)| allowed.count(*account, advice));
     }
 
     pub(super) fn queued(&mut self, number: u64, command: Command) {
@@ -87,21 +94,26 @@ impl Known {
         match command.operation {
             Operation::Advice(advice) => {
                 // What was approved by this process was counted before it was written.
-                if self.doubtful.remove(&(e.namespace, e.account, e.key)).is_none() {
+                if self.doubtful.remove(&scope(e)).is_none() {
                     self.count(e.account, &advice);
                 }
-                self.told_later.insert((e.namespace, e.account, e.key), number);
+                self.told_later.insert(scope(e), number);
             }
-            // Whoever undoes a payment is not to see it approved.
-            Operation::Reversal { original, .. } => self.answered.note(original),
-            _ => self.answered.note(e.key),
+            Operation::Reversal { original, .. } => self.undoes((original, e.namespace, e.account)),
+            _ => self.undoes(scope(e)),
         }
         self.waiting.insert(number, command);
     }
 
+    /// Whoever undoes a payment is not to see it approved, nor to hear that nothing was done before that is known.
+    pub(super) fn undoes(&mut self, scope: Scope) {
+        self.answered.note(scope);
+        self.may_stand.note(scope);
+    }
+
     /// The answer to an attempt whose approval waits to be told, or may be on the disk.
     pub(super) fn here(&self, attempt: &Attempt) -> Option<Outcome> {
-        let key = (attempt.namespace, attempt.account, attempt.key);
+        let key = attempt.scope();
         if self.doubtful.contains_key(&key) {
             return Some(doubt(attempt));
         }
@@ -121,7 +133,7 @@ impl Known {
         if self.failed || self.doubtful.len() >= WRITING_MAX {
             return Err(Forbidden::Spool);
         }
-        if self.answered.has(&attempt.key) {
+        if self.answered.has(&attempt.scope()) {
             return Err(Forbidden::Answered);
         }
         if let Operation::Debit(purchase) = &attempt.operation
@@ -134,7 +146,7 @@ impl Known {
         is_fresh(&attempt.key, at)?;
         let advice = allowed.covers(attempt.account, &attempt.operation, seen, at)?;
         self.count(attempt.account, &advice);
-        self.doubtful.insert((attempt.namespace, attempt.account, attempt.key), advice);
+        self.doubtful.insert(attempt.scope(), advice);
         Ok(advice)
     }
 
@@ -148,7 +160,10 @@ impl Known {
     pub(super) fn done(&mut self, number: u64, code: u8) {
         let Some(command) = self.waiting.remove(&number) else { return };
         let e = &command.envelope;
-        let key = (e.namespace, e.account, e.key);
+        let key = scope(e);
+        if let Operation::Advice(_) = &command.operation {
+            self.may_stand.note(key);
+        }
         // A fence has the key of its debit, and is told before the advice of it.
         if self.told_later.get(&key) == Some(&number) {
             self.told_later.remove(&key);
@@ -169,13 +184,27 @@ impl Known {
     /// The core said what became of an attempt, or was heard and did not.
     pub(super) fn heard(&mut self, attempt: &Attempt, outcome: &Outcome, at: Timestamp) {
         if !matches!(outcome, Outcome::Unknown(_) | Outcome::NotExecuted { .. }) {
-            self.answered.note(attempt.key);
+            self.answered.note(attempt.scope());
             if let Operation::Reversal { original, .. } = attempt.operation {
-                self.answered.note(original);
+                self.answered.note((original, attempt.namespace, attempt.account));
             }
         }
         if let (Some(yen), Some(purchase)) = (may_have_taken(outcome), purchase_of(&attempt.operation)) {
             self.seen.paid(attempt.account, yen, purchase.shop, attempt.key, at);
+        }
+    }
+
+    /// What the caller of an attempt is told that came to `outcome`: where an earlier one under its key may stand, a refusal
+    /// of this one says nothing about the key.
+    pub(super) fn told(&mut self, attempt: &Attempt, outcome: Outcome) -> Outcome {
+        let key = attempt.scope();
+        match outcome {
+            Outcome::NotExecuted { .. } | Outcome::SuspectedDuplicate(_) if self.may_stand.has(&key) => doubt(attempt),
+            Outcome::Declined(_) => {
+                self.may_stand.forget(&key);
+                outcome
+            }
+            _ => outcome,
         }
     }
 

@@ -4,8 +4,10 @@ use super::*;
 use crate::client::Options;
 use crate::connection::{Credential, Role};
 use crate::keys::new_key;
-use std::net::TcpListener;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
 use tegata_model::{Amount, Key, ShopId, TerminalId};
+use tegata_wire::{self as wire, DecisionBody, HelloAnswer, Request, Scan};
 
 fn account(n: u32) -> AccountId {
     AccountId::from_text(&format!("C{n}")).expect("an account")
@@ -41,12 +43,22 @@ fn alone(folder: &std::path::Path, allowance: Allowance) -> StandIn {
 }
 
 fn watched(folder: &std::path::Path, allowance: Allowance, watch: Arc<dyn Fn(Step) + Send + Sync>) -> StandIn {
+    let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
+    before(addr, folder, allowance, watch)
+}
+
+/// With a lease of now, before a core that is at this address.
+fn before(
+    addr: SocketAddr,
+    folder: &std::path::Path,
+    allowance: Allowance,
+    watch: Arc<dyn Fn(Step) + Send + Sync>,
+) -> StandIn {
     let (mut spool, found) = Spool::open(folder, [1; 16]).expect("a spool");
     if found.len() == 1 {
         spool.append(&lease(9, allowance), &mut |_| {}).expect("it is written");
     }
     drop(spool);
-    let addr = TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a port that is free again");
     let credential = Credential { gateway: 1, role: Role::Gateway, namespaces: Vec::new() };
     let options = StandInOptions {
         folder: folder.to_owned(),
@@ -59,6 +71,43 @@ fn watched(folder: &std::path::Path, allowance: Allowance, watch: Arc<dyn Fn(Ste
     let stand_in = stand_in.expect("a sound spool");
     (0..10).for_each(|n| stand_in.state().seen.note(account(n), 50_000, now()));
     stand_in
+}
+
+/// A core that decides as it is told, and goes away for good where there is no decision.
+fn core(mut decide: impl FnMut(Command) -> Option<Decision> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let addr = listener.local_addr().expect("its address");
+    std::thread::spawn(move || {
+        for caller in listener.incoming() {
+            let (mut caller, mut bytes, mut chunk) = (caller.expect("a caller"), Vec::new(), [0; 4_096]);
+            while let Ok(n @ 1..) = caller.read(&mut chunk) {
+                bytes.extend_from_slice(&chunk[..n]);
+                let mut out = Vec::new();
+                while let Scan::Frame { frame, rest } = wire::scan(&bytes, 4_096) {
+                    match wire::decode_request(frame).expect("a request") {
+                        Request::Hello(h, _) => {
+                            let hello = HelloAnswer { version: u16::from(wire::VERSION), ..HelloAnswer::default() };
+                            wire::encode_hello_answer(&mut out, h.request_id, &HelloAnswer { credits: 64, ..hello });
+                        }
+                        Request::Command(h, operation) => {
+                            let (account, key) = (AccountId::from_bytes(h.account), Key::from_bytes(h.key));
+                            let envelope =
+                                Envelope { account: account.expect("an account"), key, ..Envelope::default() };
+                            let Some(d) = decide(Command { envelope, operation }) else { return };
+                            let body = DecisionBody::of(&d, State::Final, 0);
+                            wire::encode_decision_answer(&mut out, h.kind, 0, 0, h.request_id, &body);
+                        }
+                        _ => {}
+                    }
+                    bytes = rest.to_vec();
+                }
+                if caller.write_all(&out).is_err() {
+                    break;
+                }
+            }
+        }
+    });
+    addr
 }
 
 fn run<T>(work: impl Future<Output = T>) -> T {
@@ -82,7 +131,7 @@ fn a_fence_that_was_told_leaves_the_approval_that_was_not() {
     known.queued(1, Command { envelope, operation });
     known.queued(2, Command { envelope, operation: Operation::Fence });
     known.done(2, Code::Approved.number());
-    let key = (envelope.namespace, envelope.account, envelope.key);
+    let key = (envelope.key, envelope.namespace, envelope.account);
     assert_eq!(known.told_later.get(&key), Some(&1), "a repeat gets the answer that the first one got");
     known.done(1, Code::Approved.number());
     assert!(known.told_later.is_empty() && known.waiting.is_empty());
@@ -357,5 +406,72 @@ fn whoever_waits_for_a_disk_that_stands_still_is_told_unknown_and_later_what_it_
         let doubt = InDoubt { attempt: first, code: Code::Unknown };
         let came_to = in_time(stand_in.resolve(doubt, Duration::from_secs(60))).await;
         assert!(matches!(came_to, Outcome::Approved(d) if d.stood_in), "{came_to:?}");
+    });
+}
+
+#[test]
+fn what_was_unknown_is_not_told_as_not_executed_until_its_decision_is_heard() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        // It takes the payment, and goes away before it has said so.
+        let stand_in = before(core(|_| None), folder.path(), Allowance::with_defaults(100_000), Arc::new(|_| {}));
+        let large = attempt(2, "S1", 50_000);
+        let Outcome::Unknown(doubt) = stand_in.decide(&large).await else { panic!("it may be paid") };
+        let again = stand_in.decide(&large).await;
+        let resolved = stand_in.resolve(doubt, Duration::from_millis(10)).await;
+        let third = stand_in.decide(&large).await;
+        for outcome in [again, resolved, third] {
+            assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        }
+        let suspected = Outcome::SuspectedDuplicate(approval(&advice(&large)));
+        assert!(
+            matches!(stand_in.state().told(&large, suspected), Outcome::Unknown(_)),
+            "its first send may be on its way"
+        );
+        let other = stand_in.decide(&attempt(2, "S1", 50_000)).await;
+        assert!(matches!(other, Outcome::NotExecuted { .. }), "nothing of this one was sent: {other:?}");
+        let fenced = Outcome::Declined(approval(&advice(&large)));
+        assert!(matches!(stand_in.state().told(&large, fenced), Outcome::Declined(_)));
+        let last = stand_in.decide(&large).await;
+        assert!(matches!(last, Outcome::NotExecuted { .. }), "nothing was taken, and never will be: {last:?}");
+        let before = Attempt { key: Key::new(now().minus_micros(60_000_000), 1), ..large };
+        let before = stand_in.decide(&before).await;
+        assert!(matches!(before, Outcome::Unknown(_)), "another process may have sent it: {before:?}");
+    });
+}
+
+#[test]
+fn what_was_sent_is_not_told_as_not_executed_where_nobody_waited_for_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (sent, mut is_sent) = tokio::sync::mpsc::unbounded_channel();
+    run(async {
+        let gone = core(move |_| {
+            sent.send(()).expect("somebody listens");
+            None
+        });
+        let stand_in = before(gone, folder.path(), Allowance::with_defaults(100_000), Arc::new(|_| {}));
+        let large = attempt(2, "S1", 50_000);
+        tokio::select! {
+            biased;
+            _ = is_sent.recv() => {}
+            outcome = stand_in.decide(&large) => panic!("it was not sent: {outcome:?}"),
+        }
+        stand_in.drill(Duration::from_secs(60));
+        let again = stand_in.decide(&large).await;
+        assert!(matches!(again, Outcome::Unknown(_)), "{again:?}");
+    });
+}
+
+#[test]
+fn what_was_approved_here_and_told_is_not_told_as_not_executed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let paid = attempt(1, "S1", 100);
+        assert_eq!(stood_in(&stand_in, vec![paid]).await, 1);
+        let number = *stand_in.state().waiting.first_key_value().expect("it waits").0;
+        stand_in.state().done(number, Code::Approved.number());
+        let again = stand_in.decide(&paid).await;
+        assert!(matches!(again, Outcome::Unknown(_)), "{again:?}");
     });
 }

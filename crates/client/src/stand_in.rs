@@ -225,13 +225,11 @@ impl StandIn {
             Outcome::Unknown(_) | Outcome::NotExecuted { .. } if !heard => self.approve(attempt, until, outcome).await,
             _ => {
                 let mut state = self.state();
+                state.heard(attempt, &outcome, now());
                 match (&outcome, state.here(attempt)) {
-                    // Nothing was done of this one, but another clone found nobody meanwhile, and approved it.
-                    (Outcome::NotExecuted { .. }, Some(known)) => known,
-                    _ => {
-                        state.heard(attempt, &outcome, now());
-                        outcome
-                    }
+                    // Another clone found nobody meanwhile, and approved it: that is paid, whatever the core said to this one.
+                    (Outcome::Approved(_) | Outcome::Unconfirmed(_), _) | (_, None) => outcome,
+                    (_, Some(known)) => known,
                 }
             }
         }

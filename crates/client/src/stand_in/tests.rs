@@ -110,6 +110,11 @@ fn core(mut decide: impl FnMut(Command) -> Option<Decision> + Send + 'static) ->
     addr
 }
 
+fn decision(code: Code) -> Decision {
+    let (amount, balance) = (Yen::ZERO, Yen::ZERO);
+    Decision { code, amount, balance, position: Position::new(9), at: now(), related: Position::ZERO }
+}
+
 fn run<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime").block_on(work)
 }
@@ -473,5 +478,31 @@ fn what_was_approved_here_and_told_is_not_told_as_not_executed() {
         stand_in.state().done(number, Code::Approved.number());
         let again = stand_in.decide(&paid).await;
         assert!(matches!(again, Outcome::Unknown(_)), "{again:?}");
+    });
+}
+
+#[test]
+fn whoever_is_answered_by_the_core_beside_an_approval_hears_the_approval() {
+    run(async {
+        for no in [Code::AccountSuspended, Code::SuspectedDuplicate, Code::Conflict, Code::Fenced] {
+            let folder = tempfile::tempdir().expect("a folder");
+            let ((asked, mut is_asked), (go, goes)) =
+                (tokio::sync::mpsc::unbounded_channel(), std::sync::mpsc::channel());
+            let addr = core(move |_| {
+                asked.send(()).expect("somebody listens");
+                goes.recv().ok().map(|()| decision(no))
+            });
+            let stand_in = before(addr, folder.path(), Allowance::with_defaults(100_000), Arc::new(|_| {}));
+            let twice = attempt(1, "S1", 100);
+            let clone = stand_in.clone();
+            let first = tokio::spawn(async move { clone.decide(&twice).await });
+            in_time(is_asked.recv()).await.expect("it is sent");
+            // Another clone finds nobody.
+            stand_in.drill(Duration::from_secs(60));
+            assert_eq!(stood_in(&stand_in, vec![twice]).await, 1);
+            go.send(()).expect("the core waits");
+            let first = in_time(first).await.expect("it ends");
+            assert!(matches!(first, Outcome::Approved(d) if d.stood_in), "{no:?}: {first:?}");
+        }
     });
 }

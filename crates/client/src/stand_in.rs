@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Invariants: nothing is approved that is not on the disk, or beyond the lease; what waits is told before anything new is
-//! sent, unless a server does not want it from this caller; it is told again under the same key until it is answered, and
+//! sent, unless a server does not want it from this caller, or not yet; it is told again under the same key until it is answered, and
 //! then never again.
 
 mod allowed;

@@ -35,7 +35,7 @@ pub(super) struct Known {
     pub(super) refused: Option<Code>,
     /// A write to the spool failed.
     pub(super) failed: bool,
-    /// What waits, and a server does not want from this caller: it holds nothing else up.
+    /// What waits, and a server does not want from this caller, or not yet: it holds nothing else up.
     pub(super) aside: BTreeSet<u64>,
     /// Approvals that are being written, or whose write failed: what those come to is seen when the spool is opened again.
     pub(super) doubtful: HashMap<Scope, Advice>,

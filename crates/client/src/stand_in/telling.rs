@@ -47,7 +47,7 @@ pub(super) enum Told {
 enum Silence {
     /// A server was there and did not take it.
     NotNow,
-    /// A server does not want this caller, or this of it.
+    /// A server does not want this caller, or this of it, or not yet.
     Unwelcome,
     /// Nobody was there.
     Nobody,
@@ -165,6 +165,8 @@ impl StandIn {
         let code = Decided::from_answer(&answer).map(|d| d.decision.code).ok_or(Silence::Unwelcome)?;
         match code {
             code if is_of_the_caller(code) => Err(Silence::Unwelcome),
+            // By a clock that was ahead: its time comes, and then the core takes it.
+            Code::KeyClock if e.key.created_at().is_some() => Err(Silence::Unwelcome),
             code if matches!(code.class(), Class::NotExecuted | Class::Unknown | Class::Suspected) => {
                 Err(Silence::NotNow)
             }

@@ -506,3 +506,35 @@ fn whoever_is_answered_by_the_core_beside_an_approval_hears_the_approval() {
         }
     });
 }
+
+#[test]
+fn an_advice_under_a_key_from_the_future_is_told_again_until_it_is_taken() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let hears = Arc::clone(&told);
+    run(async {
+        let addr = core(move |command| {
+            let mut told = hears.lock().expect("nobody panics");
+            told.push(command.envelope.key);
+            let early = told.len() == 1 || command.envelope.key.created_at().is_none();
+            Some(decision(if early { Code::KeyClock } else { Code::Approved }))
+        });
+        let stand_in = before(addr, folder.path(), Allowance::with_defaults(100_000), Arc::new(|_| {}));
+        let paid = attempt(1, "S1", 100);
+        stand_in.drill(Duration::from_secs(60));
+        assert_eq!(stood_in(&stand_in, vec![paid]).await, 1);
+        stand_in.drill(Duration::ZERO);
+        assert_eq!(stand_in.tend().await.waiting, 1);
+        assert!(stand_in.here(&paid).is_some(), "a repeat gets its answer meanwhile");
+        assert_eq!(stand_in.tend().await.waiting, 0);
+        assert_eq!(stand_in.tend().await.waiting, 0);
+        assert_eq!(*told.lock().expect("nobody panics"), [paid.key; 2]);
+        assert_eq!(stand_in.for_office(), []);
+        // No time will ever come for a key that has none.
+        let envelope = Envelope { account: paid.account, key: Key::from_bytes([0x11; 16]), ..Envelope::default() };
+        let entry = Entry::Queued(Command { envelope, operation: Operation::Advice(advice(&paid)) });
+        assert_eq!(stand_in.append(entry, [None, None], Instant::now()).await, Written::Yes);
+        assert_eq!(stand_in.tend().await.waiting, 0);
+        assert_eq!(stand_in.for_office().len(), 1);
+    });
+}

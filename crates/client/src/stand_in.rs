@@ -315,7 +315,7 @@ impl StandIn {
         }
         let state = self.state();
         let at = now();
-        let until = state.allowed.as_ref().map(|l| l.until).filter(|until| at < *until);
+        let until = state.allowed.as_ref().map(|l| l.until).filter(|until| at < *until && !state.clock_off);
         Tended {
             waiting: state.waiting.len(),
             leased_until: until.unwrap_or(Timestamp::ZERO),

@@ -17,6 +17,8 @@ pub(crate) enum Forbidden {
     Kind,
     /// There is no lease, or it does not live now.
     Lease,
+    /// The client's clock is known to be off: its instants are not the lease's.
+    Clock,
     /// More than one payment may be.
     Payment,
     /// Its balance was never asked for, or more than 15 minutes ago.

@@ -1,6 +1,7 @@
 //! What this client knows and has to tell: all that is in its spool, and what it heard since it was opened.
 
 use super::allowed::{Allowed, Forbidden, Keys, Scope, Seen, is_fresh};
+use super::telling::CLOCK_MAX_US;
 use super::{Written, approval, doubt, may_have_taken, purchase_of};
 use crate::outcome::Outcome;
 use crate::sends::Attempt;
@@ -33,6 +34,10 @@ pub(super) struct Known {
     /// Told, and answered with a refusal: for the office.
     pub(super) for_office: Vec<(Command, Code)>,
     pub(super) refused: Option<Code>,
+    /// One was granted: none is asked for before.
+    pub(super) lease_again: Option<Instant>,
+    /// This clock is off the core's, as its last answer has it.
+    pub(super) clock_off: bool,
     /// A write to the spool failed.
     pub(super) failed: bool,
     /// What waits, and a server does not want from this caller, or not yet: it holds nothing else up.
@@ -141,6 +146,9 @@ impl Known {
         {
             return Err(Forbidden::Again);
         }
+        if self.clock_off {
+            return Err(Forbidden::Clock);
+        }
         let seen = self.seen.balance(&attempt.account, at);
         let allowed = self.allowed.as_ref().ok_or(Forbidden::Lease)?;
         is_fresh(&attempt.key, at)?;
@@ -181,6 +189,12 @@ impl Known {
         }
     }
 
+    /// The core decided something at `core`, by its clock, and that is heard at `here`. Whether the clocks agree.
+    pub(super) fn compare(&mut self, core: Timestamp, here: Timestamp) -> bool {
+        self.clock_off = here.since(core).max(core.since(here)) > CLOCK_MAX_US;
+        !self.clock_off
+    }
+
     /// The core said what became of an attempt, or was heard and did not.
     pub(super) fn heard(&mut self, attempt: &Attempt, outcome: &Outcome, at: Timestamp) {
         if !matches!(outcome, Outcome::Unknown(_) | Outcome::NotExecuted { .. }) {
@@ -188,6 +202,12 @@ impl Known {
             if let Operation::Reversal { original, .. } = attempt.operation {
                 self.answered.note((original, attempt.namespace, attempt.account));
             }
+        }
+        if let Outcome::Approved(d) = outcome
+            && !d.replayed
+            && !d.stood_in
+        {
+            self.compare(d.decision.at, at);
         }
         if let (Some(yen), Some(purchase)) = (may_have_taken(outcome), purchase_of(&attempt.operation)) {
             self.seen.paid(attempt.account, yen, purchase.shop, attempt.key, at);

@@ -8,13 +8,14 @@ use crate::outcome::{Decided, Outcome};
 use crate::retry::pause;
 use crate::sends::Attempt;
 use crate::spool::{Dones, Entry};
+use std::time::Duration;
 use tegata_model::{AccountId, Class, Code, Command, Operation};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 /// A client whose clock differs by more from the core's does not stand in: its keys would be refused as from the future,
 /// and its approvals be outside of their lease. The core allows keys 300 s.
-const CLOCK_MAX_US: u64 = 60_000_000;
+pub(super) const CLOCK_MAX_US: u64 = 60_000_000;
 
 /// Refused because of who asks, not of what: it may be set right, and then the same is taken.
 fn is_of_the_caller(code: Code) -> bool {
@@ -174,11 +175,14 @@ impl StandIn {
         }
     }
 
-    /// Asks for a lease when there is none, or when half of its life is over.
+    /// Asks for a lease when there is none, or when half of its life is over. One that was granted and not taken counts as well:
+    /// the core keeps four, and would forget the one under which approvals wait. None is asked for that could not be kept.
     pub(super) async fn renew(&self) {
         let (holder, due) = {
             let state = self.state();
-            (state.holder, state.allowed.as_ref().is_none_or(|l| l.is_old(now())))
+            let old = state.allowed.as_ref().is_none_or(|l| l.is_old(now()));
+            let soon = state.lease_again.is_some_and(|at| Instant::now() < at);
+            (state.holder, old && !soon && !state.failed)
         };
         if !due {
             return;
@@ -195,10 +199,13 @@ impl StandIn {
             }
             _ => return,
         };
-        let here = now();
-        if here.since(d.at).max(d.at.since(here)) > CLOCK_MAX_US {
-            self.state().refused = Some(Code::KeyClock);
-            return;
+        {
+            let mut state = self.state();
+            state.lease_again = Some(Instant::now() + Duration::from_secs(u64::from(o.allowance.seconds)) / 2);
+            if !state.compare(d.at, now()) {
+                state.refused = Some(Code::KeyClock);
+                return;
+            }
         }
         let command = Command { envelope: self.envelope(&attempt, d.at), operation };
         let lease = Entry::Lease { epoch: d.position, command };

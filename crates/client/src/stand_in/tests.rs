@@ -6,6 +6,7 @@ use crate::connection::{Credential, Role};
 use crate::keys::new_key;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use tegata_model::{Amount, Key, ShopId, TerminalId};
 use tegata_wire::{self as wire, DecisionBody, HelloAnswer, Request, Scan};
 
@@ -536,5 +537,48 @@ fn an_advice_under_a_key_from_the_future_is_told_again_until_it_is_taken() {
         assert_eq!(stand_in.append(entry, [None, None], Instant::now()).await, Written::Yes);
         assert_eq!(stand_in.tend().await.waiting, 0);
         assert_eq!(stand_in.for_office().len(), 1);
+    });
+}
+
+#[test]
+fn a_lease_that_was_granted_and_not_taken_is_asked_for_again_after_half_its_life() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (asked, ahead_s) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(120)));
+    let (asks, by) = (Arc::clone(&asked), Arc::clone(&ahead_s));
+    run(async {
+        let addr = core(move |command| {
+            asks.fetch_add(u64::from(matches!(command.operation, Operation::Lease { .. })), Relaxed);
+            Some(Decision { at: now().plus_seconds(by.load(Relaxed)), ..decision(Code::Approved) })
+        });
+        let allowance = Allowance::with_defaults(100_000);
+        let stand_in = before(addr, folder.path(), allowance, Arc::new(|_| {}));
+        let Entry::Lease { epoch, mut command } = lease(9, allowance) else { unreachable!() };
+        command.envelope.received_at = now().minus_micros(2_000_000_000);
+        stand_in.state().take(0, Entry::Lease { epoch, command });
+        for _ in 0..4 {
+            let tended = stand_in.tend().await;
+            assert_eq!((tended.refused, tended.leased_until), (Some(Code::KeyClock), Timestamp::ZERO));
+        }
+        assert_eq!(asked.load(Relaxed), 1);
+        stand_in.drill(Duration::from_secs(60));
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 100)]).await, 0, "its clock is off");
+        // An answer shows that the clock is right again.
+        stand_in.drill(Duration::ZERO);
+        ahead_s.store(0, Relaxed);
+        assert!(matches!(stand_in.decide(&attempt(2, "S1", 100)).await, Outcome::Approved(_)));
+        stand_in.drill(Duration::from_secs(60));
+        assert_eq!(stood_in(&stand_in, vec![attempt(1, "S1", 100)]).await, 1, "under the lease that it has");
+        stand_in.drill(Duration::ZERO);
+        assert_eq!((stand_in.tend().await.waiting, asked.load(Relaxed)), (0, 1));
+        let at = stand_in.state().lease_again.expect("it was granted").saturating_duration_since(Instant::now());
+        assert!(at > Duration::from_secs(1_700) && at <= Duration::from_secs(1_800), "{at:?}");
+        stand_in.state().lease_again = Some(Instant::now());
+        assert_eq!((stand_in.tend().await.refused, asked.load(Relaxed)), (None, 2));
+        // None is asked for that could not be kept.
+        {
+            let mut state = stand_in.state();
+            (state.allowed, state.lease_again, state.failed) = (None, None, true);
+        }
+        assert_eq!((stand_in.tend().await.leased_until, asked.load(Relaxed)), (Timestamp::ZERO, 2));
     });
 }

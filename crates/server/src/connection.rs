@@ -84,9 +84,9 @@ pub(crate) struct Connection {
     pub(crate) end: Notify,
     pub(crate) idle: Cell<bool>,
     pub(crate) opened_at: Timestamp,
-    /// When the last bytes came; zero: none did, and those of a caller who came while this thread stood still may have
-    /// lain there for as long.
-    pub(crate) heard_at: Cell<Timestamp>,
+    /// When a read last left nothing behind: what is read later came later. Zero: none did, and what a caller sent who came
+    /// while this thread stood still may have lain there for as long.
+    pub(crate) emptied_at: Cell<Timestamp>,
     /// When the last whole frame came, or it was opened: whoever only ever begins one is idle.
     pub(crate) asked_at: Cell<Timestamp>,
     /// Told when something waits to be written that the socket did not take.
@@ -129,7 +129,7 @@ impl Connection {
             end: Notify::new(),
             idle: Cell::new(false),
             opened_at: at,
-            heard_at: Cell::new(Timestamp::ZERO),
+            emptied_at: Cell::new(Timestamp::ZERO),
             asked_at: Cell::new(at),
             backlog: Notify::new(),
             broken: Cell::new(false),

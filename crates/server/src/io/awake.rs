@@ -6,7 +6,8 @@ use tegata_model::Timestamp;
 
 /// A thread looks at least every [`TICK`]. When it did not for longer than this, in µs, it stood still.
 const PAUSE_US: u64 = TICK.as_micros() as u64 + 50_000;
-/// So long after a pause, in µs, what comes first on a connection may have come meanwhile.
+/// So long after a pause, in µs, what is read may have come meanwhile, until a connection was read empty. One that never is
+/// has only so much counted as older than it is.
 const SETTLE_US: u64 = 250_000;
 
 /// The last pause.
@@ -26,9 +27,9 @@ impl Awake {
         }
     }
 
-    /// For how long what is read `now` may have lain there, in ms, on a connection of which nothing came since `heard_at`.
-    pub(super) fn may_have_waited_ms(&self, heard_at: Timestamp, now: Timestamp) -> u32 {
-        if heard_at > self.from || now.since(self.until) > SETTLE_US {
+    /// For how long what is read `now` may have lain there, in ms, on a connection that was last empty at `emptied_at`.
+    pub(super) fn may_have_waited_ms(&self, emptied_at: Timestamp, now: Timestamp) -> u32 {
+        if emptied_at > self.from || now.since(self.until) > SETTLE_US {
             return 0;
         }
         u32::try_from(now.since(self.from) / 1_000).unwrap_or(u32::MAX)
@@ -49,10 +50,11 @@ mod tests {
         let mut awake = Awake::default();
         (0..10).for_each(|n| awake.look(ms(n * 100)));
         assert_eq!(awake.may_have_waited_ms(ms(0), ms(901)), 0, "nothing is late while it runs");
+        assert_eq!(awake.may_have_waited_ms(Timestamp::ZERO, ms(901)), 0, "nor of a connection that is never empty");
         awake.look(ms(3_900));
         assert_eq!(awake.may_have_waited_ms(ms(900), ms(3_900)), 3_000);
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_000)), 3_100);
-        assert_eq!(awake.may_have_waited_ms(ms(3_901), ms(3_950)), 0, "only the first that is read");
+        assert_eq!(awake.may_have_waited_ms(ms(3_901), ms(3_950)), 0, "until it was empty once");
         assert_eq!(awake.may_have_waited_ms(Timestamp::ZERO, ms(4_000)), 3_100, "also of a connection that is new");
         awake.look(ms(4_000));
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_151)), 0, "later it came later");

@@ -21,6 +21,8 @@ use tokio::net::tcp::OwnedReadHalf;
 
 /// Bytes read from a connection at once: many frames of the largest kind.
 pub(super) const READ_BYTES: usize = 64 << 10;
+/// After a read of so many bytes more may lie there: in the socket, or with a sender whom its full window made wait.
+const EMPTIES_BYTES: usize = READ_BYTES / 2;
 /// A bundle of so many bytes is sent at once; a smaller one when every task that is ready has had its turn.
 const SEND_BYTES: usize = 12 << 10;
 /// How long a caller that was told that the server stops is still read.
@@ -129,8 +131,13 @@ impl Hub {
 
     /// Takes what was read; what is left of it has `begun`.
     fn take(self: &Rc<Self>, c: &Rc<Connection>, read: &[u8], begun: &mut Vec<u8>) -> Result<(), End> {
+        let received = clock::now();
+        let waited_ms = self.look_awake(received).may_have_waited_ms(c.emptied_at.get(), received);
+        if read.len() < EMPTIES_BYTES {
+            c.emptied_at.set(received);
+        }
         let Some(tunnel) = &c.tunnel else {
-            let used = self.take_frames(c, read)?;
+            let used = self.take_frames(c, read, received, waited_ms)?;
             begun.clear();
             begun.extend_from_slice(&read[used..]);
             return Ok(());
@@ -142,7 +149,7 @@ impl Hub {
             self.deny(c, Code::Unauthenticated, 0, &nobody, nothing, clock::now());
             return Err(End::Broken);
         }
-        let used = self.take_frames(c, begun)?;
+        let used = self.take_frames(c, begun, received, waited_ms)?;
         begun.drain(..used);
         Ok(())
     }
@@ -153,10 +160,15 @@ impl Hub {
         *waited = us.max(*waited);
     }
 
-    /// Takes every whole frame at the start of `bytes`; returns how many bytes that was.
-    fn take_frames(self: &Rc<Self>, c: &Rc<Connection>, bytes: &[u8]) -> Result<usize, End> {
-        let received = clock::now();
-        let waited_ms = self.look_awake(received).may_have_waited_ms(c.heard_at.replace(received), received);
+    /// Takes every whole frame at the start of `bytes`, which may have lain there for `waited_ms`; returns how many bytes
+    /// that was.
+    fn take_frames(
+        self: &Rc<Self>,
+        c: &Rc<Connection>,
+        bytes: &[u8],
+        received: Timestamp,
+        waited_ms: u32,
+    ) -> Result<usize, End> {
         self.look_at_pass(c)?;
         let mut rest = bytes;
         let mut bundled = false;

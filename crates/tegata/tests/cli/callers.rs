@@ -101,21 +101,33 @@ fn who_does_not_read_is_made_to_wait() {
     }
 }
 
+/// A server that stands still, until this is dropped.
+struct Stopped(rustix::process::Pid);
+
+impl Stopped {
+    fn now(server: &Server) -> Self {
+        let stopped = Self(rustix::process::Pid::from_child(&server.child));
+        rustix::process::kill_process(stopped.0, rustix::process::Signal::STOP).expect("it runs");
+        let stat = || std::fs::read_to_string(format!("/proc/{}/stat", server.child.id())).expect("it runs");
+        while !stat().rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T')) {
+            std::thread::yield_now();
+        }
+        stopped
+    }
+}
+
+impl Drop for Stopped {
+    fn drop(&mut self) {
+        let _ = rustix::process::kill_process(self.0, rustix::process::Signal::CONT);
+    }
+}
+
 #[test]
 fn what_lay_there_while_the_server_stood_still_is_past_its_deadline() {
     let s = Stage::open();
     let mut till = Till::new(&s.server);
     let mut link = Link::open(addr(&s.server), false).expect("a connection");
-    let pid = rustix::process::Pid::from_child(&s.server.child);
-    let signal = |signal| rustix::process::kill_process(pid, signal).expect("it runs");
-    let stopped = || {
-        let stat = std::fs::read_to_string(format!("/proc/{}/stat", s.server.child.id())).expect("it runs");
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-    };
-    signal(rustix::process::Signal::STOP);
-    while !stopped() {
-        std::thread::yield_now();
-    }
+    let stopped = Stopped::now(&s.server);
     let mut words = |request_id, deadline_ms, out: &mut Vec<u8>| {
         let a = till.payment("C1");
         let (account, key) = (*a.account.bytes(), *a.key.bytes());
@@ -134,7 +146,7 @@ fn what_lay_there_while_the_server_stood_still_is_past_its_deadline() {
     newcomer.write_all(&out).expect("the kernel takes it");
     // Until the first customer has gone.
     std::thread::sleep(Duration::from_millis(600));
-    signal(rustix::process::Signal::CONT);
+    drop(stopped);
     let mut codes = [0; 2];
     for _ in &[1, 2] {
         let answer = link.receive().expect("an answer");
@@ -157,4 +169,40 @@ fn what_lay_there_while_the_server_stood_still_is_past_its_deadline() {
     let AnswerBody::Decision(d) = first else { panic!("{first:?}") };
     assert_eq!(d.code, u16::from(Code::DeadlinePassed.number()), "of one who was not there before, too");
     assert_eq!(s.balance("C1"), 5_000 - 2);
+}
+
+#[test]
+fn however_much_lay_there_while_the_server_stood_still_all_of_it_is_past_its_deadline() {
+    /// Nearly twice what is read at once.
+    const PAYMENTS: u64 = 1_000;
+    let folder = tempfile::tempdir().expect("a folder");
+    for io_threads in ["0", "1"] {
+        let config = folder.path().join("tegata.toml");
+        std::fs::write(&config, format!("io_threads = {io_threads}\nallow_volatile = true\n")).expect("written");
+        let config = ["--config", config.to_str().expect("UTF-8")];
+        let s = Stage::on(Server::start(&folder.path().join(io_threads), &config));
+        let mut till = Till::new(&s.server);
+        let mut out = Vec::new();
+        for request_id in 0..PAYMENTS {
+            let a = till.payment("C1");
+            let (account, key) = (*a.account.bytes(), *a.key.bytes());
+            let header =
+                RequestHeader { request_id, deadline_ms: 300, account, key, namespace: 1, ..RequestHeader::default() };
+            encode_operation(&header, &a.operation, &mut out);
+        }
+        let mut link = Link::open(addr(&s.server), false).expect("a connection");
+        let stopped = Stopped::now(&s.server);
+        std::thread::scope(|scope| {
+            scope.spawn(|| link.send(&out).expect("the kernel takes it, by and by"));
+            // Until the customers have gone.
+            std::thread::sleep(Duration::from_millis(600));
+            drop(stopped);
+        });
+        for n in 0..PAYMENTS {
+            let answer = link.receive().expect("an answer");
+            let AnswerBody::Decision(d) = answer.body else { panic!("{answer:?}") };
+            assert_eq!(d.code, u16::from(Code::DeadlinePassed.number()), "number {n} of {PAYMENTS}");
+        }
+        assert_eq!(s.balance("C1"), 5_000);
+    }
 }

@@ -6,7 +6,7 @@ use crate::snapshot::Beginning;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 use tegata_journal::{self as journal, BatchMeta, Folder, WriteError, Writer};
-use tegata_node::{Cause, Node, Room, SnapshotWish};
+use tegata_node::{BreakerState, Cause, Node, Room, SnapshotWish};
 
 /// How long the log is quiet before the beacon repeats the flushed position.
 const QUIET: Duration = Duration::from_millis(20);
@@ -139,13 +139,18 @@ impl<A: Around> Core<A> {
     /// A clock that steps latches its breaker (D7). One that still is not followed after an operator's confirmation is
     /// taken as it is, if it can be; else the breaker is latched again.
     fn look_at_clock(&mut self) {
+        // Asked once: another thread may see a step at any moment, and between two looks it would be none.
         let suspect = self.around.clock_is_suspect();
+        let was_suspect = std::mem::replace(&mut self.clock_suspect, suspect);
         // One that steps while its breaker is open for a drill, say, latches it as well.
-        let steps = suspect && !self.clock_suspect;
-        if steps || suspect && !self.node.breaker(Cause::Clock).is_tripped() && !self.around.trust_clock() {
+        let steps = suspect && !was_suspect;
+        let state = self.node.breaker(Cause::Clock);
+        // It probes only after somebody confirmed it; a drill that ended has seen no step.
+        if suspect && !steps && state == BreakerState::HalfOpen && self.around.trust_clock() {
+            self.clock_suspect = false;
+        } else if steps || suspect && !state.is_tripped() {
             self.node.clock_jumped();
         }
-        self.clock_suspect = self.around.clock_is_suspect();
     }
 
     /// A full disk degrades, and is over by itself (D10).

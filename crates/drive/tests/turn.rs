@@ -11,7 +11,9 @@ use tegata_model::{
     AccountId, Amount, Command, Envelope, GatewayId, Key, LotKind, NamespaceId, Operation, Programme, ProgrammeId,
     Settings, Timestamp, encode,
 };
-use tegata_node::{Carried, Inbound, Limits, Node, Outbound, Sealed, Transition, Waiter};
+use tegata_node::{
+    BreakerState, Carried, Cause, Inbound, Limits, Node, Order, Outbound, Question, Sealed, Transition, Waiter,
+};
 
 const START_US: u64 = 1_700_000_000_000_000;
 /// What applying one record takes here.
@@ -25,6 +27,9 @@ struct Surroundings {
     now_us: u64,
     applied: u64,
     inbox: VecDeque<Inbound>,
+    /// What the next looks at the clock find; the last one stays.
+    suspect: VecDeque<bool>,
+    trusted: u32,
 }
 
 impl Around for Surroundings {
@@ -39,10 +44,13 @@ impl Around for Surroundings {
     }
 
     fn clock_is_suspect(&mut self) -> bool {
-        false
+        let next = if self.suspect.len() > 1 { self.suspect.pop_front() } else { self.suspect.front().copied() };
+        next.unwrap_or(false)
     }
 
     fn trust_clock(&mut self) -> bool {
+        self.trusted += 1;
+        self.suspect = [false].into();
         true
     }
 
@@ -203,4 +211,34 @@ fn where_nothing_comes_a_crowd_is_worked_off_as_in_ordinary_times() {
     // No time has passed: where something came a turn would apply the least that it may, 64.
     assert_eq!([crowded.turn(), crowded.turn()], [256, 256]);
     assert!(crowded.core.node.is_crowded(), "and it still is one");
+}
+
+#[test]
+fn a_clock_that_steps_is_trusted_only_after_somebody_confirmed_it_whenever_the_step_is_seen() {
+    for looks in [vec![true], vec![false, true], vec![false, false, true], vec![false, true, false, true]] {
+        let mut crowded = Crowded::new();
+        let turns = |core: &mut Crowded, order: Option<Order>| {
+            let questions = order.map(|o| (Waiter { connection: 1, request: 1 }, Question::Order(Cause::Clock, o)));
+            core.core.around.inbox.extend(questions.map(|q| Inbound { questions: vec![q], ..Inbound::default() }));
+            for _ in 0..4 {
+                core.core.around.now_us += BESIDE_US;
+                core.turn();
+            }
+            (core.core.around.trusted, core.core.node.breaker(Cause::Clock))
+        };
+        assert_eq!(turns(&mut crowded, None), (0, BreakerState::Closed));
+        crowded.core.around.suspect = looks.clone().into();
+        assert_eq!(turns(&mut crowded, None), (0, BreakerState::Latched), "{looks:?}");
+        assert_eq!(turns(&mut crowded, Some(Order::Confirm)), (1, BreakerState::HalfOpen));
+        crowded.core.around.suspect = looks.clone().into();
+        assert_eq!(turns(&mut crowded, None), (1, BreakerState::Latched), "again, while it probes: {looks:?}");
+        // Nobody confirms what is not latched.
+        turns(&mut crowded, Some(Order::Confirm));
+        turns(&mut crowded, Some(Order::Close));
+        assert_eq!(turns(&mut crowded, None), (2, BreakerState::Closed));
+        crowded.core.around.suspect = looks.clone().into();
+        assert_eq!(turns(&mut crowded, Some(Order::Drill(1))), (2, BreakerState::Latched), "in a drill: {looks:?}");
+        crowded.core.around.now_us += 10_000;
+        assert_eq!(turns(&mut crowded, None), (2, BreakerState::Latched), "which it ends");
+    }
 }

@@ -39,8 +39,16 @@ fn not_after(a: u32, b: u32) -> bool {
 }
 
 impl Delivery {
+    /// What was decided at or before this and is not acknowledged at `now` is to be logged as undelivered. The guard asks
+    /// about it by itself for `ack_s` seconds after the decision: by then the record must have its place in the log, so
+    /// half of that is left for it to get there.
+    #[must_use]
+    pub fn limit(now: Timestamp, ack_s: u32) -> Timestamp {
+        now.minus_micros(u64::from(ack_s) * 500_000)
+    }
+
     /// An answer is about to be sent. Returns its number, never 0. `position` is that of a decision whose delivery
-    /// matters; nothing for all others.
+    /// matters; nothing for all others. `at`: when that was decided, of a repeat when it is sent.
     #[inline]
     pub fn answered(&mut self, position: Option<u64>, repeat: bool, at: Timestamp) -> u32 {
         self.last = self.last.wrapping_add(1).max(1);
@@ -80,11 +88,12 @@ impl Delivery {
         Ok(())
     }
 
-    /// Moves what was sent at or before `limit` to `undelivered`.
+    /// Moves what was decided at or before `limit` to `undelivered`.
     pub fn expire(&mut self, limit: Timestamp, undelivered: &mut Vec<u64>) {
-        while let Some(sent) = self.waiting.front()
-            && sent.at <= limit
-        {
+        // A repeat may have been sent before what was decided earlier. All others are in order, and whatever was sent before
+        // one that is too late was decided before it.
+        let late = self.waiting.iter().rposition(|sent| sent.at <= limit).map_or(0, |last| last + 1);
+        for sent in self.waiting.drain(..late) {
             if !sent.repeat {
                 undelivered.push(sent.position);
             }
@@ -92,7 +101,6 @@ impl Delivery {
                 self.late.pop_front();
             }
             self.late.push_back((sent.number, sent.position));
-            self.waiting.pop_front();
         }
     }
 
@@ -149,6 +157,20 @@ mod tests {
         assert_eq!(d.acknowledged(1, &mut yes), Ok(()));
         assert_eq!(d.acknowledged(0, &mut yes), Ok(()));
         assert_eq!(d.waiting(), 0);
+    }
+
+    #[test]
+    fn a_repeat_holds_back_nothing_that_was_decided_before_it_was_sent() {
+        let mut d = Delivery::default();
+        let (mut late, mut yes) = (vec![], vec![]);
+        d.answered(Some(77), true, at(9));
+        d.answered(Some(1), false, at(2));
+        d.expire(Delivery::limit(at(4), 5), &mut late);
+        assert!(late.is_empty(), "two of five seconds");
+        d.expire(Delivery::limit(at(5), 5), &mut late);
+        assert_eq!(late, vec![1]);
+        assert_eq!(d.acknowledged(2, &mut yes), Ok(()));
+        assert_eq!(yes, vec![77, 1]);
     }
 
     #[test]

@@ -41,7 +41,7 @@ pub struct Config {
     pub idle_ms: u32,
     /// Seconds a key is remembered, by its own time.
     pub horizon_s: u32,
-    /// Seconds after which an answer without acknowledgement is logged as undelivered.
+    /// Seconds in which an answer without acknowledgement is in flight. It is logged as undelivered after half of them.
     pub ack_s: u32,
     /// Most accounts.
     pub accounts_max: u64,

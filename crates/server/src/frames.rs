@@ -182,7 +182,8 @@ pub(crate) fn end_row(row: &mut Row<'_>) {
 #[inline]
 pub(crate) fn put_answer(c: &Connection, a: &Answer, at: Timestamp, out: &mut Vec<u8>) {
     let position = a.delivery_matters().then_some(a.decision.position.get());
-    let number = c.delivery.borrow_mut().answered(position, a.replayed, at);
+    let timed = if a.replayed { at } else { a.decision.at };
+    let number = c.delivery.borrow_mut().answered(position, a.replayed, timed);
     let mut flags = 0;
     if a.replayed {
         flags |= wire::FLAG_REPLAYED;

@@ -24,7 +24,7 @@ use std::time::Duration;
 use tegata_access::{Asked, Class};
 use tegata_journal::WriteError;
 use tegata_model::{AccountId, Code, Timestamp};
-use tegata_node::{Inbound, Report};
+use tegata_node::{Delivery, Inbound, Report};
 use tegata_wire::{self as wire, CloseReason};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Notify, Semaphore};
@@ -273,6 +273,7 @@ impl Hub {
         loop {
             let Some(mut bundle) = self.side.borrow_mut().from_core.try_recv() else { return };
             let at = clock::now();
+            let limit = Delivery::limit(at, self.shared.config.ack_s);
             let connections = self.connections.borrow();
             let mut dirty: Vec<&Rc<Connection>> = Vec::new();
             let mark = |c: &'_ Rc<Connection>| c.out.borrow().is_empty();
@@ -301,6 +302,11 @@ impl Hub {
                 }
                 if !frames::put_together(&mut row, c, answer) {
                     frames::put_answer(c, answer, at, &mut c.out.borrow_mut());
+                }
+                if answer.delivery_matters() && !answer.replayed && answer.decision.at <= limit {
+                    // Until the next tick nobody might ask about it.
+                    c.delivery.borrow_mut().expire(limit, &mut self.bundle.borrow_mut().undelivered);
+                    self.dirty.notify_one();
                 }
                 c.answered();
             }
@@ -342,7 +348,7 @@ impl Hub {
     fn check_deliveries(&self) {
         let now = clock::now();
         self.look_awake(now);
-        let limit = now.minus_micros(u64::from(self.shared.config.ack_s) * 1_000_000);
+        let limit = Delivery::limit(now, self.shared.config.ack_s);
         let silent = now.minus_micros(u64::from(self.shared.config.idle_ms) * 1_000);
         let mut bundle = self.bundle.borrow_mut();
         let mut oldest: Option<u64> = None;

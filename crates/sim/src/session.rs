@@ -41,18 +41,18 @@ pub(crate) struct Hub {
     taken_over: u64,
     last_report: Report,
     credits: u32,
-    ack_us: u64,
+    ack_s: u32,
 }
 
 impl Hub {
-    pub(crate) fn new(credits: u32, ack_us: u64, applied: u64) -> Self {
+    pub(crate) fn new(credits: u32, ack_s: u32, applied: u64) -> Self {
         Self {
             sessions: BTreeMap::new(),
             bundle: Inbound::default(),
             taken_over: applied,
             last_report: Report::default(),
             credits,
-            ack_us,
+            ack_s,
         }
     }
 
@@ -136,7 +136,8 @@ impl Hub {
                 }
                 continue;
             };
-            let number = session.delivery.answered(matters.then_some(a.decision.position.get()), a.replayed, at);
+            let timed = if a.replayed { at } else { a.decision.at };
+            let number = session.delivery.answered(matters.then_some(a.decision.position.get()), a.replayed, timed);
             let flags =
                 if a.replayed { wire::FLAG_REPLAYED } else { 0 } | if a.flagged { wire::FLAG_FLAGGED } else { 0 };
             let body = DecisionBody::of(&a.decision, State::Final, a.retry_after_ms);
@@ -156,7 +157,7 @@ impl Hub {
 
     /// Looks at deliveries, and tells the core how far they are. True when it must be told something.
     pub(crate) fn tick(&mut self, at: Timestamp) -> bool {
-        let limit = at.minus_micros(self.ack_us);
+        let limit = Delivery::limit(at, self.ack_s);
         let mut oldest: Option<u64> = None;
         for session in self.sessions.values_mut() {
             session.delivery.expire(limit, &mut self.bundle.undelivered);

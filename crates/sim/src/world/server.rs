@@ -11,7 +11,7 @@ use tegata_drive::{Around, Core, Keeping, restore};
 use tegata_model::{Code, Settings, Timestamp};
 use tegata_node::{BreakerState, Cause, Limits, Node, Outbound, Room};
 
-/// Seconds after which an answer counts as undelivered.
+/// Seconds in which an answer is in flight.
 const ACK_S: u32 = 5;
 /// Turns without work after which a core that waits for time is looked at once a second.
 const IDLE_TURNS: u64 = 400;
@@ -104,7 +104,7 @@ impl World {
             keep_days: 0,
         };
         let core = Core::new(node, journal, around, keeping, restored.since_snapshot);
-        let hub = || Hub::new(self.plan.credits, u64::from(ACK_S) * 1_000_000, position);
+        let hub = || Hub::new(self.plan.credits, ACK_S, position);
         let hubs = (0..self.plan.threads).map(|_| hub()).collect();
         let ready = self.now.max(self.storage.now()) + 1;
         self.process = Some(Process { core, hubs, turn_at: ready, idle: 0, began_at: position });

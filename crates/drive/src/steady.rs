@@ -6,6 +6,9 @@
 //! ```
 //!
 //! Slewing is followed: it is far below the bound between two looks, and somebody looks at least ten times a second.
+//! Time never goes back, nor does it stand still, which would be as bad: what is received would count as received earlier
+//! than it was, and be past its deadline. Where the wall clock is behind by no step, time goes on more slowly until it has
+//! caught up.
 //! A suspect clock stays so until it is right again, or an operator vouches for it. A new start has no earlier look; it
 //! has the time of the log, behind which no clock can be.
 
@@ -14,11 +17,18 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 /// A wall clock that moved so much more or less than the monotonic one has stepped, in µs.
 const STEP_US: i64 = 5_000_000;
 
-/// How far the wall clock is ahead of the monotonic one, and whether it still is.
+/// Of so much time one part is left out while the wall clock is behind: five seconds are caught up in 100.
+const SLOWED: i64 = 20;
+
+/// How far what is followed is ahead of the monotonic clock, and whether the wall clock still agrees.
 #[derive(Debug)]
 pub struct Steady {
     offset_us: AtomicI64,
     suspect: AtomicBool,
+    /// The monotonic clock when the wall clock was not behind, or was last waited for.
+    waited_at_us: AtomicI64,
+    /// The latest time that was told.
+    told_us: AtomicI64,
 }
 
 impl Steady {
@@ -26,25 +36,34 @@ impl Steady {
     #[must_use]
     pub fn new(wall_us: i64, monotonic_us: i64) -> Self {
         let offset_us = wall_us.saturating_sub(monotonic_us);
-        Self { offset_us: AtomicI64::new(offset_us), suspect: AtomicBool::new(false) }
+        Self {
+            offset_us: AtomicI64::new(offset_us),
+            suspect: AtomicBool::new(false),
+            waited_at_us: AtomicI64::new(monotonic_us),
+            told_us: AtomicI64::new(i64::MIN),
+        }
     }
 
-    /// A log is found that already says `logged_us`: where that is more than a step ahead of what is followed, time goes
-    /// on from the log's, and the wall clock is suspect.
+    /// A log is found that already says `logged_us`: where that is ahead of what is followed, time goes on from the log's.
+    /// Where it is ahead by more than a step, the wall clock is suspect.
     pub fn not_before(&self, logged_us: i64, wall_us: i64, monotonic_us: i64) {
-        if self.look(wall_us, monotonic_us) < logged_us.saturating_sub(STEP_US) {
+        let now = self.look(wall_us, monotonic_us);
+        if now < logged_us {
             self.offset_us.store(logged_us.saturating_sub(monotonic_us), Ordering::Relaxed);
-            self.suspect.store(true, Ordering::Relaxed);
+            self.suspect.store(now < logged_us.saturating_sub(STEP_US), Ordering::Relaxed);
         }
     }
 
     /// Follows the wall clock as it is now, because somebody vouches for it. False where it is so far behind that time
     /// would stand still until it caught up: no request would be in time.
     pub fn trust(&self, wall_us: i64, monotonic_us: i64) -> bool {
-        let expected = monotonic_us.saturating_add(self.offset_us.load(Ordering::Relaxed));
+        let expected = self.expected(monotonic_us);
         let follows = wall_us >= expected.saturating_sub(STEP_US);
         if follows {
-            self.offset_us.store(wall_us.saturating_sub(monotonic_us), Ordering::Relaxed);
+            // What is behind by less is caught up by and by.
+            if wall_us > expected {
+                self.offset_us.store(wall_us.saturating_sub(monotonic_us), Ordering::Relaxed);
+            }
             self.suspect.store(false, Ordering::Relaxed);
         }
         follows
@@ -56,18 +75,34 @@ impl Steady {
         self.suspect.load(Ordering::Relaxed)
     }
 
-    /// What time it is, by what the two clocks say. Several threads may look at once: each of them is right.
+    /// What time it is if nothing stepped.
+    fn expected(&self, monotonic_us: i64) -> i64 {
+        monotonic_us.saturating_add(self.offset_us.load(Ordering::Relaxed))
+    }
+
+    /// What time it is, by what the two clocks say; never earlier than it was. Several threads may look at once: each of
+    /// them is right.
     pub fn look(&self, wall_us: i64, monotonic_us: i64) -> i64 {
-        let expected = monotonic_us.saturating_add(self.offset_us.load(Ordering::Relaxed));
+        let expected = self.expected(monotonic_us);
         let stepped = wall_us.saturating_sub(expected).saturating_abs() > STEP_US;
         if self.suspect.load(Ordering::Relaxed) != stepped {
             self.suspect.store(stepped, Ordering::Relaxed);
         }
-        if stepped {
+        let now = if stepped { expected } else { self.follow(wall_us, monotonic_us, expected) };
+        now.max(self.told_us.fetch_max(now, Ordering::Relaxed))
+    }
+
+    /// Follows the wall clock: at once where it is ahead, and as far as time goes on where it is behind.
+    fn follow(&self, wall_us: i64, monotonic_us: i64, expected: i64) -> i64 {
+        let waits = wall_us < expected;
+        let since = monotonic_us.saturating_sub(self.waited_at_us.load(Ordering::Relaxed)).max(0);
+        if waits && since < SLOWED {
             return expected;
         }
-        self.offset_us.store(wall_us.saturating_sub(monotonic_us), Ordering::Relaxed);
-        wall_us
+        let now = if waits { wall_us.max(expected.saturating_sub(since / SLOWED)) } else { wall_us };
+        self.waited_at_us.store(monotonic_us, Ordering::Relaxed);
+        self.offset_us.store(now.saturating_sub(monotonic_us), Ordering::Relaxed);
+        now
     }
 }
 
@@ -111,8 +146,8 @@ mod tests {
             let clock = started(wall);
             assert_eq!(
                 (clock.is_suspect(), clock.look(wall, 7)),
-                (false, wall),
-                "how long it was down nobody can tell"
+                (false, wall.max(log)),
+                "how long it was down nobody can tell, and it was not before the log's end"
             );
         }
         let wall = log - STEP_US - 1;
@@ -133,5 +168,70 @@ mod tests {
         assert!(clock.trust(1_001 * DAY, 0));
         assert_eq!(clock.look(1_001 * DAY + 7, 7), 1_001 * DAY + 7);
         assert!(!clock.suspect.load(Ordering::Relaxed));
+    }
+
+    /// From a wall clock that is behind by less than a step, looked at every so often: until when it is caught up.
+    fn caught_up(clock: &Steady, mut wall: i64, mut monotonic: i64, every: i64) -> i64 {
+        let mut before = clock.look(wall, monotonic);
+        assert!(before > wall);
+        while before > wall {
+            (wall, monotonic) = (wall + every, monotonic + every);
+            let now = clock.look(wall, monotonic);
+            assert!(!clock.is_suspect());
+            let went = now - before;
+            assert!((every - every / SLOWED - 1..=every).contains(&went), "{went} of {every}");
+            before = now;
+        }
+        monotonic
+    }
+
+    #[test]
+    fn time_goes_on_a_little_slower_until_a_clock_that_was_put_back_a_little_has_caught_up() {
+        const BACK: i64 = 4_500_000;
+        for every in [20, 1_000, 100_000] {
+            let clock = Steady::new(1_000 * DAY, 0);
+            // What went before is no time in which it was waited for.
+            assert_eq!(clock.look(1_001 * DAY, DAY), 1_001 * DAY);
+            assert_eq!(clock.look(1_001 * DAY - BACK, DAY), 1_001 * DAY);
+            let took = caught_up(&clock, 1_001 * DAY - BACK, DAY, every) - DAY;
+            assert!((0..=every).contains(&(took - BACK * SLOWED)), "{took}");
+            let now = 1_001 * DAY - BACK + took;
+            assert_eq!(clock.look(now + 7, DAY + took + 7), now + 7, "and then as it goes");
+        }
+    }
+
+    #[test]
+    fn neither_an_operator_nor_a_start_puts_time_back() {
+        let clock = Steady::new(1_000 * DAY, 0);
+        clock.look(1_000 * DAY + 2 * STEP_US, 0);
+        assert!(clock.is_suspect());
+        assert!(clock.trust(1_000 * DAY - STEP_US, 0), "it is hardly behind");
+        assert_eq!(clock.look(1_000 * DAY - STEP_US, 0), 1_000 * DAY);
+        assert_eq!(caught_up(&clock, 1_000 * DAY - STEP_US, 0, 1_000), STEP_US * SLOWED);
+
+        let clock = Steady::new(1_000 * DAY - STEP_US, 0);
+        clock.not_before(1_000 * DAY, 1_000 * DAY - STEP_US, 0);
+        assert_eq!(caught_up(&clock, 1_000 * DAY - STEP_US, 0, 1_000), STEP_US * SLOWED);
+    }
+
+    #[test]
+    fn who_looks_late_is_told_no_earlier_time_than_another_was_before() {
+        let clock = Steady::new(1_000 * DAY, 0);
+        assert_eq!(clock.look(1_000 * DAY + 500, 500), 1_000 * DAY + 500);
+        assert_eq!(clock.look(1_000 * DAY + 100, 100), 1_000 * DAY + 500);
+    }
+
+    #[test]
+    fn no_clock_is_too_far_off() {
+        for wall in [i64::MIN, 0, i64::MAX] {
+            for monotonic in [0, i64::MAX] {
+                let clock = Steady::new(wall, monotonic);
+                for (other, later) in [(i64::MIN, i64::MAX), (i64::MAX, 0), (0, i64::MAX), (wall, monotonic)] {
+                    clock.look(other, later);
+                    clock.trust(other, later);
+                    clock.not_before(other, wall, later);
+                }
+            }
+        }
     }
 }

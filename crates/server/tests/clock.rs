@@ -14,14 +14,12 @@ const DAY_US: i64 = 86_400_000_000;
 const PROGRAMME: ProgrammeId = ProgrammeId::new(13);
 
 async fn decide(c: &Client, whose: &str, operation: Operation) -> Outcome {
+    decide_within(c, whose, operation, Duration::from_secs(8)).await
+}
+
+async fn decide_within(c: &Client, whose: &str, operation: Operation, deadline: Duration) -> Outcome {
     let account = if whose.is_empty() { AccountId::NONE } else { AccountId::from_text(whose).expect("an account") };
-    let attempt = Attempt {
-        account,
-        key: new_key(),
-        namespace: NamespaceId::new(1),
-        operation,
-        deadline: Duration::from_secs(8),
-    };
+    let attempt = Attempt { account, key: new_key(), namespace: NamespaceId::new(1), operation, deadline };
     // A key carries the caller's own time, which has not stepped.
     let key = Key::new(clock::now(), u128::from_le_bytes(*attempt.key.bytes()));
     c.decide(&Attempt { key, ..attempt }).await
@@ -90,6 +88,13 @@ fn nothing_expires_by_a_clock_that_stepped_until_an_operator_confirms_it() {
         {
             assert!(matches!(decide(&office, whose, operation).await, Outcome::Approved(_)));
         }
+        // What is put back by less than a step makes nobody wait, nor pass the deadline.
+        clock::step_wall(-4_500_000);
+        let outcome = decide_within(&till, "C1", debit(3), Duration::from_secs(1)).await;
+        assert!(matches!(outcome, Outcome::Approved(_)), "{outcome:?}");
+        assert!(!clock::is_suspect());
+        clock::step_wall(4_500_000);
+
         clock::step_wall(DAY_US);
         until(&running, |state, mode| state == BreakerState::Latched && mode == Mode::Brownout).await;
         assert!(matches!(decide(&till, "C1", debit(1)).await, Outcome::Approved(_)), "payments go on");

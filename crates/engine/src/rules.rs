@@ -266,7 +266,8 @@ impl Rules {
             self.restarts[0].from = self.restarts[0].from.min(first.from);
         }
         self.restarts.push(Restart { from: delivered_to, to: position });
-        if self.degraded_since.is_none() {
+        // It was down since its last command; before its first it was not there.
+        if self.degraded_since.is_none() && !last.is_zero() {
             self.degraded_last = Some((self.goes_on_from(last), at));
         }
     }

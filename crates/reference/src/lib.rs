@@ -269,7 +269,7 @@ impl Reference {
                 self.keys_from = self.keys_from.max(Some(forgotten));
                 self.settings = *settings;
                 self.restarts.push((*delivered_to, position));
-                if self.degraded_since.is_none() {
+                if self.degraded_since.is_none() && last != Timestamp::ZERO {
                     self.degraded.push((last, at));
                 }
             }

@@ -28,6 +28,8 @@ fn server(folder: &std::path::Path) -> Running {
         allow_volatile: true,
         idle_ms: IDLE_MS,
         warm_bytes: 0,
+        // However slow the machine is, what fills the books is not refused for a queue.
+        queue_window_ms: 60_000,
         ..Config::default()
     };
     start(config).expect("it starts")

@@ -267,11 +267,11 @@ impl Engine {
         }
     }
 
-    /// Gives back the memory of up to `count` decisions of each shard whose keys nobody may use any more, where nothing is
-    /// applied that would: no logged time to come is before `now`, so that no answer depends on it.
-    pub fn forget_some(&mut self, now: Timestamp, count: usize) {
+    /// Gives back the memory of up to `count` decisions of each shard whose keys nobody may use any more by logged time, where
+    /// no command of theirs is applied that would.
+    pub fn forget_some(&mut self, count: usize) {
         if self.planning.is_none() {
-            self.shards.iter_mut().for_each(|shard| shard.forget(&self.rules, now, count));
+            self.shards.iter_mut().for_each(|shard| shard.forget(&self.rules, self.at, count));
         }
     }
 

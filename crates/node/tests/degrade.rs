@@ -1063,14 +1063,16 @@ fn a_full_table_of_decisions_ends_by_itself_once_keys_are_past_their_horizon() {
         rig.pass(rig.now.get() + 10);
         let full = if reserve_too { Mode::Halted } else { Mode::ReadOnly };
         assert_eq!(rig.node.mode(), full);
+        rig.flush();
         rig.pass(rig.now.get() + 3_600_000);
-        assert_eq!(
-            (rig.node.mode(), rig.node.engine().counts().1),
-            (full, 16 + u64::from(reserve_too)),
-            "all are known"
-        );
+        rig.flush();
+        let kept = 16 + u64::from(reserve_too);
+        assert_eq!((rig.node.mode(), rig.node.engine().counts().1), (full, kept), "all are known");
         // A month; the horizon is a week.
         rig.now.set(30 * 86_400_000);
+        rig.pass(rig.now.get() + 10);
+        assert_eq!(rig.node.engine().counts().1, kept, "the log does not say yet that so long has passed");
+        rig.flush();
         rig.pass(rig.now.get() + 60_000);
         assert_eq!((rig.node.mode(), rig.node.engine().counts().1), (Mode::Normal, 0));
     }
@@ -1225,4 +1227,26 @@ fn a_frame_that_can_only_be_refused_denies_nothing_of_a_key_in_flight_or_forgott
     assert_eq!(code(&mut rig), Code::Conflict);
     rig.now.set(30 * 86_400_000);
     assert_eq!(code(&mut rig), Code::KeyTooOld);
+}
+
+#[test]
+fn a_clock_that_is_confirmed_and_cannot_be_followed_leaves_the_last_trusted_time() {
+    let mut rig = Rig::new(Limits::default());
+    let trusted = |rig: &Rig| rig.node.engine().rules().trusted_until;
+    rig.node.clock_jumped();
+    rig.flush();
+    let before = trusted(&rig);
+    assert!(before.is_some());
+    rig.now.set(3_600_000);
+    rig.node.look(ms(3_600_000), true);
+    rig.ask(Question::Order(Cause::Clock, Order::Confirm));
+    assert_eq!(rig.node.breaker(Cause::Clock), BreakerState::HalfOpen);
+    // It is behind, as the next turn finds.
+    rig.node.clock_jumped();
+    rig.flush();
+    assert_eq!((rig.node.breaker(Cause::Clock), trusted(&rig)), (BreakerState::Latched, before));
+    rig.ask(Question::Order(Cause::Clock, Order::Confirm));
+    rig.node.look(ms(3_600_010), false);
+    rig.flush();
+    assert_eq!(trusted(&rig), None, "it is right");
 }

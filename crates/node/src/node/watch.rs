@@ -28,6 +28,8 @@ const EXCUSED_OF: u64 = 10;
 const EXCUSES_US: u64 = 100_000;
 /// Decisions of each shard whose memory is given back in one look while the table is full.
 const FORGET_AT_ONCE: usize = 256;
+/// While it is full the logged time is no older than this, in µs.
+const LOGGED_US: u64 = 60_000_000;
 /// How long the last flush counts when nothing is in flight, in µs.
 const FLUSH_COUNTS_US: u64 = 20_000;
 /// Batches that have been in flight for less are not searched for requests whose time is over, in µs.
@@ -274,11 +276,17 @@ impl Node {
         decisions.saturating_mul(1_000) / self.limits.decisions_max.max(1)
     }
 
-    /// Where nothing is admitted nothing is applied either, and nobody would give the memory back.
+    /// Where nothing is admitted nothing is applied either, and nobody would give the memory back. What is forgotten goes by
+    /// logged time, and so that goes on: the log is told again what it knows.
     fn forget_where_full(&mut self, fullness: u64) {
-        if fullness >= self.limits.policies[Cause::Memory as usize].close_below {
-            self.engine.forget_some(self.now, FORGET_AT_ONCE);
-            self.check_sizes();
+        if fullness < self.limits.policies[Cause::Memory as usize].close_below {
+            return;
+        }
+        self.engine.forget_some(FORGET_AT_ONCE);
+        self.check_sizes();
+        let is_old = self.now.since(self.engine.at()) >= LOGGED_US && self.open.is_empty() && self.sealed.is_empty();
+        if is_old && self.watch.degraded_logged && !self.halted && self.room == Room::Ample {
+            self.command(Operation::Mark(Mark::Degraded));
         }
     }
 

@@ -32,7 +32,7 @@ use queue::InLine;
 use std::collections::VecDeque;
 use tegata_engine::{Applied, Effect, Engine, TOUCH_MAX};
 use tegata_model::{
-    Code, Command, Envelope, Extension, Operation, Position, RECORD_BYTES_MAX, Settings, Timestamp, encode,
+    Code, Command, Envelope, Extension, Header, Operation, Position, RECORD_BYTES_MAX, Settings, Timestamp, encode,
 };
 use watch::Watch;
 
@@ -252,6 +252,17 @@ impl Node {
         }
     }
 
+    /// What was decided counts as in flight for `ack_s` seconds, and by the time of a batch that waited for the journal they
+    /// may be over: what is known of deliveries comes before the payments in it. News are logged after half of that time,
+    /// so that none comes behind a payment in a batch that waited for less than a quarter.
+    fn put_news_first(&mut self) {
+        let Some(first) = Header::of(&self.open.body) else { return };
+        let quarter_us = u64::from(self.engine.rules().settings.ack_s) * 250_000;
+        if self.now.since(first.received_at()) >= quarter_us {
+            self.admit_anew();
+        }
+    }
+
     /// True when the open batch should go to the journal now: nothing is in flight, or enough has gathered.
     #[must_use]
     pub fn wants_to_seal(&self, in_flight: usize) -> bool {
@@ -269,6 +280,7 @@ impl Node {
         }
         self.now = self.now.max(now);
         self.drop_overdue();
+        self.put_news_first();
         if self.open.is_empty() {
             return None;
         }

@@ -401,3 +401,36 @@ fn of_a_key_out_of_its_horizon_nobody_says_that_nothing_was_taken() {
     let new = rig.send("C1", Key::new(at(later), 7 << 72), later + 60, debit(5));
     assert_eq!(rig.code(new), Some(Code::Halted), "a new key was never decided");
 }
+
+#[test]
+fn a_second_press_whose_batch_waited_is_behind_the_news_that_the_first_was_not_delivered() {
+    // The open batch has room for the news, or is full of payments.
+    for others in [0, 400] {
+        let limits = Limits { batch_bytes_max: 24_000, ..Limits::default() };
+        let mut rig = Rig::new(limits);
+        let unguarded = Programme { guard_window_s: 0, ..Programme::with_defaults(ProgrammeId::new(1)) };
+        rig.send("", key(8), 60, Operation::Programme(unguarded));
+        let first = rig.send("C1", key(9), 60, debit(700));
+        rig.seal();
+        rig.durable();
+        let position = rig.answers[&first].decision.position.get();
+        rig.time(at(1));
+        let in_flight = rig.send("C2", key(10), 60, debit(1));
+        rig.seal();
+        rig.time(at(2));
+        let press = rig.send("C1", key(11), 60, debit(700));
+        let others: Vec<u64> = (0..others).map(|n| rig.send("C2", key(100 + n), 60, debit(1))).collect();
+        rig.time(at(3));
+        rig.node.accept(0, Inbound { undelivered: vec![position], ..Inbound::default() }, rig.now);
+        // Nobody asks by the time alone any more.
+        rig.time(at(6));
+        rig.durable();
+        while rig.node.has_work() {
+            rig.seal();
+            rig.durable();
+        }
+        assert_eq!(rig.code(in_flight), Some(Code::Approved));
+        assert_eq!(rig.code(press), Some(Code::SuspectedDuplicate), "{} others", others.len());
+        assert!(others.iter().all(|n| rig.code(*n).is_some()), "every one has an answer");
+    }
+}

@@ -234,7 +234,7 @@ impl Node {
     }
 
     /// Looks again at everything that was not handed to the journal, and so can have taken nothing: something is in the
-    /// way of new records. The node's own stay.
+    /// way of new records. The node's own stay, and come first.
     pub(super) fn admit_anew(&mut self) {
         let mut open = std::mem::take(&mut self.open);
         (self.open.first, self.next) = (open.first, open.first);
@@ -253,6 +253,7 @@ impl Node {
                 asked.push((ticket, record, hint));
             }
         }
+        self.log_deliveries();
         for (ticket, record, hint) in asked {
             self.admit(ticket, record, hint);
         }

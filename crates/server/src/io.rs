@@ -36,7 +36,7 @@ const HELLO_US: u64 = 5_000_000;
 const ACCEPTED_AT_ONCE: u32 = 4;
 /// Some two thousand connections a second still come in.
 const ACCEPT_REST: Duration = Duration::from_millis(1);
-/// How often deliveries are looked at.
+/// How often connections and their deliveries are looked at.
 const TICK: Duration = Duration::from_millis(100);
 
 /// What the tasks of one thread share.
@@ -182,12 +182,15 @@ async fn send_bundles(hub: Rc<Hub>) {
     }
 }
 
-/// Looks at deliveries now and then, and tells the core how far they are.
+/// Looks at connections now and then, and tells the core how far their deliveries are.
 async fn tick(hub: Rc<Hub>) {
     let mut every = tokio::time::interval(TICK);
     loop {
         every.tick().await;
-        hub.check_deliveries();
+        let now = clock::now();
+        hub.look_awake(now);
+        hub.check_silence(now);
+        hub.check_deliveries(now);
     }
 }
 
@@ -337,27 +340,35 @@ impl Hub {
         self.shared.denials.tell(&Denial { at, code, peer: c.peer, class, number, asked, namespace, account });
     }
 
-    /// It is `now`, and this thread runs.
+    /// It is `now`, and this thread runs. Where it stood still, what nobody acknowledged meanwhile goes to the core before
+    /// whatever is read now.
     fn look_awake(&self, now: Timestamp) -> Awake {
         let mut awake = self.awake.get();
-        awake.look(now);
+        let stood = awake.look(now);
         self.awake.set(awake);
+        if stood {
+            self.check_deliveries(now);
+        }
         awake
     }
 
-    fn check_deliveries(&self) {
-        let now = clock::now();
-        self.look_awake(now);
-        let limit = Delivery::limit(now, self.shared.config.ack_s);
+    /// Ends what is silent for too long.
+    fn check_silence(&self, now: Timestamp) {
         let silent = now.minus_micros(u64::from(self.shared.config.idle_ms) * 1_000);
-        let mut bundle = self.bundle.borrow_mut();
-        let mut oldest: Option<u64> = None;
         for c in self.connections.borrow().values() {
             let unknown = !c.greeted.get() && c.opened_at < now.minus_micros(HELLO_US);
             if unknown || c.asked_at.get() < silent && c.in_flight.get() == 0 {
                 c.idle.set(true);
                 c.end.notify_one();
             }
+        }
+    }
+
+    fn check_deliveries(&self, now: Timestamp) {
+        let limit = Delivery::limit(now, self.shared.config.ack_s);
+        let mut bundle = self.bundle.borrow_mut();
+        let mut oldest: Option<u64> = None;
+        for c in self.connections.borrow().values() {
             let mut delivery = c.delivery.borrow_mut();
             delivery.expire(limit, &mut bundle.undelivered);
             oldest = match (oldest, delivery.oldest()) {

@@ -19,12 +19,14 @@ pub(super) struct Awake {
 }
 
 impl Awake {
-    /// It is `now`, and the thread runs.
-    pub(super) fn look(&mut self, now: Timestamp) {
+    /// It is `now`, and the thread runs. True when it stood still until now.
+    pub(super) fn look(&mut self, now: Timestamp) -> bool {
         let before = std::mem::replace(&mut self.looked_at, now);
-        if now.since(before) > PAUSE_US && !before.is_zero() {
+        let stood = now.since(before) > PAUSE_US && !before.is_zero();
+        if stood {
             (self.from, self.until) = (before, now);
         }
+        stood
     }
 
     /// For how long what is read `now` may have lain there, in ms, on a connection that was last empty at `emptied_at`.
@@ -48,15 +50,15 @@ mod tests {
     #[test]
     fn what_came_while_it_stood_still_counts_as_long_as_it_may_have_lain() {
         let mut awake = Awake::default();
-        (0..10).for_each(|n| awake.look(ms(n * 100)));
+        (0..10).for_each(|n| assert!(!awake.look(ms(n * 100))));
         assert_eq!(awake.may_have_waited_ms(ms(0), ms(901)), 0, "nothing is late while it runs");
         assert_eq!(awake.may_have_waited_ms(Timestamp::ZERO, ms(901)), 0, "nor of a connection that is never empty");
-        awake.look(ms(3_900));
+        assert!(awake.look(ms(3_900)));
         assert_eq!(awake.may_have_waited_ms(ms(900), ms(3_900)), 3_000);
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_000)), 3_100);
         assert_eq!(awake.may_have_waited_ms(ms(3_901), ms(3_950)), 0, "until it was empty once");
         assert_eq!(awake.may_have_waited_ms(Timestamp::ZERO, ms(4_000)), 3_100, "also of a connection that is new");
-        awake.look(ms(4_000));
+        assert!(!awake.look(ms(4_000)));
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_151)), 0, "later it came later");
     }
 }

@@ -206,3 +206,48 @@ fn however_much_lay_there_while_the_server_stood_still_all_of_it_is_past_its_dea
         assert_eq!(s.balance("C1"), 5_000);
     }
 }
+
+#[test]
+fn a_second_press_that_lay_there_while_the_server_stood_still_is_asked_about() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = folder.path().join("tegata.toml");
+    std::fs::write(&config, "ack_s = 1\nio_threads = 1\nallow_volatile = true\n").expect("written");
+    let s = Stage::on(Server::start(&folder.path().join("data"), &["--config", config.to_str().expect("UTF-8")]));
+    // Only what is in doubt is asked about.
+    let rules = s.file("unguarded.toml", "id = 13\nguard_window_s = 0\n");
+    s.done(&["programme", "create", rules.to_str().expect("UTF-8")]);
+    s.done(&["issue", "C2", "5000000", "--programme", "13", "--expires", "2099-03-31"]);
+    let mut till = Till::new(&s.server);
+    let press = |link: &mut Link, what: &tegata_client::Attempt| {
+        let (account, key) = (*what.account.bytes(), *tegata_client::new_key().bytes());
+        let mut out = Vec::new();
+        encode_operation(
+            &RequestHeader { account, key, namespace: 1, ..RequestHeader::default() },
+            &what.operation,
+            &mut out,
+        );
+        link.send(&out).expect("the kernel takes it");
+    };
+    let told = |link: &mut Link| {
+        let answer = link.receive().expect("an answer");
+        let AnswerBody::Decision(d) = answer.body else { panic!("{answer:?}") };
+        u8::try_from(d.code).ok().and_then(Code::from_u8)
+    };
+    let [mut first, mut second] = [(); 2].map(|()| Link::open(addr(&s.server), false).expect("a connection"));
+    // Whether it is read before the next look at deliveries is chance.
+    for _ in 0..3 {
+        let what = till.payment("C2");
+        press(&mut first, &what);
+        assert_eq!(told(&mut first), Some(Code::Approved));
+        let stopped = Stopped::now(&s.server);
+        // So much is handed over before anybody else has his turn.
+        let others: Vec<_> = (0..200).map(|_| till.payment("C2")).collect();
+        press(&mut second, &what);
+        others.iter().for_each(|other| press(&mut second, other));
+        // Until the answer is no longer one that is in flight.
+        std::thread::sleep(Duration::from_millis(1_100));
+        drop(stopped);
+        assert_eq!(told(&mut second), Some(Code::SuspectedDuplicate));
+        others.iter().for_each(|_| drop(told(&mut second)));
+    }
+}

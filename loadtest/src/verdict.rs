@@ -127,19 +127,19 @@ fn recovery_s(s: &Scenario, seconds: &[Second]) -> Result<f64, &'static str> {
     Ok(after.into_iter().find(recovered).map_or(f64::INFINITY, |from| from as f64 - ended))
 }
 
-/// The middle p99 of the seconds in which a persona is there, as a multiple of that before the first one comes. Infinite
-/// where there is nothing to compare.
-fn beside_p99(s: &Scenario, seconds: &[Second]) -> f64 {
+/// The middle p99 of the seconds in which a persona is there, as a multiple of that before the first one comes. An error says
+/// what is not there to compare.
+fn beside_p99(s: &Scenario, seconds: &[Second]) -> Result<f64, &'static str> {
     let second = |ms: u64| (ms / 1_000) as usize;
     let from = s.persona.iter().map(|p| second(p.at_ms)).min().unwrap_or(0);
     // The first second warms up, that in which they come is of both, and in the last one some have left.
     let before = seconds.get(1..from).unwrap_or_default();
     let there = |n: usize| s.persona.iter().any(|p| (second(p.at_ms) + 1..second(p.at_ms + p.for_ms)).contains(&n));
     let beside = seconds.iter().enumerate().filter(|(n, _)| there(*n)).map(|(_, s)| *s);
-    match (middle_p99(before.iter().copied()), middle_p99(beside)) {
-        (Some(before), Some(beside)) if before > 0.0 => beside / before,
-        _ => f64::INFINITY,
-    }
+    let before = middle_p99(before.iter().copied()).filter(|p99| *p99 > 0.0 && p99.is_finite());
+    let before =
+        before.ok_or("no whole second after the first and before a persona comes in which payments were answered")?;
+    Ok(middle_p99(beside).ok_or("no whole second in which a persona is there")? / before)
 }
 
 /// A second in which much was due and nothing was answered is as slow as can be.
@@ -179,7 +179,10 @@ pub(crate) fn slos(
     ask("goodput", s.slo.goodput, decided, |m, g| m >= g);
     ask("goodput_of_peak", s.slo.goodput_of_peak, m.goodput_per_second / m.peak_per_second.max(1.0), |m, g| m >= g);
     if s.slo.beside_p99.is_some() {
-        ask("beside_p99", s.slo.beside_p99, beside_p99(s, seconds), |m, g| m <= g);
+        match beside_p99(s, seconds) {
+            Ok(times) => ask("beside_p99", s.slo.beside_p99, times, |m, g| m <= g),
+            Err(why) => unjudged.push(format!("beside_p99 cannot be judged: {why}")),
+        }
     }
     if s.slo.malformed_frames.is_some() {
         let sum = |of: fn(&FaultReport) -> u64| m.faults.iter().map(of).sum::<u64>() as f64;
@@ -385,7 +388,9 @@ mod tests {
             all[4..8].copy_from_slice(&seconds(&[p99_ms; 4], approved));
             beside_p99(&s, &all)
         };
-        assert_eq!((with(15.0, 100), with(0.0, 0)), (1.5, f64::INFINITY));
-        assert_eq!(beside_p99(&s, &seconds(&[10.0; 1], 100)), f64::INFINITY, "nothing to compare");
+        assert_eq!((with(15.0, 100), with(0.0, 0)), (Ok(1.5), Ok(f64::INFINITY)));
+        for missing in [seconds(&[10.0; 1], 100), seconds(&[10.0; 3], 100), seconds(&[0.0; 9], 0)] {
+            assert!(beside_p99(&s, &missing).is_err(), "nothing to compare: {missing:?}");
+        }
     }
 }

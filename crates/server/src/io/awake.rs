@@ -10,10 +10,11 @@ const PAUSE_US: u64 = TICK.as_micros() as u64 + 50_000;
 /// has only so much counted as older than it is.
 const SETTLE_US: u64 = 250_000;
 
-/// The last pause.
+/// The last pause, and since when what lies there may lie there: another that comes before all is read adds to the one before.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Awake {
     looked_at: Timestamp,
+    since: Timestamp,
     from: Timestamp,
     until: Timestamp,
 }
@@ -24,6 +25,9 @@ impl Awake {
         let before = std::mem::replace(&mut self.looked_at, now);
         let stood = now.since(before) > PAUSE_US && !before.is_zero();
         if stood {
+            if before.since(self.until) > SETTLE_US {
+                self.since = before;
+            }
             (self.from, self.until) = (before, now);
         }
         stood
@@ -34,7 +38,7 @@ impl Awake {
         if emptied_at > self.from || now.since(self.until) > SETTLE_US {
             return 0;
         }
-        u32::try_from(now.since(self.from) / 1_000).unwrap_or(u32::MAX)
+        u32::try_from(now.since(self.since.max(emptied_at)) / 1_000).unwrap_or(u32::MAX)
     }
 }
 
@@ -60,5 +64,19 @@ mod tests {
         assert_eq!(awake.may_have_waited_ms(Timestamp::ZERO, ms(4_000)), 3_100, "also of a connection that is new");
         assert!(!awake.look(ms(4_000)));
         assert_eq!(awake.may_have_waited_ms(ms(850), ms(4_151)), 0, "later it came later");
+    }
+    #[test]
+    fn a_second_pause_adds_to_one_that_is_not_read_yet() {
+        let mut awake = Awake::default();
+        for now in [0, 2_000, 2_100, 2_900] {
+            awake.look(ms(now));
+        }
+        assert_eq!(awake.may_have_waited_ms(ms(-50), ms(2_950)), 2_950, "it may have come in the first");
+        assert_eq!(awake.may_have_waited_ms(ms(2_050), ms(2_950)), 900, "it was empty in between");
+        assert_eq!(awake.may_have_waited_ms(ms(2_910), ms(2_950)), 0);
+        for now in [3_000, 3_100, 3_200, 3_300, 3_800] {
+            awake.look(ms(now));
+        }
+        assert_eq!(awake.may_have_waited_ms(ms(-50), ms(3_800)), 500, "what was not read by then is not waited for");
     }
 }

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use tegata_bench::now;
 use tegata_engine::Engine;
 use tegata_model::{
-    AccountId, Amount, Class, GatewayId, Key, Operation, Position, Purchase, Settings, ShopId, TerminalId, Timestamp,
-    mix,
+    AccountId, Amount, Class, Code, GatewayId, Key, Operation, Position, Purchase, Settings, ShopId, TerminalId,
+    Timestamp, mix,
 };
-use tegata_node::{Answer, Carried, Cause, Inbound, Limits, Node, Order, Outbound, Question, Waiter};
+use tegata_node::{Answer, Carried, Cause, Guard, Inbound, Limits, Node, Order, Outbound, Question, Waiter};
 use tegata_wire::{self as wire, Refusals, RequestHeader, Scan};
 
 #[global_allocator]
@@ -31,6 +31,9 @@ struct Args {
     /// Records that are applied in a turn.
     #[arg(long, default_value_t = 64)]
     applied: usize,
+    /// They are denied, as whoever asks too often is, and none is admitted.
+    #[arg(long)]
+    denied: bool,
 }
 
 /// What a connection sent.
@@ -58,13 +61,20 @@ fn frames(requests: std::ops::Range<u64>, at: Timestamp) -> Vec<u8> {
     frames
 }
 
-fn take(frames: &[u8], connection: u64, at: Timestamp, bundle: &mut Inbound) {
+fn take(frames: &[u8], connection: u64, at: Timestamp, denied: bool, bundle: &mut Inbound) {
+    let gateway = GatewayId::new(1);
     let mut rest = frames;
     while let Scan::Frame { frame, rest: tail } = wire::scan(rest, wire::FRAME_BYTES_MAX) {
         wire::check_crc(frame).expect("it was sealed");
         let header = wire::request_header(frame).expect("a whole frame");
-        wire::record_unlooked(frame, &header, at, GatewayId::new(1), &mut bundle.unlooked).expect("a command");
-        bundle.unlooked_waiters.push(Waiter { connection, request: header.request_id });
+        let waiter = Waiter { connection, request: header.request_id };
+        if denied {
+            wire::record_unlooked(frame, &header, at, gateway, &mut bundle.guarded).expect("a command");
+            bundle.guards.push((waiter, Guard::Denied(Code::RateExceeded)));
+        } else {
+            wire::record_unlooked(frame, &header, at, gateway, &mut bundle.unlooked).expect("a command");
+            bundle.unlooked_waiters.push(waiter);
+        }
         rest = tail;
     }
 }
@@ -111,7 +121,7 @@ fn main() {
             let frames = frames(sent..sent + args.bundle, at);
             sent += args.bundle;
             let mut bundle: Inbound = spare.pop().unwrap_or_default();
-            time(&mut reading, || take(&frames, connection, at, &mut bundle));
+            time(&mut reading, || take(&frames, connection, at, args.denied, &mut bundle));
             bundles.push(bundle);
         }
         time(&mut refusing, || {

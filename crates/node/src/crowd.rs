@@ -15,7 +15,7 @@ use crate::batch::{Ticket, header, records};
 use crate::degrade::Rank;
 use crate::message::Waiter;
 use std::collections::{BTreeMap, VecDeque};
-use tegata_model::Timestamp;
+use tegata_model::{Code, Timestamp};
 
 /// Ranks that commands have.
 const RANKS: usize = Rank::Issue as usize + 1;
@@ -98,7 +98,7 @@ impl Comers {
 
     fn taken(&self, run: &Run, n: usize) -> Taken<'_> {
         let ticket = Ticket::new(self.waiters[run.index + n], self.thread);
-        Taken { ticket, record: &self.records[run.at + n * run.bytes..][..run.bytes], looked: self.looked }
+        Taken { ticket, record: &self.records[run.at + n * run.bytes..][..run.bytes], looked: self.looked, why: None }
     }
 }
 
@@ -108,10 +108,12 @@ pub(crate) struct Taken<'a> {
     pub(crate) ticket: Ticket,
     pub(crate) record: &'a [u8],
     pub(crate) looked: bool,
+    /// Why it is refused; nothing where that is load's.
+    pub(crate) why: Option<Code>,
 }
 
 impl Taken<'_> {
-    pub(crate) const NOTHING: Self = Self { ticket: Ticket::NOBODY, record: &[], looked: true };
+    pub(crate) const NOTHING: Self = Self { ticket: Ticket::NOBODY, record: &[], looked: true, why: None };
 }
 
 /// What waits of one gateway.

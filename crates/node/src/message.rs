@@ -205,7 +205,8 @@ pub struct Inbound {
     pub unlooked: Vec<u8>,
     /// Who waits for each of them, in the same order.
     pub unlooked_waiters: Vec<Waiter>,
-    /// Records of callers whose rights are to be looked at, one after the other; they come before the others.
+    /// Records of callers whose rights are to be looked at, one after the other; they come before the others. Of what is
+    /// denied only the header was looked at.
     pub guarded: Vec<u8>,
     /// Who waits for each of them, in the same order.
     pub guards: Vec<(Waiter, Guard)>,

@@ -6,7 +6,7 @@ use tegata_model::{
     AccountId, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme, ProgrammeId,
     Purchase, Settings, ShopId, TerminalId, Timestamp, encode, mix,
 };
-use tegata_node::{Carried, Guard, Inbound, Limits, Node, Outbound, Waiter, spread};
+use tegata_node::{Carried, Guard, Inbound, Limits, Node, Outbound, Reply, Waiter, spread};
 
 const AT: Timestamp = Timestamp::from_micros(1_700_000_000_000_000);
 
@@ -158,4 +158,31 @@ fn those_who_are_refused_together_come_back_apart() {
     assert!(waits.len() > 100 && waits.iter().all(|ms| (250..=375).contains(ms)), "{waits:?}");
     assert_eq!(spread(0, Waiter::default()), 0);
     assert!(spread(u32::MAX, Waiter { connection: 1, request: 2 }) >= u32::MAX / 2);
+}
+
+#[test]
+fn of_what_is_denied_only_the_header_is_looked_at_unless_its_key_is_known() {
+    let mut rig = rig();
+    assert_eq!(rig.send(1, "C", debit("A"), Guard::Free), (Code::Approved, false));
+    let damaged = |n: u64| {
+        let envelope = Envelope {
+            received_at: AT,
+            namespace: NamespaceId::new(1),
+            account: AccountId::from_text("C").expect("an id"),
+            key: key(n),
+            ..Envelope::default()
+        };
+        let mut record = Vec::new();
+        encode(&Command { envelope, operation: debit("A") }, &mut record);
+        record.last_mut().into_iter().for_each(|byte| *byte ^= 0xff);
+        record
+    };
+    let guards = [1, 2].map(|n| (Waiter { connection: 1, request: n }, Guard::Denied(Code::RateExceeded)));
+    let guarded = [damaged(1), damaged(2)].concat();
+    rig.0.accept(0, Inbound { guarded, guards: guards.to_vec(), ..Inbound::default() }, AT);
+    let out = rig.0.take_outbound(0, Outbound::default()).expect("answers");
+    let told: Vec<_> = out.answers.iter().map(|a| (a.waiter.request, a.decision.code)).collect();
+    assert_eq!(told, [(2, Code::RateExceeded)]);
+    let [(Waiter { request: 1, .. }, Reply::Refused { decision, .. })] = out.replies[..] else { panic!("{out:?}") };
+    assert_eq!(decision.code, Code::Conflict, "what is decided is not what cannot be read");
 }

@@ -87,12 +87,12 @@ fn guard(
         let Verdict::Denied(code) = verdict else { return Ok(Taken::Refused(Code::OperationNotPermitted)) };
         return Ok(Taken::Refused(code));
     }
-    wire::record_from_frame(frame, header, received, c.gateway.get(), &mut bundle.guarded)?;
-    let guard = match verdict {
-        Verdict::Permitted => Guard::Free,
-        Verdict::Within(programmes) => Guard::Within(programmes),
-        Verdict::Denied(code) => Guard::Denied(code),
+    let (guard, record): (_, fn(&_, &_, _, _, &mut _) -> _) = match verdict {
+        Verdict::Permitted => (Guard::Free, wire::record_from_frame),
+        Verdict::Within(programmes) => (Guard::Within(programmes), wire::record_from_frame),
+        Verdict::Denied(code) => (Guard::Denied(code), wire::record_unlooked),
     };
+    record(frame, header, received, c.gateway.get(), &mut bundle.guarded)?;
     bundle.guards.push((Waiter { connection: c.id, request: header.request_id }, guard));
     c.taken();
     Ok(Taken::Waiting)
@@ -152,13 +152,9 @@ pub(crate) type Row<'a> = Option<(&'a Connection, wire::Refusals)>;
 
 /// Puts an answer into the row, if its caller understands that and it says no more than the code; else ends the row.
 #[inline]
-pub(crate) fn put_together<'a>(row: &mut Row<'a>, c: &'a Connection, a: &Answer) -> bool {
+pub(crate) fn put_together<'a>(row: &mut Row<'a>, c: &'a Connection, a: &Answer, now: Timestamp) -> bool {
     let d = &a.decision;
-    let fits = c.together.get()
-        && d.code.class() == Class::NotExecuted
-        && d.position == Position::ZERO
-        && d.code != Code::RateExceeded
-        && !a.replayed;
+    let fits = c.together.get() && d.code.class() == Class::NotExecuted && d.position == Position::ZERO && !a.replayed;
     let (code, at) = (u16::from(d.code.number()), d.at.micros());
     if !fits || !row.as_ref().is_some_and(|(of, refusals)| of.id == c.id && refusals.takes(code, at)) {
         end_row(row);
@@ -166,7 +162,7 @@ pub(crate) fn put_together<'a>(row: &mut Row<'a>, c: &'a Connection, a: &Answer)
     if fits {
         let mut out = c.out.borrow_mut();
         let (_, refusals) = row.get_or_insert_with(|| (c, wire::Refusals::begin(&mut out, code, at)));
-        refusals.push(&mut out, a.waiter.request, a.retry_after_ms);
+        refusals.push(&mut out, a.waiter.request, retry_of(c, a, now));
     }
     fits
 }
@@ -191,13 +187,17 @@ pub(crate) fn put_answer(c: &Connection, a: &Answer, at: Timestamp, out: &mut Ve
     if a.flagged {
         flags |= wire::FLAG_FLAGGED;
     }
-    let retry_after_ms = if a.decision.code == Code::RateExceeded {
-        room_after_ms(c.pass.borrow().as_ref(), a.waiter, at)
-    } else {
-        a.retry_after_ms
-    };
-    let body = DecisionBody::of(&a.decision, State::Final, retry_after_ms);
+    let body = DecisionBody::of(&a.decision, State::Final, retry_of(c, a, at));
     wire::encode_decision_answer(out, a.kind, flags, number, a.waiter.request, &body);
+}
+
+/// When it may be asked again, in ms; of a rate only its connection knows.
+#[inline]
+fn retry_of(c: &Connection, a: &Answer, now: Timestamp) -> u32 {
+    match a.decision.code {
+        Code::RateExceeded => room_after_ms(c.pass.borrow().as_ref(), a.waiter, now),
+        _ => a.retry_after_ms,
+    }
 }
 
 /// When whoever asked too often may ask again, in ms: another time for each.

@@ -303,7 +303,7 @@ impl Hub {
                     let asked = Asked { kind: answer.kind, ..Asked::default() };
                     self.deny(c, answer.decision.code, c.gateway.get().get(), &header, asked, at);
                 }
-                if !frames::put_together(&mut row, c, answer) {
+                if !frames::put_together(&mut row, c, answer, at) {
                     frames::put_answer(c, answer, at, &mut c.out.borrow_mut());
                 }
                 if answer.delivery_matters() && !answer.replayed && answer.decision.at <= limit {

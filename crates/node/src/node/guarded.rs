@@ -3,7 +3,9 @@
 
 use super::Node;
 use crate::batch::{Ticket, records, with_records};
+use crate::crowd::Taken;
 use crate::message::{Guard, Inbound};
+use tegata_engine::TOUCH_MAX;
 use tegata_model::{Code, ProgrammeId, decode_envelope, decode_purchase};
 
 impl Node {
@@ -12,22 +14,23 @@ impl Node {
     pub(super) fn take_guarded(&mut self, thread: u16, bundle: &mut Inbound) {
         let guarded = std::mem::take(&mut bundle.guarded);
         let (mut permitted, mut waiters) = (Vec::with_capacity(guarded.len()), Vec::new());
+        let mut denied = Vec::new();
         for ((waiter, guard), record) in with_records(bundle.guards.drain(..), &mut records(&guarded)) {
-            let denied = match guard {
-                Guard::Free => None,
-                Guard::Denied(code) => Some(code),
+            let (why, looked) = match guard {
+                Guard::Free => (None, true),
+                Guard::Denied(code) => (Some(code), false),
                 Guard::Within(programmes) => {
-                    (!self.takes_only(record, &programmes)).then_some(Code::ProgrammeNotPermitted)
+                    ((!self.takes_only(record, &programmes)).then_some(Code::ProgrammeNotPermitted), true)
                 }
             };
-            if denied.is_some() {
-                let hint = self.engine.hint(record);
-                self.admit_unless(denied, Ticket::new(waiter, thread), record, &hint);
+            if why.is_some() {
+                denied.push(Taken { ticket: Ticket::new(waiter, thread), record, looked, why });
             } else {
                 permitted.extend_from_slice(record);
                 waiters.push(waiter);
             }
         }
+        denied.chunks(TOUCH_MAX).for_each(|some| self.refuse_by_header(some));
         if !waiters.is_empty() {
             permitted.append(&mut bundle.records);
             waiters.append(&mut bundle.waiters);

@@ -193,7 +193,7 @@ impl Node {
             for (waiter, record) in with_records(some, &mut rest) {
                 let ticket = Ticket::new(*waiter, thread);
                 if outright & Rank::of(header(record).kind()).bit() != 0 {
-                    taken[count] = Taken { ticket, record, looked: false };
+                    taken[count] = Taken { ticket, record, looked: false, why: None };
                     count += 1;
                 } else if let Err(error) = decode(record) {
                     self.refuse_damaged(ticket, record, code_of(error));
@@ -221,7 +221,8 @@ impl Node {
         for some in comers.waiters.chunks(TOUCH_MAX) {
             let mut taken = [Taken::NOTHING; TOUCH_MAX];
             for ((waiter, taken), record) in with_records(some.iter().zip(&mut taken), &mut rest) {
-                *taken = Taken { ticket: Ticket::new(*waiter, comers.thread), record, looked: comers.looked };
+                let ticket = Ticket::new(*waiter, comers.thread);
+                *taken = Taken { ticket, record, looked: comers.looked, why: None };
             }
             self.refuse_by_header(&taken[..some.len()]);
         }
@@ -229,7 +230,7 @@ impl Node {
 
     /// Refuses what is neither decided nor on its way, by the header alone; what may be is looked at as a whole. The tables
     /// are waited for once, not once for each.
-    fn refuse_by_header(&mut self, some: &[Taken<'_>]) {
+    pub(super) fn refuse_by_header(&mut self, some: &[Taken<'_>]) {
         let applied = self.engine.applied().get();
         let (mut hints, mut doubtful, mut count) = ([Hint::default(); TOUCH_MAX], [Taken::NOTHING; TOUCH_MAX], 0);
         for (taken, hint) in some.iter().zip(&mut hints) {
@@ -240,7 +241,7 @@ impl Node {
         for (n, taken) in some.iter().enumerate() {
             let hint = hints[n];
             if self.flights.newest(hint.scope(), applied).is_none() && self.engine.is_new(taken.record, &hint) {
-                self.refuse(taken.ticket, taken.record, self.why_turned_away(taken.record));
+                self.refuse(taken.ticket, taken.record, self.why_turned_away(taken));
             } else {
                 (hints[count], doubtful[count]) = (hint, *taken);
                 count += 1;
@@ -248,7 +249,7 @@ impl Node {
         }
         self.touch_keys(&hints[..count]);
         for (taken, hint) in doubtful[..count].iter().zip(&hints) {
-            let why = self.why_turned_away(taken.record);
+            let why = self.why_turned_away(taken);
             if self.flights.newest(hint.scope(), applied).is_none() && !self.engine.may_know(hint) {
                 self.refuse(taken.ticket, taken.record, why);
             } else {
@@ -259,8 +260,11 @@ impl Node {
 
     /// What a record is told that is turned away, by its header.
     #[inline]
-    fn why_turned_away(&self, record: &[u8]) -> Code {
-        let header = header(record);
+    fn why_turned_away(&self, taken: &Taken<'_>) -> Code {
+        if let Some(why) = taken.why {
+            return why;
+        }
+        let header = header(taken.record);
         if Operation::has_deadline(header.kind()) && self.has_passed(header.deadline()) {
             return Code::DeadlinePassed;
         }
@@ -270,7 +274,7 @@ impl Node {
     /// Something shares the hash of its key: the whole record is looked at.
     #[cold]
     fn refuse_unless_known(&mut self, taken: Taken<'_>, why: Code) {
-        let Taken { ticket, record, looked } = taken;
+        let Taken { ticket, record, looked, .. } = taken;
         if !looked && decode(record).is_err() {
             let is_known = decode_envelope(record).is_ok_and(|e| {
                 let scope = scope_hash(e.namespace, &e.account, &e.key);

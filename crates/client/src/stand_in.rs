@@ -297,10 +297,19 @@ impl StandIn {
     }
 
     /// Queues a full reversal or a fence that has no answer yet, durably. True when it will be told; false when nobody knows,
-    /// also where the disk stands still until the attempt's deadline, or for 100 ms.
+    /// also where the disk stands still until the attempt's deadline, or for 100 ms, and for a fence of what was approved here:
+    /// as in [`StandIn::resolve`].
     pub async fn undo(&self, attempt: &Attempt) -> bool {
-        if !goes_first(&attempt.operation) {
-            return false;
+        {
+            let mut state = self.state();
+            // Before it is written, so that nobody approves it meanwhile.
+            match attempt.operation {
+                Operation::Reversal { original, remain: 0 } => {
+                    state.undoes((original, attempt.namespace, attempt.account));
+                }
+                Operation::Fence if state.here(attempt).is_none() => state.undoes(attempt.scope()),
+                _ => return false,
+            }
         }
         let envelope = self.envelope(attempt, now());
         let entry = Entry::Queued(Command { envelope, operation: attempt.operation });

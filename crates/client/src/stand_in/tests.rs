@@ -335,6 +335,36 @@ fn nothing_is_approved_under_a_key_that_is_to_be_fenced() {
 }
 
 #[test]
+fn what_is_approved_is_not_fenced_beside_it_nor_what_is_to_be_fenced_approved() {
+    let folder = tempfile::tempdir().expect("a folder");
+    run(async {
+        let stand_in = alone(folder.path(), Allowance::with_defaults(100_000));
+        let fence = |of: &Attempt| Attempt { operation: Operation::Fence, deadline: Duration::ZERO, ..*of };
+        let (approved, late) = (attempt(1, "S1", 100), attempt(2, "S1", 100));
+        assert_eq!(stood_in(&stand_in, vec![approved]).await, 1);
+        assert!(!stand_in.undo(&fence(&approved)).await, "its advice would take the value all the same");
+        assert!(matches!(stand_in.decide(&approved).await, Outcome::Approved(_)));
+        // The disk stands still while the fence is written.
+        let outcome = {
+            let disk = stand_in.shared.spool.lock();
+            assert!(!stand_in.undo(&fence(&late)).await, "nobody knows");
+            let begun = tokio::spawn({
+                let stand_in = stand_in.clone();
+                async move { stand_in.decide(&late).await }
+            });
+            tokio::time::sleep(Duration::from_millis(300)).await;
+            drop(disk);
+            begun.await.expect("an outcome")
+        };
+        assert!(matches!(outcome, Outcome::Unknown(_)), "{outcome:?}");
+        while stand_in.state().waiting.len() < 2 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(stand_in.state().told_later.len(), 1, "the other is the fence");
+    });
+}
+
+#[test]
 fn what_waits_behind_a_write_that_failed_is_not_unknown() {
     let folder = tempfile::tempdir().expect("a folder");
     let fails = |step| assert_ne!(step, Step::ApprovalFlush, "as a disk that fails");

@@ -308,7 +308,7 @@ impl Engine {
             Operation::Epoch { delivered_to, settings } => {
                 self.rules.restart(*delivered_to, *settings, c.position, last, c.at)
             }
-            Operation::Mark(mark) => self.rules.mark(*mark, c.at),
+            Operation::Mark(mark) => self.rules.mark(*mark, c.envelope.received_at.min(c.at), c.at),
             _ => return false,
         }
         true

@@ -272,10 +272,10 @@ impl Rules {
         }
     }
 
-    /// Something changed outside.
-    pub fn mark(&mut self, mark: Mark, at: Timestamp) {
+    /// Something changed outside, and was seen at `seen`: a log that takes nothing hears of it late.
+    pub fn mark(&mut self, mark: Mark, seen: Timestamp, at: Timestamp) {
         match mark {
-            Mark::Degraded => self.degraded_since = self.degraded_since.or(Some(self.goes_on_from(at))),
+            Mark::Degraded => self.degraded_since = self.degraded_since.or(Some(self.goes_on_from(seen))),
             Mark::Normal => {
                 if let Some(since) = self.degraded_since.take() {
                     self.degraded_last = Some((since, at));

@@ -234,7 +234,12 @@ impl Node {
 
     /// A command of the node itself.
     fn command(&mut self, operation: Operation) {
-        let envelope = Envelope { received_at: self.now, ..Envelope::default() };
+        self.command_of(self.now, operation);
+    }
+
+    /// The same about what was seen before, while the log took nothing.
+    fn command_of(&mut self, received_at: Timestamp, operation: Operation) {
+        let envelope = Envelope { received_at, ..Envelope::default() };
         let mut record = Vec::with_capacity(RECORD_BYTES_MAX);
         encode(&Command { envelope, operation }, &mut record);
         let hint = self.engine.hint(&record);

@@ -1250,3 +1250,55 @@ fn a_clock_that_is_confirmed_and_cannot_be_followed_leaves_the_last_trusted_time
     rig.flush();
     assert_eq!(trusted(&rig), None, "it is right");
 }
+
+/// A programme whose doubt lasts a minute, and one coupon of it.
+fn with_doubt(rig: &mut Rig) {
+    let doubt = Programme { guard_window_s: 0, doubt_window_s: 60, ..Programme::with_defaults(ProgrammeId::new(1)) };
+    let shop = ShopId::from_text("SHOP1").expect("a shop");
+    let issue = Operation::Issue {
+        programme: doubt.id,
+        amount: Amount::new(10_000).expect("an amount"),
+        expires_at: Timestamp::ZERO,
+        valid_from: Timestamp::ZERO,
+        stay_end_day: 0,
+        kind: tegata_model::LotKind::Promo,
+    };
+    let shop = Operation::Shop { shop, programme: ProgrammeId::NONE, name: [0; 48] };
+    for (n, operation) in (900..).zip([Operation::Programme(doubt), shop, issue]) {
+        rig.send(n, 8_000, operation);
+        rig.flush();
+    }
+    assert!(rig.codes().iter().all(|(_, code)| *code == Code::Approved));
+}
+
+#[test]
+fn a_second_press_after_a_long_stall_or_a_long_full_disk_is_asked_about() {
+    for stalls in [true, false] {
+        let mut rig = Rig::new(Limits::default());
+        with_doubt(&mut rig);
+        rig.send(1, 1_000, Operation::Debit(purchase(500)));
+        let first = rig.seal();
+        if stalls {
+            rig.pass(61_000);
+            rig.durable(first);
+        } else {
+            rig.durable(first);
+            rig.node.set_room(Room::None);
+            rig.pass(61_000);
+            rig.node.set_room(Room::Ample);
+        }
+        // Nobody acknowledged it.
+        let undelivered = vec![first];
+        rig.node.accept(0, Inbound { undelivered, ..Inbound::default() }, ms(rig.now.get()));
+        rig.flush();
+        while rig.node.mode() != Mode::Normal {
+            rig.pass(rig.now.get() + 10);
+            rig.flush();
+        }
+        assert!(rig.now.get() < 64_000, "{}", rig.now.get());
+        rig.codes();
+        rig.send(2, 1_000, Operation::Debit(purchase(500)));
+        rig.flush();
+        assert_eq!(rig.codes().pop().map(|c| c.1), Some(Code::SuspectedDuplicate), "stalls: {stalls}");
+    }
+}

@@ -137,7 +137,7 @@ impl Reference {
         let e = command.envelope;
         self.bury(at);
         let last = std::mem::replace(&mut self.at, at);
-        if self.note(position, last, at, &command.operation) {
+        if self.note(position, last, at, command) {
             let decision = Decision { position, ..Decision::refusal(Code::Approved, at) };
             return Applied { decision, effect: Effect::Noted, flagged: false };
         }
@@ -259,8 +259,8 @@ impl Reference {
     }
 
     /// Commands of the node itself.
-    fn note(&mut self, position: Position, last: Timestamp, at: Timestamp, operation: &Operation) -> bool {
-        match operation {
+    fn note(&mut self, position: Position, last: Timestamp, at: Timestamp, command: &Command) -> bool {
+        match &command.operation {
             Operation::Undelivered(list) => self.deliver(list.as_slice(), false),
             Operation::Delivered(list) => self.deliver(list.as_slice(), true),
             Operation::Epoch { delivered_to, settings } => {
@@ -273,7 +273,10 @@ impl Reference {
                     self.degraded.push((last, at));
                 }
             }
-            Operation::Mark(Mark::Degraded) => self.degraded_since = self.degraded_since.or(Some(at)),
+            Operation::Mark(Mark::Degraded) => {
+                let seen = command.envelope.received_at.min(at);
+                self.degraded_since = self.degraded_since.or(Some(seen));
+            }
             Operation::Mark(Mark::Normal) => {
                 if let Some(since) = self.degraded_since.take() {
                     self.degraded.push((since, at));

@@ -71,6 +71,8 @@ pub(super) struct Watch {
     waits_for: Option<u64>,
     /// What was submitted when the open batch was first seen to be stuck, and when that was.
     unsealed: (u64, Timestamp),
+    /// Since when it is degraded; zero: it is not.
+    degraded_at: Timestamp,
     /// What the log says.
     degraded_logged: bool,
     clock_logged: bool,
@@ -307,16 +309,23 @@ impl Node {
         if self.is_crowded() {
             self.crowd_the_queue();
         }
-        // The log can wait: what it does not say yet concerns only what is not in it yet either.
+        let degraded = self.breakers.mode() != Mode::Normal;
+        if !degraded || self.watch.degraded_at.is_zero() {
+            self.watch.degraded_at = if degraded { self.now } else { Timestamp::ZERO };
+        }
+        // The log can wait: what it does not say yet concerns what is not in it yet either, and doubt, for which it is told
+        // since when.
         if self.halted || self.room == Room::None || self.open_room() < 2 * RECORD_BYTES_MAX {
             return;
         }
-        let (degraded, latched) = (self.breakers.mode() != Mode::Normal, self.breakers.latched());
+        let latched = self.breakers.latched();
         let before = (self.watch.degraded_logged, self.watch.latched_logged);
         (self.watch.degraded_logged, self.watch.latched_logged) = (degraded, latched);
         // What is latched stands in the margin of the mark's batch.
         if before != (degraded, latched) {
-            self.command(Operation::Mark(if degraded { Mark::Degraded } else { Mark::Normal }));
+            let (seen, mark) =
+                if degraded { (self.watch.degraded_at, Mark::Degraded) } else { (self.now, Mark::Normal) };
+            self.command_of(seen, Operation::Mark(mark));
         }
         // Confirmed is not trusted yet: one that is behind the log cannot be followed, and is latched again.
         let suspect = self.breakers.state(Cause::Clock).is_tripped() || self.breakers.level(Cause::Clock) > 0;

@@ -3,7 +3,8 @@
 use crate::core::{Core, DAY, after, debit, hold, purchase};
 use tegata_engine::Applied;
 use tegata_model::{
-    Code, GuardMode, Key, Mark, Operation, Position, Positions, Programme, Purchase, Settings, TerminalId, Timestamp,
+    Code, Envelope, GuardMode, Key, Mark, Operation, Position, Positions, Programme, Purchase, Settings, TerminalId,
+    Timestamp,
 };
 
 const AT_ONCE: Settings = Settings { ack_s: 0, rules: 1, horizon_s: 604_800, skew_s: 300 };
@@ -224,6 +225,24 @@ fn doubt_of_a_debit_made_while_degraded_lasts_too() {
     core.expect("C1", debit("S1", 500), Code::SuspectedDuplicate);
     core.at = Timestamp::from_micros(core.at.micros() + 1);
     core.ok("C1", debit("S1", 500));
+}
+
+#[test]
+fn a_core_is_degraded_since_that_was_seen_however_late_the_log_takes_it() {
+    // Seen in this minute after the debit, logged in minute 50, over in minute 51.
+    for (seen, code) in [(30, Code::SuspectedDuplicate), (31, Code::Approved), (60, Code::Approved)] {
+        let mut core = core(quiet);
+        let made = core.at;
+        let first = core.run("C1", debit("S1", 500));
+        core.run("", undelivered(&first));
+        core.at = made.plus_seconds(60 * 50);
+        let envelope = Envelope { received_at: made.plus_seconds(60 * seen), ..Envelope::default() };
+        core.apply(envelope, Operation::Mark(Mark::Degraded));
+        core.wait(60);
+        core.run("", Operation::Mark(Mark::Normal));
+        core.wait(1);
+        core.expect("C1", debit("S1", 500), code);
+    }
 }
 
 #[test]

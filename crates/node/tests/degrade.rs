@@ -1302,3 +1302,15 @@ fn a_second_press_after_a_long_stall_or_a_long_full_disk_is_asked_about() {
         assert_eq!(rig.codes().pop().map(|c| c.1), Some(Code::SuspectedDuplicate), "stalls: {stalls}");
     }
 }
+
+#[test]
+fn who_undoes_while_the_journal_takes_nothing_is_told_at_its_deadline() {
+    let mut rig = Rig::new(Limits::default());
+    let undo = rig.send(7, 400, Operation::Reversal { original: key(9), remain: 0 });
+    rig.pass(390);
+    assert_eq!(rig.codes(), []);
+    rig.pass(450);
+    assert_eq!(rig.codes(), [(undo, Code::Unknown)]);
+    rig.pass(800);
+    assert_eq!(rig.node.mode(), Mode::ReadOnly);
+}

@@ -100,10 +100,11 @@ impl Node {
         self.note_pause();
         let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
         let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
+        let unsealed_us = self.unsealed_us();
         let fullness = self.fullness();
         self.forget_where_full(fullness);
         let levels: Levels = [
-            in_flight_us.max(if counts { self.watch.flush_us } else { 0 }).max(self.unsealed_us()),
+            in_flight_us.max(if counts { self.watch.flush_us } else { 0 }).max(unsealed_us),
             self.room as u64,
             self.queue_delay_us(),
             fullness,
@@ -118,7 +119,7 @@ impl Node {
         if self.now.since(self.watch.searched_at) >= SEARCH_US {
             self.watch.searched_at = self.now;
             self.drop_overdue();
-            if in_flight_us >= LATE_US {
+            if in_flight_us.max(unsealed_us) >= LATE_US {
                 self.tell_late();
             }
         }
@@ -139,7 +140,8 @@ impl Node {
     /// For how long somebody has waited in an open batch that is not sealed although nothing is in flight, in µs: the journal
     /// takes nothing.
     fn unsealed_us(&mut self) -> u64 {
-        let is_stuck = !self.open.due.is_zero() && self.oldest_in_flight().is_none();
+        let waits = |ticket: &Ticket| ticket.thread != Ticket::NOBODY.thread;
+        let is_stuck = self.oldest_in_flight().is_none() && self.open.tickets.iter().any(waits);
         let (submitted, since) = self.watch.unsealed;
         if !is_stuck || submitted != self.submitted {
             self.watch.unsealed = (self.submitted, self.now);

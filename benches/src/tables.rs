@@ -151,7 +151,7 @@ pub fn tables(coupons: u64, debits: u64, page: usize) -> Tables {
     let rate = |count: u64, d: Duration| (count as f64 / d.as_secs_f64().max(1e-9)).round();
     Tables {
         bytes_per_coupon: issued.account_bytes as f64 / coupons as f64,
-        bytes_per_decision: issued.decision_bytes as f64 / issued.decisions.max(1) as f64,
+        bytes_per_decision: issued.decision_bytes as f64 / coupons as f64,
         bytes_per_debit: (sizes.decision_bytes - issued.decision_bytes) as f64 / debits.max(1) as f64,
         issues_per_second: rate(coupons, spent[0]),
         debits_per_second: rate(debits, spent[1]),

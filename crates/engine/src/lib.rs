@@ -46,7 +46,7 @@ pub use rules::{ExtensionEntry, ProgrammeEntry, Restart, Rules, Shop};
 pub use snapshot::{Page, RestoreError, Restorer};
 pub use stand_in::AdviceMarks;
 pub use sums::{ShopSums, Sums};
-pub use view::{AccountView, LotView, Sizes};
+pub use view::{AccountView, Counts, LotView, Sizes};
 
 use shard::Shard;
 use tegata_model::{AccountId, Position, Timestamp};

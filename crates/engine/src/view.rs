@@ -39,13 +39,23 @@ pub struct AccountView {
     pub lots: Vec<LotView>,
 }
 
+/// How much is in the tables that grow without a limit of the engine's. A decision has at most one detail: their count needs
+/// no other bound.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Accounts.
+    pub accounts: u64,
+    /// Lots beyond the accounts' first.
+    pub lots: u64,
+    /// Decisions remembered.
+    pub decisions: u64,
+    /// Allocations of those decisions.
+    pub allocations: u64,
+}
+
 /// How much memory the tables use.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Accounts.
-    pub accounts: u64,
-    /// Decisions remembered.
-    pub decisions: u64,
     /// Bytes of accounts and lots with their index.
     pub account_bytes: u64,
     /// Bytes of decisions with their details and indexes.
@@ -140,8 +150,6 @@ impl Engine {
     pub fn sizes(&self) -> Sizes {
         let mut sizes = Sizes::default();
         for s in &self.shards {
-            sizes.accounts += s.accounts.used() as u64;
-            sizes.decisions += s.decisions.len() as u64;
             sizes.account_bytes += (s.accounts.bytes() + s.account_index.bytes() + s.lots.bytes()) as u64;
             sizes.decision_bytes += (s.decisions.bytes()
                 + s.key_index.bytes()
@@ -153,10 +161,15 @@ impl Engine {
         sizes
     }
 
-    /// Accounts, and decisions remembered.
+    /// How much is in the tables.
     #[must_use]
-    pub fn counts(&self) -> (u64, u64) {
-        self.shards.iter().fold((0, 0), |(a, d), s| (a + s.accounts.used() as u64, d + s.decisions.len() as u64))
+    pub fn counts(&self) -> Counts {
+        self.shards.iter().fold(Counts::default(), |c, s| Counts {
+            accounts: c.accounts + s.accounts.used() as u64,
+            lots: c.lots + s.lots.used() as u64,
+            decisions: c.decisions + s.decisions.len() as u64,
+            allocations: c.allocations + s.allocations.used() as u64,
+        })
     }
 
     /// True when the decision at a position counts as undelivered: the log says so, or a restart makes it so.

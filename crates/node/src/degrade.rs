@@ -307,7 +307,7 @@ const ROWS: [Row; 6] = {
         },
         Row {
             name: "memory",
-            measured: "per mille of the decisions' limit; from 1,000 on the reserve is used",
+            measured: "per mille of the limit of decisions or allocations, whichever is more; from 1,000 on the reserve is used",
             code: Code::MemoryLimit,
             retry_after_ms: 250,
             modes: [Mode::ReadOnly, Mode::Halted],

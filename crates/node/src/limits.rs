@@ -22,8 +22,12 @@ pub struct Limits {
     pub wait_us_max: u64,
     /// Most accounts; what would make more is refused.
     pub accounts_max: u64,
-    /// Most decisions remembered; beyond, everything that would be remembered is refused.
+    /// Most lots beyond the accounts' first; what adds value is refused, and what may make one when a reserve is used up.
+    pub lots_max: u64,
+    /// Most decisions remembered; payments are refused, and everything when a reserve is used up.
     pub decisions_max: u64,
+    /// Most allocations of these decisions; likewise.
+    pub allocations_max: u64,
     /// When breakers open and close.
     pub policies: Policies,
 }
@@ -38,7 +42,9 @@ impl Default for Limits {
             waiting_bytes_max: 64 << 20,
             wait_us_max: 20_000,
             accounts_max: 100_000_000,
+            lots_max: 100_000_000,
             decisions_max: 100_000_000,
+            allocations_max: 100_000_000,
             policies: POLICIES,
         }
     }

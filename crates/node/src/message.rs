@@ -6,7 +6,7 @@ use crate::breakers::{BreakerFacts, Order};
 use crate::degrade::{Cause, Mode};
 use crate::room::Room;
 use std::sync::Arc;
-use tegata_engine::{AccountView, Plan, ProgrammeEntry, Shop, Sums};
+use tegata_engine::{AccountView, Counts, Plan, ProgrammeEntry, Shop, Sums};
 use tegata_model::{
     AccountId, Class, Code, Decision, Extension, Key, NamespaceId, Operation, Position, ProgrammeId, State,
 };
@@ -155,10 +155,8 @@ pub struct ServerFacts {
     pub applied: u64,
     /// Last position known to be delivered, or logged as undelivered.
     pub delivered: u64,
-    /// Accounts.
-    pub accounts: u64,
-    /// Decisions remembered.
-    pub decisions: u64,
+    /// What is in the engine's tables.
+    pub counts: Counts,
     /// Requests accepted and not yet answered.
     pub in_flight: u64,
     /// Bytes of the engine's tables.

@@ -36,9 +36,9 @@ use tegata_model::{
 };
 use watch::Watch;
 
-/// The part of the decisions that is kept for ending what was begun: captures, voids, confirmations, reversals, fences,
-/// and lives.
-const DECISIONS_RESERVE: u64 = 16;
+/// The part of the decisions and allocations that is kept for ending what was begun: captures, voids, confirmations,
+/// reversals, fences, and lives; and of the lots for giving back what has expired, and reinstatements.
+const RESERVE: u64 = 16;
 
 /// What stands in a ticket in place of a connection, whose numbers begin at 1, when its request was told that it is
 /// unknown: nobody is there, so that the decision counts as undelivered.
@@ -48,8 +48,10 @@ const TOLD: u64 = 0;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Full {
     No,
-    /// No account is left: what may need a new one is refused.
-    ForAccounts,
+    /// No account, or no lot, is left: what adds value is refused.
+    ForValue,
+    /// The lots' reserve is used up: what may need a new one is refused.
+    ForLots,
     /// What ends something is still taken.
     ForNew,
     Entirely,
@@ -379,14 +381,18 @@ impl Node {
     }
 
     fn check_sizes(&mut self) {
-        let (accounts, decisions) = self.engine.counts();
-        let reserve = self.limits.decisions_max / DECISIONS_RESERVE;
-        self.full = if decisions >= self.limits.decisions_max.saturating_add(reserve) {
+        let (counts, limits) = (self.engine.counts(), &self.limits);
+        let with_reserve = |max: u64| max.saturating_add(max / RESERVE);
+        self.full = if counts.decisions >= with_reserve(limits.decisions_max)
+            || counts.allocations >= with_reserve(limits.allocations_max)
+        {
             Full::Entirely
-        } else if decisions >= self.limits.decisions_max {
+        } else if counts.decisions >= limits.decisions_max || counts.allocations >= limits.allocations_max {
             Full::ForNew
-        } else if accounts >= self.limits.accounts_max {
-            Full::ForAccounts
+        } else if counts.lots >= with_reserve(limits.lots_max) {
+            Full::ForLots
+        } else if counts.accounts >= limits.accounts_max || counts.lots >= limits.lots_max {
+            Full::ForValue
         } else {
             Full::No
         };

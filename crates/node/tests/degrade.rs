@@ -1048,64 +1048,6 @@ fn an_advice_is_shed_for_no_cause_and_a_lease_for_nearly_every_one() {
 }
 
 #[test]
-fn a_full_table_of_decisions_ends_by_itself_once_keys_are_past_their_horizon() {
-    for reserve_too in [false, true] {
-        let mut rig = Rig::new(Limits { decisions_max: 16, ..Limits::default() });
-        for n in 0..16 {
-            rig.debit(n, 500);
-            rig.flush();
-        }
-        if reserve_too {
-            rig.send(18, 500, Operation::Fence);
-            rig.flush();
-        }
-        rig.codes();
-        rig.pass(rig.now.get() + 10);
-        let full = if reserve_too { Mode::Halted } else { Mode::ReadOnly };
-        assert_eq!(rig.node.mode(), full);
-        rig.flush();
-        rig.pass(rig.now.get() + 3_600_000);
-        rig.flush();
-        let kept = 16 + u64::from(reserve_too);
-        assert_eq!((rig.node.mode(), rig.node.engine().counts().1), (full, kept), "all are known");
-        // A month; the horizon is a week.
-        rig.now.set(30 * 86_400_000);
-        rig.pass(rig.now.get() + 10);
-        assert_eq!(rig.node.engine().counts().1, kept, "the log does not say yet that so long has passed");
-        rig.flush();
-        rig.pass(rig.now.get() + 60_000);
-        assert_eq!((rig.node.mode(), rig.node.engine().counts().1), (Mode::Normal, 0));
-    }
-}
-
-#[test]
-fn where_no_account_is_left_payments_go_on() {
-    let mut rig = Rig::new(Limits { accounts_max: 1, ..Limits::default() });
-    let programme = Programme { guard_window_s: 0, ..Programme::with_defaults(ProgrammeId::new(1)) };
-    let shop = ShopId::from_text("SHOP1").expect("a shop");
-    let issue = Operation::Issue {
-        programme: programme.id,
-        amount: Amount::new(10_000).expect("an amount"),
-        expires_at: Timestamp::ZERO,
-        valid_from: Timestamp::ZERO,
-        stay_end_day: 0,
-        kind: tegata_model::LotKind::Promo,
-    };
-    let shop = Operation::Shop { shop, programme: ProgrammeId::NONE, name: [0; 48] };
-    let mut told = Vec::new();
-    let all = [Operation::Programme(programme), shop, issue, Operation::Debit(purchase(5)), issue];
-    for (n, operation) in (1..).zip(all) {
-        rig.send(n, 8_000, operation);
-        rig.flush();
-        rig.pass(rig.now.get() + 10);
-        told.extend(rig.codes().into_iter().map(|(_, code)| code));
-    }
-    use Code::{Approved, MemoryLimit};
-    assert_eq!(told, [Approved, Approved, Approved, Approved, MemoryLimit]);
-    assert_eq!(rig.node.mode(), Mode::Normal);
-}
-
-#[test]
 fn a_reserve_that_is_used_up_is_told_and_so_is_its_return() {
     let mut rig = Rig::new(Limits::default());
     rig.pass(10);

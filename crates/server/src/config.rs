@@ -45,8 +45,12 @@ pub struct Config {
     pub ack_s: u32,
     /// Most accounts.
     pub accounts_max: u64,
+    /// Most lots beyond the accounts' first.
+    pub lots_max: u64,
     /// Most decisions remembered.
     pub decisions_max: u64,
+    /// Most allocations of these decisions: what one took from one lot.
+    pub allocations_max: u64,
     /// Bytes of memory that are kept ready for the tables to grow into; 0: none.
     pub warm_bytes: usize,
     /// Bytes of a journal segment; fixed when the data folder is created.
@@ -152,7 +156,9 @@ impl Default for Config {
             horizon_s: 604_800,
             ack_s: 5,
             accounts_max: 100_000_000,
+            lots_max: 100_000_000,
             decisions_max: 100_000_000,
+            allocations_max: 100_000_000,
             warm_bytes: 64 << 20,
             segment_bytes: 64 << 20,
             snapshot_bytes: 2 << 30,
@@ -337,8 +343,14 @@ impl Config {
             "archive_keep_days",
             "0, which keeps everything, or up to 36500 days and not shorter than horizon_s",
         )?;
-        range((1..=1_000_000_000).contains(&self.accounts_max), "accounts_max", "1 to 1000000000")?;
-        range((1..=1_000_000_000).contains(&self.decisions_max), "decisions_max", "1 to 1000000000")?;
+        for (max, key) in [
+            (self.accounts_max, "accounts_max"),
+            (self.lots_max, "lots_max"),
+            (self.decisions_max, "decisions_max"),
+            (self.allocations_max, "allocations_max"),
+        ] {
+            range((1..=1_000_000_000).contains(&max), key, "1 to 1000000000")?;
+        }
         let segment = self.segment_bytes;
         range(
             segment.is_multiple_of(4096) && ((4 << 20)..=(1 << 30)).contains(&segment),

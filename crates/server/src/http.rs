@@ -120,8 +120,11 @@ fn metrics(shared: &Shared) -> String {
     ];
     one("position", "gauge", "Positions in the log.", &positions);
     one("in_flight", "gauge", "Commands accepted and not yet answered.", &[("", facts.in_flight)]);
-    one("accounts", "gauge", "Coupons and wallets.", &[("", facts.accounts)]);
-    one("decisions", "gauge", "Decisions remembered.", &[("", facts.decisions)]);
+    one("accounts", "gauge", "Coupons and wallets.", &[("", facts.counts.accounts)]);
+    one("lots", "gauge", "Lots beyond the first of a coupon or wallet.", &[("", facts.counts.lots)]);
+    one("decisions", "gauge", "Decisions remembered.", &[("", facts.counts.decisions)]);
+    let allocations = [("", facts.counts.allocations)];
+    one("allocations", "gauge", "Allocations of decisions remembered: what one took from one lot.", &allocations);
     one("table_bytes", "gauge", "Bytes of the engine's tables.", &[("", facts.table_bytes)]);
     let short = [("", facts.shortfall)];
     one("shortfall_yen", "gauge", "Yen that approved advices were short of, of all programmes.", &short);

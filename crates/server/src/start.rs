@@ -198,7 +198,9 @@ fn limits(config: &Config) -> Limits {
     Limits {
         threads: config.doors(),
         accounts_max: config.accounts_max,
+        lots_max: config.lots_max,
         decisions_max: config.decisions_max,
+        allocations_max: config.allocations_max,
         policies: config.policies(),
         wait_us_max: u64::from(config.queue_wait_ms) * 1_000,
         ..Limits::default()
@@ -292,4 +294,25 @@ fn open_doors(
         threads.push(handle.map_err(ServeError::System)?);
     }
     Ok((parts, threads))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_table_has_its_limit_from_the_configuration() {
+        let good = Config { accounts_max: 1, lots_max: 2, decisions_max: 3, allocations_max: 4, ..Config::default() };
+        let l = limits(&good);
+        assert_eq!([l.accounts_max, l.lots_max, l.decisions_max, l.allocations_max], [1, 2, 3, 4]);
+        assert!(good.check().is_ok());
+        for bad in [
+            Config { accounts_max: 0, ..good.clone() },
+            Config { lots_max: 1_000_000_001, ..good.clone() },
+            Config { decisions_max: 0, ..good.clone() },
+            Config { allocations_max: 1_000_000_001, ..good },
+        ] {
+            assert!(matches!(bad.check(), Err(ConfigError::Range { .. })), "{bad:?}");
+        }
+    }
 }

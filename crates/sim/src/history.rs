@@ -59,6 +59,7 @@ pub struct Load {
 
 /// One thing that happened.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::large_enum_variant, reason = "one lives at a time")]
 pub enum Event<'a> {
     /// A caller decided on something, or asks for the same again.
     Asked {

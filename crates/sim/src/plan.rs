@@ -100,9 +100,9 @@ pub struct Plan {
     pub in_flight_max: usize,
     /// Most bytes that wait.
     pub waiting_bytes_max: usize,
-    /// Most accounts and decisions.
+    /// Most accounts, and most lots beyond their first.
     pub accounts_max: u64,
-    /// Most decisions.
+    /// Most decisions, and most allocations.
     pub decisions_max: u64,
     /// Requests that one connection may have in flight.
     pub credits: u32,

@@ -7,6 +7,7 @@ use crate::talk::{Reach, expected};
 use serde_json::json;
 use std::path::PathBuf;
 use tegata_client::{Ask, Call, Role};
+use tegata_engine::Counts;
 use tegata_journal::{OpenError, ReadError, dropped_to, read_log, read_store, snapshot_trailer, snapshots};
 use tegata_node::ReplayError;
 use tegata_server::SnapshotError;
@@ -91,7 +92,7 @@ impl SnapshotCommand {
                         failed(exit, e.to_string())
                     })?;
                     loaded.engine.audit().map_err(|e| failed(Exit::Damaged, e))?;
-                    let (accounts, decisions) = loaded.engine.counts();
+                    let Counts { accounts, decisions, .. } = loaded.engine.counts();
                     let digest = format!("{:032x}", loaded.engine.digest());
                     text += &format!(
                         "whole: position {position}  {accounts} accounts  {decisions} decisions  digest {digest}\n"

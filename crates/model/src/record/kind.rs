@@ -49,10 +49,17 @@ impl Operation {
         !matches!(kind, 8 | 10 | 12 | Self::ADVICE)
     }
 
-    /// Whether an operation of a kind may need an account that there is not: one is made with its first value.
+    /// Whether an operation of a kind adds value to an account: it may need an account, or a lot, that there is not.
     #[must_use]
-    pub const fn may_make_account(kind: u16) -> bool {
+    pub const fn adds_value(kind: u16) -> bool {
         matches!(kind, 1..=3)
+    }
+
+    /// Whether an operation of a kind may need a lot that there is not: one that adds value; a refund of what has expired; a
+    /// reinstatement. A void or a reversal puts value back to lots that are still there.
+    #[must_use]
+    pub const fn may_make_lot(kind: u16) -> bool {
+        Self::adds_value(kind) || matches!(kind, 11 | 13)
     }
 
     /// The operation's name, as the command line and the docs have it.
@@ -87,5 +94,19 @@ impl Operation {
             "advice",
         ];
         if (kind as usize) < NAMES.len() { NAMES[kind as usize] } else { "" }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_may_need_a_new_account_or_lot() {
+        let names = |may: fn(u16) -> bool| -> Vec<&str> {
+            (1..=Operation::KIND_MAX).filter(|k| may(*k)).map(Operation::name_of).collect()
+        };
+        assert_eq!(names(Operation::adds_value), ["issue", "load", "charge"]);
+        assert_eq!(names(Operation::may_make_lot), ["issue", "load", "charge", "refund", "reinstate"]);
     }
 }

@@ -204,7 +204,8 @@ impl Node {
         }
         let is_full = match self.full {
             Full::No => false,
-            Full::ForAccounts => Operation::may_make_account(kind),
+            Full::ForValue => Operation::adds_value(kind),
+            Full::ForLots => Operation::may_make_lot(kind),
             Full::ForNew => rank > Rank::Finish,
             Full::Entirely => true,
         };

@@ -273,11 +273,13 @@ impl Node {
         self.watch.waited_us = self.watch.waited_us.max(us);
     }
 
-    /// Per mille of the decisions' limit; what is above it is their reserve. Accounts stay, and their limit stops nobody who
-    /// pays: it is no breaker's.
+    /// Per mille of the limit of the decisions or of their allocations, whichever is more; what is above it is their reserve.
+    /// Accounts and lots stay, and their limits stop nobody who pays: they are no breaker's.
     fn fullness(&self) -> u64 {
-        let (_, decisions) = self.engine.counts();
-        decisions.saturating_mul(1_000) / self.limits.decisions_max.max(1)
+        let counts = self.engine.counts();
+        let permille = |count: u64, max: u64| count.saturating_mul(1_000) / max.max(1);
+        permille(counts.decisions, self.limits.decisions_max)
+            .max(permille(counts.allocations, self.limits.allocations_max))
     }
 
     /// Where nothing is admitted nothing is applied either, and nobody would give the memory back. What is forgotten goes by

@@ -121,12 +121,15 @@ impl World {
             in_flight_max: self.plan.in_flight_max,
             waiting_bytes_max: self.plan.waiting_bytes_max,
             accounts_max: self.plan.accounts_max,
+            lots_max: self.plan.accounts_max,
             decisions_max: self.plan.decisions_max,
+            allocations_max: self.plan.decisions_max,
             ..Limits::default()
         };
         if self.healing.is_some() {
             // What ends a full table soon is a higher limit and a start.
-            return Limits { accounts_max: 1_000_000, decisions_max: 1_000_000, ..small };
+            let Limits { accounts_max, lots_max, decisions_max, allocations_max, .. } = Limits::default();
+            return Limits { accounts_max, lots_max, decisions_max, allocations_max, ..small };
         }
         small
     }

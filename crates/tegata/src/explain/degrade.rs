@@ -4,8 +4,8 @@ use serde_json::json;
 use std::fmt::Write as _;
 use tegata_node::{BreakerState, Cause, Mode, Rank, transitions};
 
-/// What no breaker decides: the phases of a server's life, and what the rules say.
-const OTHERS: [[&str; 4]; 5] = [
+/// What no breaker decides: the phases of a server's life, tables that payments do not fill, and what the rules say.
+const OTHERS: [[&str; 4]; 6] = [
     [
         "the server starts",
         "no connection is accepted before the log is replayed; a breaker that was latched still is, and a clock behind the log is not followed",
@@ -29,6 +29,12 @@ const OTHERS: [[&str; 4]; 5] = [
         "all shards of a server share one thread: it shows as `queue-delay`, and turns are by gateway",
         "as for `queue-delay`",
         "one gateway's flood waited for by another",
+    ],
+    [
+        "no account, or no lot, is left (`accounts_max`, `lots_max`)",
+        "issue, load and charge are refused with 112 `memory-limit`; where the lots' reserve of a sixteenth is used up, refund and reinstatement too; all else goes on",
+        "a refusal: nothing was taken",
+        "a payment, void or reversal refused for want of a lot: they make none",
     ],
     [
         "a programme, shop or account is suspended",

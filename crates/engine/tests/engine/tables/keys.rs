@@ -217,8 +217,8 @@ fn what_is_forgotten_gives_its_memory_back() {
         core.wait(1);
         let key = core.ok("C1", debit("S1", 1 + n % 5_000));
         core.ok("C1", Operation::Refund { original: key, amount: yen(1 + n % 5_000) });
-        let sizes = core.engine.sizes();
-        assert!(sizes.decisions <= 2 * 63 + 20, "{sizes:?} after {n} s");
+        let (counts, sizes) = (core.engine.counts(), core.engine.sizes());
+        assert!(counts.decisions <= 2 * 63 + 20, "{counts:?} after {n} s");
         // By then the queue of decisions has been in two of its chunks at once.
         if n < 15_000 {
             largest = sizes.decision_bytes.max(largest);

@@ -56,7 +56,7 @@ fn a_reversal_before_the_account_exists_fences_too() {
     let late = core.next_key();
     core.ok("C9", reversal(late, 0));
     assert_eq!(core.under("C9", late, issue(1, 500, Timestamp::ZERO)).decision.code, Code::Fenced);
-    assert_eq!(core.engine.counts().0, 0);
+    assert_eq!(core.engine.counts().accounts, 0);
 }
 
 #[test]

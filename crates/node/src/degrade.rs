@@ -309,7 +309,8 @@ const ROWS: [Row; 6] = {
             name: "memory",
             measured: "per mille of the limit of decisions or allocations, whichever is more; from 1,000 on the reserve is used",
             code: Code::MemoryLimit,
-            retry_after_ms: 250,
+            // A key is forgotten after days, by a logged time that goes on once a minute where nothing is admitted.
+            retry_after_ms: 60_000,
             modes: [Mode::ReadOnly, Mode::Halted],
             treatments: [[V, V, V, R, R, R, S, S], [R, R, R, R, R, R, S, S]],
             till: "a refusal: nothing was taken, pay otherwise",

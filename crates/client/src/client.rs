@@ -134,7 +134,7 @@ impl Client {
                 }
                 Next::Wait(to) => {
                     if let Ok(Some(got)) = timeout_at(began + to, inbox.recv()).await {
-                        sends.heard(began.elapsed(), got, random);
+                        sends.heard(began.elapsed(), got);
                     }
                 }
                 Next::End(outcome) => return (outcome, sends.was_heard()),

@@ -116,6 +116,10 @@ impl Sends {
                     return Next::Retire;
                 }
                 Phase::Patient(end) => return Next::Wait(end),
+                // Nothing would be sent before the deadline, and nobody may answer any more: it is told now.
+                Phase::Resting if self.tally.outstanding == 0 && self.again + LEFT_MIN > until => {
+                    self.phase = Phase::Over
+                }
                 // An answer to an earlier send counts for as long as the deadline runs.
                 Phase::Resting if now < until.min(self.again) => return Next::Wait(until.min(self.again)),
                 Phase::Resting => self.phase = Phase::Begin,
@@ -159,13 +163,14 @@ impl Sends {
     }
 
     /// An answer to one of the sends, or the news that there will be none.
-    pub fn heard(&mut self, now: Duration, got: Result<Answer, Lost>, random: impl FnOnce() -> u128) {
+    pub fn heard(&mut self, now: Duration, got: Result<Answer, Lost>) {
         if self.outcome.is_some() {
             return;
         }
         self.outcome = self.tally.hear(got);
         if let Phase::Patient(_) = self.phase {
-            self.again = self.again.max(now + jittered(self.tally.retry_after.unwrap_or_default(), random()));
+            // The core tells each another time: nobody comes earlier, and they do not come together.
+            self.again = self.again.max(now + self.tally.retry_after.unwrap_or_default());
             self.phase = Phase::Resting;
         }
     }
@@ -349,5 +354,72 @@ fn judge(got: Result<Answer, Lost>, asked: &Operation) -> Heard {
             Code::KeyTooOld | Code::OriginalTooOld => Heard::InDoubt(d.decision.code),
             code => Heard::Refused(code, None),
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tegata_wire::{AnswerHeader, DecisionBody};
+
+    const UNTIL: Duration = Duration::from_secs(10);
+
+    fn ms(n: u64) -> Duration {
+        Duration::from_millis(n)
+    }
+
+    /// A refusal that says when to come back.
+    fn refusal(code: Code, retry_after_ms: u32) -> Result<Answer, Lost> {
+        let header = AnswerHeader { kind: 0, flags: 0, number: 0, request_id: 1 };
+        let body = DecisionBody { code: u16::from(code as u8), retry_after_ms, ..DecisionBody::default() };
+        Ok(Answer { header, body: AnswerBody::Decision(body) })
+    }
+
+    fn sends() -> Sends {
+        let (account, key) = (AccountId::NONE, crate::new_key());
+        let attempt =
+            Attempt { account, key, namespace: NamespaceId::new(1), operation: Operation::Fence, deadline: UNTIL };
+        Sends::new(&attempt, 3)
+    }
+
+    /// Sends at an instant.
+    fn send(sends: &mut Sends, at: Duration) {
+        assert_eq!(sends.next(at, &Budget::new(), || 0), Next::Connect);
+        sends.connected(at);
+        sends.sent(at, || 0);
+    }
+
+    #[test]
+    fn who_is_told_to_come_back_in_time_comes_back_then_and_not_earlier() {
+        let mut sends = sends();
+        send(&mut sends, ms(0));
+        sends.heard(ms(1), refusal(Code::Overloaded, 300));
+        assert_eq!(sends.next(ms(2), &Budget::new(), || 0), Next::Wait(ms(301)));
+        assert_eq!(sends.next(ms(300), &Budget::new(), || 0), Next::Wait(ms(301)));
+        send(&mut sends, ms(301));
+    }
+
+    #[test]
+    fn who_is_told_to_come_back_after_the_deadline_is_not_kept_waiting_for_it() {
+        let refused = || refusal(Code::MemoryLimit, 60_000);
+        let mut alone = sends();
+        send(&mut alone, ms(0));
+        alone.heard(ms(1), refused());
+        let retry_after = Some(ms(60_000));
+        let told = Next::End(Outcome::NotExecuted { code: Code::MemoryLimit, retry_after });
+        assert_eq!(alone.next(ms(2), &Budget::new(), || 0), told);
+
+        // A first send that may be answered still is waited for.
+        let mut second = sends();
+        send(&mut second, ms(0));
+        assert_eq!(second.next(PATIENCE, &Budget::new(), || 0), Next::Retire);
+        send(&mut second, PATIENCE);
+        second.heard(PATIENCE + ms(1), refused());
+        assert_eq!(second.next(PATIENCE + ms(2), &Budget::new(), || 0), Next::Wait(UNTIL));
+        second.heard(PATIENCE + ms(3), Err(Lost::Unanswered));
+        let Next::End(Outcome::Unknown(doubt)) = second.next(PATIENCE + ms(4), &Budget::new(), || 0) else {
+            panic!("it may have been executed")
+        };
+        assert_eq!(doubt.code, Code::Unknown);
     }
 }

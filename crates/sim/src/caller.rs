@@ -243,7 +243,7 @@ impl Caller {
         let random = &mut self.random;
         let passed = since(task.began, now);
         match &mut task.work {
-            Work::Decide(_, sends) => sends.heard(passed, got, || random.wide()),
+            Work::Decide(_, sends) => sends.heard(passed, got),
             Work::Resolve(_, resolving) => {
                 task.stage = Stage::Idle;
                 resolving.heard(passed, got.ok(), || random.wide());

@@ -286,6 +286,10 @@ impl Node {
             return None;
         }
         self.now = self.now.max(now);
+        if self.note_stood() {
+            // Since the last look, which comes too late for this batch.
+            self.admit_anew();
+        }
         self.drop_overdue();
         self.put_news_first();
         if self.open.is_empty() {

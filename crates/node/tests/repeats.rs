@@ -434,3 +434,49 @@ fn a_second_press_whose_batch_waited_is_behind_the_news_that_the_first_was_not_d
         assert!(others.iter().all(|n| rig.code(*n).is_some()), "every one has an answer");
     }
 }
+
+#[test]
+fn a_second_press_after_the_core_itself_stood_still_for_long_is_asked_about() {
+    // The open batch has room for the news, or is full of payments; it is looked at before it is sealed, or too late.
+    for (others, looks) in [(0, true), (400, true), (0, false), (400, false)] {
+        let mut rig = Rig::new(Limits { batch_bytes_max: 24_000, ..Limits::default() });
+        let doubt =
+            Programme { guard_window_s: 0, doubt_window_s: 60, ..Programme::with_defaults(ProgrammeId::new(1)) };
+        rig.send("", key(8), 60, Operation::Programme(doubt));
+        let first = rig.send("C1", key(9), 60, debit(700));
+        rig.seal();
+        rig.durable();
+        let position = rig.answers[&first].decision.position.get();
+        // A core that has nothing to do looks up once a second.
+        for s in 1..=10 {
+            rig.node.look(at(s), false);
+        }
+        assert!(!rig.node.has_work(), "that is no pause");
+        // It is stopped, and goes on.
+        rig.now = at(310);
+        rig.node.accept(0, Inbound { undelivered: vec![position], ..Inbound::default() }, rig.now);
+        let press = rig.send("C1", key(11), 340, debit(700));
+        let others: Vec<u64> = (0..others).map(|n| rig.send("C2", key(100 + n), 340, debit(1))).collect();
+        if looks {
+            rig.node.look(rig.now, false);
+        }
+        while rig.node.has_work() {
+            rig.seal();
+            rig.durable();
+            rig.now = rig.now.plus_millis(10);
+            rig.node.look(rig.now, false);
+        }
+        assert_eq!(rig.code(press), Some(Code::SuspectedDuplicate), "{} others, {looks}", others.len());
+        assert!(others.iter().all(|n| rig.code(*n).is_some()), "every one has an answer");
+        assert_eq!(rig.node.engine().rules().degraded_since, None, "it is back to normal");
+        // Ten minutes later that is over.
+        for s in 311..=920 {
+            rig.node.look(at(s), false);
+        }
+        rig.now = at(920);
+        let late = rig.send("C1", key(12), 980, debit(700));
+        rig.seal();
+        rig.durable();
+        assert_eq!(rig.code(late), Some(Code::Approved));
+    }
+}

@@ -254,6 +254,10 @@ impl Node {
                 asked.push((ticket, record, hint));
             }
         }
+        if self.watch.stood {
+            // Ahead of what came since: the guard is to ask about it.
+            self.tell_log();
+        }
         self.log_deliveries();
         for (ticket, record, hint) in asked {
             self.admit(ticket, record, hint);

@@ -20,6 +20,9 @@ const SILENT_US: u64 = 20_000;
 const CROWD_US: u64 = 10_000_000;
 /// Between two looks lies more than this only when the core itself did not run, in µs.
 const PAUSE_US: u64 = 25_000;
+/// After so long between two looks, in µs, the core was stopped, or its machine: a core that has nothing to do looks up once
+/// a second. Nobody was answered meanwhile, which is an outage like another.
+const STOOD_US: u64 = 2_000_000;
 /// For no longer than this a pause of the core explains a queue, in µs.
 const EXCUSE_US_MAX: u64 = 50_000;
 /// A core that is paused again and again is too slow for what comes: of all time one part of so many is excused, and at most
@@ -73,6 +76,8 @@ pub(super) struct Watch {
     unsealed: (u64, Timestamp),
     /// Since when it is degraded; zero: it is not.
     degraded_at: Timestamp,
+    /// It stood still itself, which counts as degraded until the log says so.
+    pub(super) stood: bool,
     /// What the log says.
     degraded_logged: bool,
     clock_logged: bool,
@@ -97,6 +102,7 @@ impl Node {
     #[cold]
     fn look_around(&mut self, clock_suspect: bool) -> bool {
         self.note_pace();
+        self.note_stood();
         self.note_pause();
         let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
         let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
@@ -148,6 +154,20 @@ impl Node {
             return 0;
         }
         self.now.since(since)
+    }
+
+    /// A core that stood still for long was degraded since it last looked. True when it did.
+    pub(super) fn note_stood(&mut self) -> bool {
+        let before = self.watch.looked_at;
+        // Before the first look is a start, which the log knows of.
+        let stood = self.now.since(before) > STOOD_US && !before.is_zero();
+        if stood {
+            self.watch.stood = true;
+            if self.watch.degraded_at.is_zero() {
+                self.watch.degraded_at = before;
+            }
+        }
+        stood
     }
 
     /// A core that was kept from running, as by a machine that stood still, is given as long to catch up.
@@ -307,13 +327,18 @@ impl Node {
     /// A breaker may have changed. What was not handed to the journal is looked at again where more is refused now, and
     /// the log is told what it must know.
     fn after_change(&mut self, before: u8) {
-        if self.breakers.refused_outright() & !before != 0 {
+        if self.breakers.refused_outright() & !before != 0 || self.watch.stood {
             self.admit_anew();
         }
         if self.is_crowded() {
             self.crowd_the_queue();
         }
-        let degraded = self.breakers.mode() != Mode::Normal;
+        self.tell_log();
+    }
+
+    /// The log is told what it must know of the breakers, and of the core itself.
+    pub(super) fn tell_log(&mut self) {
+        let degraded = self.breakers.mode() != Mode::Normal || self.watch.stood;
         if !degraded || self.watch.degraded_at.is_zero() {
             self.watch.degraded_at = if degraded { self.now } else { Timestamp::ZERO };
         }
@@ -322,6 +347,7 @@ impl Node {
         if self.halted || self.room == Room::None || self.open_room() < 2 * RECORD_BYTES_MAX {
             return;
         }
+        self.watch.stood = false;
         let latched = self.breakers.latched();
         let before = (self.watch.degraded_logged, self.watch.latched_logged);
         (self.watch.degraded_logged, self.watch.latched_logged) = (degraded, latched);

@@ -159,6 +159,8 @@ impl Node {
         node.command(Operation::Epoch { delivered_to: Position::new(delivered_to), settings });
         // From here on the record says it.
         node.delivered_to = applied.get();
+        // The limits may be lower than what is in the tables, and each start would let a batch in.
+        node.check_sizes();
         node
     }
 

@@ -245,3 +245,23 @@ fn a_full_table_of_lots_has_room_again_once_spent_ones_are_given_back() {
     (rig.now, rig.asked) = (30 * DAY, 0);
     assert_eq!(pay(&mut rig, 100), Approved);
 }
+
+#[test]
+fn a_node_that_starts_with_lower_limits_than_its_tables_hold_makes_nothing_more() {
+    let mut rig = Rig::new(Limits::default());
+    for n in 0..9 {
+        assert_eq!(rig.tell("W1", load(1_000, 2_000)), Approved, "{n}");
+    }
+    let limits = [
+        Limits { accounts_max: 1, ..Limits::default() },
+        Limits { lots_max: 8, ..Limits::default() },
+        Limits { decisions_max: 8, ..Limits::default() },
+    ];
+    for limits in limits {
+        let engine = rig.node.engine().clone();
+        let node = Node::new(engine, limits, Settings::default(), Carried::default(), ms(rig.now));
+        let mut again = Rig { node, now: rig.now, asked: rig.asked };
+        // This comes before anything of the new start is applied.
+        assert_eq!(again.tell("W1", load(1_000, 2_000)), MemoryLimit, "{limits:?}");
+    }
+}

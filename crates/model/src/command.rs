@@ -251,7 +251,8 @@ pub enum Operation {
     Undelivered(Positions),
     /// Answers that were logged as undelivered and have been acknowledged since.
     Delivered(Positions),
-    /// A node started: every decision after `delivered_to` and before this counts as undelivered.
+    /// A node started, or goes on after it stood still for long: every decision after `delivered_to` and before this counts as
+    /// undelivered.
     Epoch {
         /// The last position known to be delivered.
         delivered_to: Position,

@@ -73,6 +73,7 @@ pub enum SnapshotWish {
 pub struct Node {
     engine: Engine,
     limits: Limits,
+    settings: Settings,
     open: Batch,
     sealed: VecDeque<Batch>,
     spare: Vec<Batch>,
@@ -124,6 +125,7 @@ impl Node {
         let mut node = Self {
             engine,
             limits,
+            settings,
             open: Batch { first: applied.next(), ..Batch::default() },
             sealed: VecDeque::new(),
             spare: Vec::new(),
@@ -289,7 +291,7 @@ impl Node {
         }
         self.now = self.now.max(now);
         if self.note_stood() {
-            // Since the last look, which comes too late for this batch.
+            // The next look comes too late for this batch.
             self.admit_anew();
         }
         self.drop_overdue();

@@ -8,7 +8,7 @@ use tegata_model::{
     AccountId, Advice, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme,
     ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode,
 };
-use tegata_node::{Answer, Carried, Inbound, Limits, Node, Outbound, Question, Reply, Waiter};
+use tegata_node::{Answer, Carried, Inbound, Limits, Node, Outbound, Question, Reply, Report, Waiter};
 
 const START_S: i64 = 1_780_000_000;
 const NAMESPACE: NamespaceId = NamespaceId::new(1);
@@ -479,4 +479,49 @@ fn a_second_press_after_the_core_itself_stood_still_for_long_is_asked_about() {
         rig.durable();
         assert_eq!(rig.code(late), Some(Code::Approved));
     }
+}
+
+#[test]
+fn after_the_core_stood_still_a_second_press_may_come_before_another_threads_news_of_the_first() {
+    let mut rig = Rig::new(Limits { threads: 2, ..Limits::default() });
+    let unguarded = Programme { guard_window_s: 0, ..Programme::with_defaults(ProgrammeId::new(1)) };
+    rig.send("", key(8), 60, Operation::Programme(unguarded));
+    let mut paid = |n, yen| {
+        let first = rig.send("C1", key(n), 60, debit(yen));
+        rig.seal();
+        rig.durable();
+        rig.answers[&first].decision.position.get()
+    };
+    let (known, first) = (paid(9, 300), paid(10, 700));
+    let report = Some(Report { taken_over: first, oldest_waiting: Some(first) });
+    rig.node.accept(0, Inbound { report, ..Inbound::default() }, rig.now);
+    rig.node.look(rig.now, false);
+    // All are stopped for longer than an answer counts as in flight. The thread of the second press is the first to go on.
+    rig.now = at(6);
+    let mut press = |n, yen| {
+        let (received_at, deadline) = (rig.now, at(60));
+        let (namespace, account) = (NAMESPACE, account("C1"));
+        let envelope = Envelope { received_at, deadline, namespace, account, key: key(n), ..Envelope::default() };
+        let mut bundle = Inbound::default();
+        encode(&Command { envelope, operation: debit(yen) }, &mut bundle.records);
+        bundle.waiters.push(Waiter { connection: 2, request: n as u64 });
+        rig.node.accept(1, bundle, rig.now);
+        rig.node.look(rig.now, false);
+        rig.seal();
+        rig.durable();
+        let out = rig.node.take_outbound(1, Outbound::default()).expect("an answer");
+        (out.answers[0].decision.code, out.answers[0].decision.related.get())
+    };
+    assert_eq!(press(11, 700), (Code::SuspectedDuplicate, first));
+    assert_eq!(press(12, 300).0, Code::Approved, "position {known} was known to be delivered");
+    // What is acknowledged after all is in doubt no longer.
+    let (undelivered, delivered) = (vec![first], vec![first]);
+    rig.node.accept(0, Inbound { undelivered, ..Inbound::default() }, rig.now);
+    rig.node.accept(0, Inbound { delivered, ..Inbound::default() }, rig.now);
+    rig.seal();
+    rig.durable();
+    let again = rig.send("C1", key(13), 60, debit(700));
+    rig.seal();
+    rig.durable();
+    assert_eq!(rig.code(again), Some(Code::Approved));
 }

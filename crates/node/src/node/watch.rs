@@ -7,7 +7,7 @@ use crate::breaker::BreakerState;
 use crate::breakers::{Levels, Order, Transition};
 use crate::degrade::{Cause, Mode, Rank};
 use crate::room::Room;
-use tegata_model::{Code, Header, Mark, Operation, RECORD_BYTES_MAX, Timestamp};
+use tegata_model::{Code, Header, Mark, Operation, Position, RECORD_BYTES_MAX, Timestamp};
 
 /// Between two looks, in µs: a stall is seen in time, and a million requests a second do not notice.
 const LOOK_US: u64 = 2_000;
@@ -76,7 +76,8 @@ pub(super) struct Watch {
     unsealed: (u64, Timestamp),
     /// Since when it is degraded; zero: it is not.
     degraded_at: Timestamp,
-    /// It stood still itself, which counts as degraded until the log says so.
+    /// When the core was last seen to run. It stood still since, which counts as degraded until the log says so.
+    awake_at: Timestamp,
     pub(super) stood: bool,
     /// What the log says.
     degraded_logged: bool,
@@ -156,10 +157,10 @@ impl Node {
         self.now.since(since)
     }
 
-    /// A core that stood still for long was degraded since it last looked. True when it did.
+    /// A core that stood still for long was degraded since it last ran. True when it did.
     pub(super) fn note_stood(&mut self) -> bool {
-        let before = self.watch.looked_at;
-        // Before the first look is a start, which the log knows of.
+        let before = std::mem::replace(&mut self.watch.awake_at, self.now);
+        // Before that is a start, which the log knows of.
         let stood = self.now.since(before) > STOOD_US && !before.is_zero();
         if stood {
             self.watch.stood = true;
@@ -344,10 +345,10 @@ impl Node {
         }
         // The log can wait: what it does not say yet concerns what is not in it yet either, and doubt, for which it is told
         // since when.
-        if self.halted || self.room == Room::None || self.open_room() < 2 * RECORD_BYTES_MAX {
+        let records = 2 + usize::from(self.watch.stood);
+        if self.halted || self.room == Room::None || self.open_room() < records * RECORD_BYTES_MAX {
             return;
         }
-        self.watch.stood = false;
         let latched = self.breakers.latched();
         let before = (self.watch.degraded_logged, self.watch.latched_logged);
         (self.watch.degraded_logged, self.watch.latched_logged) = (degraded, latched);
@@ -356,6 +357,12 @@ impl Node {
             let (seen, mark) =
                 if degraded { (self.watch.degraded_at, Mark::Degraded) } else { (self.now, Mark::Normal) };
             self.command_of(seen, Operation::Mark(mark));
+        }
+        if std::mem::take(&mut self.watch.stood) {
+            // As after a start: each thread goes on when it does, and what one knows of deliveries may come behind the payments
+            // of another.
+            let delivered_to = Position::new(self.delivered_to());
+            self.command(Operation::Epoch { delivered_to, settings: self.settings });
         }
         // Confirmed is not trusted yet: one that is behind the log cannot be followed, and is latched again.
         let suspect = self.breakers.state(Cause::Clock).is_tripped() || self.breakers.level(Cause::Clock) > 0;

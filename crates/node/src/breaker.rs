@@ -291,6 +291,13 @@ impl Breaker {
         }
     }
 
+    /// The last `us` say nothing: what was bad before goes on where it was. False where nothing bad is being counted.
+    pub(crate) fn leave_out(&mut self, us: u64) -> bool {
+        let later = |since: Timestamp| since.micros().saturating_add(i64::try_from(us).unwrap_or(i64::MAX));
+        self.bad_since = self.bad_since.map(|since| Timestamp::from_micros(later(since)));
+        self.state == BreakerState::Closed && self.bad_since.is_some()
+    }
+
     fn rest_us(&self) -> u64 {
         self.policy.rest_us.saturating_add(mix(self.changes, 3) % (self.policy.rest_us / 4).max(1))
     }

@@ -143,6 +143,11 @@ impl Breakers {
         changed
     }
 
+    /// The last `us` say nothing about a cause; see [`Breaker::leave_out`].
+    pub(crate) fn leave_out(&mut self, cause: Cause, us: u64) -> bool {
+        self.all[cause as usize].leave_out(us)
+    }
+
     /// What is measured jumped: latched until an operator confirms it.
     pub(crate) fn jump(&mut self, cause: Cause, at: Timestamp) -> bool {
         let change = self.all[cause as usize].jump(at);

@@ -69,6 +69,8 @@ pub(super) struct Watch {
     /// may still be excused.
     excused_until: Timestamp,
     excuse_us: u64,
+    /// Between the last two looks, in µs.
+    unlooked_us: u64,
     /// The highest position that passed as a probe, and the one up to which probes are waited for.
     pub(super) last_probe: u64,
     waits_for: Option<u64>,
@@ -183,6 +185,7 @@ impl Node {
                 self.watch.excused_until = self.now.plus_millis(excuse_us / 1_000);
             }
         }
+        self.watch.unlooked_us = pause_us;
         (self.watch.looked_at, self.watch.busy) = (self.now, self.in_flight() > 0);
     }
 
@@ -193,8 +196,14 @@ impl Node {
         if self.now >= self.watch.excused_until {
             return delay_us;
         }
+        let open_at = self.limits.policies[Cause::QueueDelay as usize].open_at;
+        // What was long before is so still, and only this time does not count: else a window that is longer than the core goes
+        // without a pause would never be over.
+        if delay_us >= open_at && self.breakers.leave_out(Cause::QueueDelay, self.watch.unlooked_us) {
+            return delay_us;
+        }
         // Neither good nor bad.
-        delay_us.min(self.limits.policies[Cause::QueueDelay as usize].open_at.saturating_sub(1))
+        delay_us.min(open_at.saturating_sub(1))
     }
 
     /// Remembers that the queue stood too long. True when it began to stand again, or no longer does.

@@ -9,7 +9,8 @@
 //! ```
 //!
 //! Invariants: nothing measured leaves `latched`; nothing but a whole row of probes, or an operator who sees them, closes
-//! a breaker; a stage lets through no more than its cap, and the next one only after all of them were answered.
+//! a breaker; a stage lets through no more than its cap, and the next one begins only after those were answered that passed
+//! before its time was over.
 
 use tegata_model::{Timestamp, mix};
 

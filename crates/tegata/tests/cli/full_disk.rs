@@ -50,9 +50,13 @@ fn until_approved(till: &mut Till, refused: Attempt) {
     }
 }
 
-fn disk_full(s: &Stage) -> u64 {
-    let (_, body) = get(&s.server.field("http"), "/metrics");
-    body.lines().find_map(|l| l.strip_prefix("tegata_disk_full ")?.parse().ok()).expect("it is measured")
+/// Who is refused may hear of it before those who watch do.
+fn until_disk_full(s: &Stage, level: &str) {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let line = format!("tegata_disk_full {level}");
+    while !get(&s.server.field("http"), "/metrics").1.lines().any(|l| l == line) {
+        assert!(Instant::now() < deadline, "{line}");
+    }
 }
 
 #[test]
@@ -78,8 +82,8 @@ fn it_degrades_and_is_over_by_itself() {
 
     // The reserve is left.
     let refused = until_full(&mut till, |t| t.payment("RICH"));
-    assert_eq!(disk_full(&s), 1);
-    assert_eq!(s.done(&["server", "status"])["mode"], 1);
+    until_disk_full(&s, "1");
+    s.until_mode(1);
     let text = s.command(&["server", "status"]).output().expect("it runs").stdout;
     let told = "\nmode 1 (read-only: new payments are refused; fence, confirm, reversal, void, advice, and a shop or programme \
                 suspended are taken)\nbreakers journal-space open\n";
@@ -121,7 +125,7 @@ fn it_degrades_and_is_over_by_itself() {
 
     // Nothing is left.
     until_full(&mut till, |_| attempt("RICH", Operation::Fence));
-    assert_eq!(disk_full(&s), 2);
+    until_disk_full(&s, "2");
     for words in [&["reverse", "C1", &other][..], &["void", "C1", &kept]] {
         s.ends(5, "disk-full", &[words, &SOON].concat());
     }
@@ -130,11 +134,8 @@ fn it_degrades_and_is_over_by_itself() {
 
     ballast.remove();
     until_approved(&mut till, refused);
-    assert_eq!(disk_full(&s), 0);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while s.done(&["server", "status"])["mode"] != 0 {
-        assert!(Instant::now() < deadline, "probes close the breaker");
-    }
+    until_disk_full(&s, "0");
+    s.until_mode(0);
     s.done(&["reverse", "C1", &other]);
     let deadline = Instant::now() + Duration::from_secs(20);
     while std::fs::read_dir(data.join("snapshots")).into_iter().flatten().next().is_none() {

@@ -4,6 +4,7 @@ use serde_json::Value;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 pub(crate) const TEGATA: &str = env!("CARGO_BIN_EXE_tegata");
 
@@ -146,5 +147,12 @@ impl Stage {
 
     pub(crate) fn balance(&self, account: &str) -> u64 {
         self.done(&["balance", account])["balance"].as_u64().expect("a number")
+    }
+
+    pub(crate) fn until_mode(&self, mode: u64) {
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while self.done(&["server", "status"])["mode"] != mode {
+            assert!(Instant::now() < deadline, "the mode never was {mode}");
+        }
     }
 }

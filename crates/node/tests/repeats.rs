@@ -8,9 +8,7 @@ use tegata_model::{
     AccountId, Advice, Amount, Code, Command, Envelope, Key, LotKind, NamespaceId, Operation, Position, Programme,
     ProgrammeId, Purchase, Settings, ShopId, TerminalId, Timestamp, encode,
 };
-use tegata_node::{
-    Answer, BreakerState, Carried, Cause, Inbound, Limits, Node, Outbound, Question, Reply, Report, Waiter,
-};
+use tegata_node::{Answer, Carried, Inbound, Limits, Node, Outbound, Question, Reply, Report, Waiter};
 
 const START_S: i64 = 1_780_000_000;
 const NAMESPACE: NamespaceId = NamespaceId::new(1);
@@ -526,23 +524,4 @@ fn after_the_core_stood_still_a_second_press_may_come_before_another_threads_new
     rig.seal();
     rig.durable();
     assert_eq!(rig.code(again), Some(Code::Approved));
-}
-
-#[test]
-fn pauses_do_not_keep_a_long_queue_from_being_long() {
-    for pause_ms in [10, 30] {
-        let mut limits = Limits { batch_bytes_max: 200, ..Limits::default() };
-        limits.policies[Cause::JournalLatency as usize].open_at = u64::MAX;
-        limits.policies[Cause::QueueDelay as usize].window_us = 1_000_000;
-        let mut rig = Rig::new(limits);
-        rig.send("C1", key(9), 60, debit(700));
-        rig.seal();
-        rig.send("C1", key(10), 60, debit(701));
-        rig.send("C1", key(11), 60, debit(702));
-        for n in 1..=1_000 {
-            rig.now = rig.now.plus_millis(if n % 50 == 0 { pause_ms } else { 10 });
-            rig.node.look(rig.now, false);
-        }
-        assert_ne!(rig.node.breaker(Cause::QueueDelay), BreakerState::Closed, "{pause_ms} ms");
-    }
 }

@@ -69,8 +69,6 @@ pub(super) struct Watch {
     /// may still be excused.
     excused_until: Timestamp,
     excuse_us: u64,
-    /// Between the last two looks, in µs.
-    unlooked_us: u64,
     /// The highest position that passed as a probe, and the one up to which probes are waited for.
     pub(super) last_probe: u64,
     waits_for: Option<u64>,
@@ -78,8 +76,9 @@ pub(super) struct Watch {
     unsealed: (u64, Timestamp),
     /// Since when it is degraded; zero: it is not.
     degraded_at: Timestamp,
-    /// When the core was last seen to run. It stood still since, which counts as degraded until the log says so.
+    /// When the core was last seen to run.
     awake_at: Timestamp,
+    /// It stood still for long, which counts as degraded until the log says so.
     pub(super) stood: bool,
     /// What the log says.
     degraded_logged: bool,
@@ -106,7 +105,7 @@ impl Node {
     fn look_around(&mut self, clock_suspect: bool) -> bool {
         self.note_pace();
         self.note_stood();
-        self.note_pause();
+        let unlooked_us = self.note_pause();
         let in_flight_us = self.oldest_in_flight().map_or(0, |at| self.now.since(at));
         let counts = in_flight_us > 0 || self.now.since(self.watch.flushed_at) < FLUSH_COUNTS_US;
         let unsealed_us = self.unsealed_us();
@@ -115,7 +114,7 @@ impl Node {
         let levels: Levels = [
             in_flight_us.max(if counts { self.watch.flush_us } else { 0 }).max(unsealed_us),
             self.room as u64,
-            self.queue_delay_us(),
+            self.queue_delay_us(unlooked_us),
             fullness,
             u64::from(clock_suspect),
             0,
@@ -173,8 +172,9 @@ impl Node {
         stood
     }
 
-    /// A core that was kept from running, as by a machine that stood still, is given as long to catch up.
-    fn note_pause(&mut self) {
+    /// A core that was kept from running, as by a machine that stood still, is given as long to catch up. How long nobody looked, in
+    /// µs.
+    fn note_pause(&mut self) -> u64 {
         let pause_us = self.now.since(self.watch.looked_at);
         self.watch.excuse_us = (self.watch.excuse_us + pause_us / EXCUSED_OF).min(EXCUSES_US);
         if self.watch.busy && pause_us > PAUSE_US {
@@ -185,12 +185,12 @@ impl Node {
                 self.watch.excused_until = self.now.plus_millis(excuse_us / 1_000);
             }
         }
-        self.watch.unlooked_us = pause_us;
         (self.watch.looked_at, self.watch.busy) = (self.now, self.in_flight() > 0);
+        pause_us
     }
 
-    /// For how long the oldest request waited for the core, in µs.
-    fn queue_delay_us(&mut self) -> u64 {
+    /// For how long the oldest request waited for the core, which looked last so many µs ago, in µs.
+    fn queue_delay_us(&mut self, unlooked_us: u64) -> u64 {
         let waited_us = std::mem::take(&mut self.watch.waited_us);
         let delay_us = waited_us.max(self.oldest_waiting_us()).max(self.oldest_unapplied_us());
         if self.now >= self.watch.excused_until {
@@ -199,7 +199,7 @@ impl Node {
         let open_at = self.limits.policies[Cause::QueueDelay as usize].open_at;
         // What was long before is so still, and only this time does not count: else a window that is longer than the core goes
         // without a pause would never be over.
-        if delay_us >= open_at && self.breakers.leave_out(Cause::QueueDelay, self.watch.unlooked_us) {
+        if delay_us >= open_at && self.breakers.leave_out(Cause::QueueDelay, unlooked_us) {
             return delay_us;
         }
         // Neither good nor bad.

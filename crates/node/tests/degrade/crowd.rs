@@ -52,6 +52,22 @@ fn a_queue_that_gathered_while_the_core_stood_still_is_not_its_fault() {
 }
 
 #[test]
+fn pauses_do_not_keep_a_long_queue_from_being_long() {
+    for pause in [10, 30] {
+        let mut limits = Limits { batch_bytes_max: 200, ..Limits::default() };
+        limits.policies[Cause::JournalLatency as usize].open_at = u64::MAX;
+        limits.policies[Cause::QueueDelay as usize].window_us = 1_000_000;
+        let mut rig = Rig::new(limits);
+        (1..=3).for_each(|n| _ = rig.debit(n, 60_000));
+        for n in 1..=1_000 {
+            rig.now.set(rig.now.get() + if n % 50 == 0 { pause } else { 10 });
+            rig.node.look(ms(rig.now.get()), false);
+        }
+        assert_ne!(rig.node.breaker(Cause::QueueDelay), BreakerState::Closed, "{pause} ms");
+    }
+}
+
+#[test]
 fn a_core_that_has_its_processor_in_slices_is_not_excused_for_ever() {
     for (runs, pause) in [(100, 0), (60, 40), (50, 50), (30, 70)] {
         let mut rig = Rig::new(Limits { batch_bytes_max: 200, ..Limits::default() });

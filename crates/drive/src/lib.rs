@@ -12,6 +12,7 @@
 mod around;
 mod restore;
 mod retention;
+mod share;
 mod snapshot;
 mod steady;
 mod turn;

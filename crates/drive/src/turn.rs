@@ -2,6 +2,7 @@
 //! its driver's.
 
 use crate::around::{Around, Copying};
+use crate::share::{Share, Visits};
 use crate::snapshot::Beginning;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -25,17 +26,6 @@ const SNAPSHOT_AGAIN: Duration = Duration::from_secs(60);
 const APPLY_AT_ONCE: usize = 256;
 /// The same while the queue stands and something comes: as many as take a part of the time since the last turn.
 const APPLY_OF_A_CROWD: RangeInclusive<u64> = 64..=8_192;
-/// When a request that can only be refused has waited for so long to be read, in µs, the part for applying is halved; after
-/// twice as long it is a third. It is to hear of its refusal before others are served.
-const APPLY_HALF_US: u32 = 1_000;
-/// No wait counts for more, in µs: an eighth of the time is for applying in any case.
-const WAIT_COUNTS_US_MAX: u64 = 4_000;
-/// Where all can be served, a longer one counts as this: more than half of the time is for applying, so that a queue that
-/// need not be goes.
-const TURN_COUNTS_US_MAX: u64 = 250;
-/// So much is asked for, in tenths of what half of the time would do, where all can be served beside reading and writing,
-/// and where some cannot.
-const DEMAND_COUNTS: RangeInclusive<u64> = 7..=12;
 /// So much of the time for applying is kept where less was needed: what a record takes is known only in the mean, since the
 /// core is interrupted, and a turn that applied too little must not leave a queue that stays.
 const UNUSED_MAX: Duration = Duration::from_millis(2);
@@ -73,6 +63,7 @@ pub struct Core<A: Around> {
     /// When the last turn applied; the time for applying that was not used; ns and records of applying lately, with what it
     /// brought: the older the less.
     turned_at: Duration,
+    share: Share,
     unused: Duration,
     applied_lately: [u64; 2],
     quiet_since: Duration,
@@ -100,6 +91,7 @@ impl<A: Around> Core<A> {
             keeping,
             turns: 0,
             turned_at: now,
+            share: Share::new(),
             unused: Duration::ZERO,
             applied_lately: [0; 2],
             quiet_since: now,
@@ -119,9 +111,9 @@ impl<A: Around> Core<A> {
         }
         self.look_at_room();
         self.look_at_clock();
-        let waited_us = self.take_in();
-        let mut busy = waited_us.is_some();
-        busy |= self.apply_durable(waited_us)?;
+        let came = self.take_in();
+        let mut busy = came.is_some();
+        busy |= self.apply_durable(came)?;
         let changed = self.node.look(self.around.now(), self.clock_suspect);
         self.tell_changes(changed);
         busy |= self.node.watches_time() && self.node.pass_time(self.around.now());
@@ -180,23 +172,25 @@ impl<A: Around> Core<A> {
         self.around.publish(&mut self.node);
     }
 
-    /// Takes the bundles of every thread. For how many µs something waited until it was read; nothing when nothing came.
-    fn take_in(&mut self) -> Option<u64> {
-        let mut waited_us = None;
+    /// Takes the bundles of every thread. What they say of the visits in which they were read; nothing when nothing came.
+    fn take_in(&mut self) -> Option<Visits> {
+        let mut came = None;
         for thread in 0..self.around.threads() {
             // Whose turn it is, and how long they wait, is known only of what was taken.
             for _ in 0..BUNDLES_AT_ONCE {
                 let Some(bundle) = self.around.take_in(thread) else { break };
-                waited_us = waited_us.max(Some(bundle.waited_us));
+                let visits = came.get_or_insert(Visits::default());
+                visits.count += u64::from(bundle.visits);
+                visits.waited_us = visits.waited_us.max(bundle.waited_us);
                 let empty = self.node.accept(thread, bundle, self.around.now());
                 self.around.give_back(thread, empty);
             }
         }
-        waited_us
+        came
     }
 
-    /// Applies some records of what is durable, after something came that waited for so long, if anything did.
-    fn apply_durable(&mut self, waited_us: Option<u64>) -> Result<bool, WriteError> {
+    /// Applies some records of what is durable, after something came, if anything did.
+    fn apply_durable(&mut self, came: Option<Visits>) -> Result<bool, WriteError> {
         let before = self.journal.flushed();
         let flushed = self.journal.reap()?;
         if flushed > before {
@@ -206,12 +200,13 @@ impl<A: Around> Core<A> {
         let begin = self.around.elapsed();
         let since = begin.saturating_sub(std::mem::replace(&mut self.turned_at, begin));
         let most = if self.node.is_crowded() {
-            self.node.note_could(self.applied_in(since / 2));
-            let part = apply_part(since, self.node.demand(), waited_us.unwrap_or(0));
-            self.unused = with_unused(part, self.unused);
+            if let Some(visits) = came {
+                self.share.steer(since.as_micros() as u64, visits, self.node.pressure());
+            }
+            self.unused = with_unused(self.share.of(since), self.unused);
             // Where nothing came nobody waits for the turn's end, and short turns are mostly what is beside applying.
             let fits = self.fits(self.unused);
-            if waited_us.is_none() { fits.max(APPLY_AT_ONCE) } else { fits }
+            if came.is_none() { fits.max(APPLY_AT_ONCE) } else { fits }
         } else {
             APPLY_AT_ONCE
         };
@@ -379,18 +374,6 @@ impl<A: Around> Core<A> {
     }
 }
 
-/// Which part of its time the core applies while the queue stands: two thirds, so that a queue goes, and less of them the
-/// longer one had to wait until it was read. The wait counts whole where some can only be refused, as what is asked for tells
-/// (`demand`, in tenths of what half of the time would do). Where all can be served it is mostly one turn through all
-/// connections, and little of it counts; between the two it counts by steps.
-fn apply_part(time: Duration, demand: u64, waited_us: u64) -> Duration {
-    let steps = DEMAND_COUNTS.end() - DEMAND_COUNTS.start();
-    let step = demand.saturating_sub(*DEMAND_COUNTS.start()).min(steps);
-    let for_refusals = waited_us.min(WAIT_COUNTS_US_MAX * steps) * step / steps;
-    let counts_us = (waited_us / 16).min(TURN_COUNTS_US_MAX).max(for_refusals).min(WAIT_COUNTS_US_MAX);
-    time * 2 / 3 * APPLY_HALF_US / (APPLY_HALF_US + counts_us as u32)
-}
-
 /// A part of the time, and what was not used of those before.
 fn with_unused(part: Duration, unused: Duration) -> Duration {
     (part + unused).min(part.max(UNUSED_MAX))
@@ -406,26 +389,5 @@ mod tests {
         assert_eq!(with_unused(us(300), us(400)), us(700));
         assert_eq!(with_unused(us(300), us(1_900)), UNUSED_MAX);
         assert_eq!(with_unused(us(5_000), us(1_900)), us(5_000), "a long turn has its own part");
-    }
-
-    #[test]
-    fn the_more_are_refused_and_the_longer_one_waits_the_smaller_the_part_and_never_none() {
-        let us = |demand, waited_us| apply_part(Duration::from_millis(48), demand, waited_us).as_micros();
-        assert_eq!([0, 7, 10, 12, u64::MAX].map(|demand| us(demand, 0)), [32_000; 5], "nobody waits");
-        for demand in [0, 7] {
-            let waits = [0, 2_000, 4_000, 16_000, u64::MAX];
-            assert_eq!(
-                waits.map(|wait| us(demand, wait)),
-                [32_000, 28_444, 25_600, 25_600, 25_600],
-                "all can be served"
-            );
-        }
-        assert_eq!(
-            [8, 9, 10, 11, 12, 50].map(|demand| us(demand, 5_000)),
-            [16_000, 10_666, 8_000, 6_400, 6_400, 6_400]
-        );
-        assert_eq!([0, 500, 1_000, 2_000, 4_000].map(|wait| us(12, wait)), [32_000, 21_333, 16_000, 10_666, 6_400]);
-        assert_eq!([us(12, 20_000), us(8, u64::MAX), us(u64::MAX, u64::MAX)], [6_400; 3], "a little in any case");
-        assert_eq!(apply_part(Duration::MAX / 4_000, 0, 0), Duration::MAX / 4_000 / 3 * 2, "no pause is too long");
     }
 }

@@ -218,6 +218,8 @@ pub struct Inbound {
     pub report: Option<Report>,
     /// For how long a connection had to wait until it was read, at most, in µs.
     pub waited_us: u64,
+    /// How many visits of connections brought it.
+    pub visits: u32,
 }
 
 impl Inbound {

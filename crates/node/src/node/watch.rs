@@ -47,11 +47,9 @@ pub(super) struct Watch {
     searched_at: Timestamp,
     /// The applied position at the last look.
     applied: u64,
-    /// Records that came since the last look, and that could have been applied, see [`Node::note_could`]; those that came,
-    /// were applied and could have been lately, the older the less.
+    /// Records that came since the last look; those that came and were applied lately, the older the less.
     pub(super) came: u64,
-    could: u64,
-    lately: [u64; 3],
+    lately: [u64; 2],
     /// When something was applied last; repeats that were answered until the last look.
     applied_at: Timestamp,
     replayed: u64,
@@ -250,7 +248,7 @@ impl Node {
     fn note_pressure(&mut self, applied: u64) {
         if applied == 0 {
             if self.now.since(self.watch.applied_at) > SILENT_US {
-                (self.watch.came, self.watch.could, self.watch.lately) = (0, 0, [0; 3]);
+                (self.watch.came, self.watch.lately) = (0, [0; 2]);
             }
             return;
         }
@@ -258,8 +256,7 @@ impl Node {
         // A repeat that was answered from memory asked for nothing.
         let repeats = self.replayed - std::mem::replace(&mut self.watch.replayed, self.replayed);
         let came = std::mem::take(&mut self.watch.came).saturating_sub(repeats);
-        let could = std::mem::take(&mut self.watch.could).max(applied);
-        for (sum, new) in self.watch.lately.iter_mut().zip([came, applied, could]) {
+        for (sum, new) in self.watch.lately.iter_mut().zip([came, applied]) {
             *sum = *sum - *sum / LATELY + new;
         }
     }
@@ -268,21 +265,8 @@ impl Node {
     #[must_use]
     #[inline]
     pub fn pressure(&self) -> u64 {
-        let [came, applied, _] = self.watch.lately;
+        let [came, applied] = self.watch.lately;
         came.saturating_mul(10) / applied.max(1)
-    }
-
-    /// While the queue stands the driver says of every turn how many records it could have applied in half of its time.
-    pub fn note_could(&mut self, count: u64) {
-        self.watch.could += count;
-    }
-
-    /// How much came lately, in tenths of what could be applied. Who gives less time for applying the more comes must go
-    /// by this: held against what was applied, it looks like ever more.
-    #[must_use]
-    pub fn demand(&self) -> u64 {
-        let [came, _, could] = self.watch.lately;
-        came.saturating_mul(10) / could.max(1)
     }
 
     /// For how long a record has waited, in µs.

@@ -100,26 +100,6 @@ fn what_there_is_time_for_is_applied_in_however_many_batches_it_lies() {
 }
 
 #[test]
-fn what_there_was_no_time_for_is_not_too_much() {
-    let after = |could| {
-        let mut rig = Rig::new(Limits::default());
-        for n in 1..=40 {
-            rig.debit(n, 8_000);
-        }
-        let last = rig.node.seal(ms(1)).map_or(0, |s| s.first_position + u64::from(s.count) - 1);
-        rig.node.durable(last);
-        rig.node.apply_some(10);
-        rig.node.note_could(could);
-        rig.node.look(ms(3), false);
-        (rig.node.demand(), rig.node.pressure())
-    };
-    let (demand, pressure) = after(0);
-    assert!(demand == pressure && pressure > 30, "nothing is known but what was applied: {demand}, {pressure}");
-    assert_eq!(after(40), (10, pressure), "there was time for all");
-    assert_eq!(after(80), (5, pressure));
-}
-
-#[test]
 fn what_a_start_replayed_is_nobodys_load() {
     let mut log = Log::new();
     let mut first = Rig { node: started_from(&log), now: Cell::new(0), next: 0 };

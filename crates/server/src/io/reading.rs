@@ -156,8 +156,9 @@ impl Hub {
 
     /// A connection waited for so long until it is read, in µs. The core is told with what is read.
     fn note_wait(&self, us: u64) {
-        let waited = &mut self.bundle.borrow_mut().waited_us;
-        *waited = us.max(*waited);
+        let mut bundle = self.bundle.borrow_mut();
+        bundle.waited_us = bundle.waited_us.max(us);
+        bundle.visits = bundle.visits.saturating_add(1);
     }
 
     /// Takes every whole frame at the start of `bytes`, which may have lain there for `waited_ms`; returns how many bytes

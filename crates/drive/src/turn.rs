@@ -63,9 +63,9 @@ pub struct Core<A: Around> {
     /// When the last turn applied; the time for applying that was not used; ns and records of applying lately, with what it
     /// brought: the older the less.
     turned_at: Duration,
-    share: Share,
     unused: Duration,
     applied_lately: [u64; 2],
+    share: Share,
     quiet_since: Duration,
     taking: Option<A::Copy>,
     /// When it was handed its last page.

@@ -218,7 +218,7 @@ pub struct Inbound {
     pub report: Option<Report>,
     /// For how long a connection had to wait until it was read, at most, in µs.
     pub waited_us: u64,
-    /// How many visits of connections brought it.
+    /// How many visits of connections were made since the last bundle.
     pub visits: u32,
 }
 

@@ -154,7 +154,7 @@ impl Hub {
         Ok(())
     }
 
-    /// A connection waited for so long until it is read, in µs. The core is told with what is read.
+    /// A connection waited for so long until it is visited, in µs. The core is told with what is read, and in how many visits.
     fn note_wait(&self, us: u64) {
         let mut bundle = self.bundle.borrow_mut();
         bundle.waited_us = bundle.waited_us.max(us);

@@ -65,6 +65,7 @@ pub struct Core<A: Around> {
     turned_at: Duration,
     unused: Duration,
     applied_lately: [u64; 2],
+    /// The part of the time for applying while the queue stands.
     share: Share,
     quiet_since: Duration,
     taking: Option<A::Copy>,
@@ -178,9 +179,9 @@ impl<A: Around> Core<A> {
         for thread in 0..self.around.threads() {
             // Whose turn it is, and how long they wait, is known only of what was taken.
             for _ in 0..BUNDLES_AT_ONCE {
-                let Some(bundle) = self.around.take_in(thread) else { break };
+                let Some(mut bundle) = self.around.take_in(thread) else { break };
                 let visits = came.get_or_insert(Visits::default());
-                visits.count += u64::from(bundle.visits);
+                visits.count += u64::from(std::mem::take(&mut bundle.visits));
                 visits.waited_us = visits.waited_us.max(bundle.waited_us);
                 let empty = self.node.accept(thread, bundle, self.around.now());
                 self.around.give_back(thread, empty);

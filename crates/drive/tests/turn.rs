@@ -66,7 +66,9 @@ impl Around for Surroundings {
         self.inbox.pop_front()
     }
 
-    fn give_back(&mut self, _: usize, _: Inbound) {}
+    fn give_back(&mut self, _: usize, bundle: Inbound) {
+        assert_eq!(bundle.visits, 0, "what it is filled with next comes with its own");
+    }
 
     fn is_silent(&self) -> bool {
         self.inbox.is_empty()

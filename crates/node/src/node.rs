@@ -171,7 +171,6 @@ impl Node {
         self.now = self.now.max(now);
         let mut bundle = bundle;
         self.note_waited(std::mem::take(&mut bundle.waited_us));
-        bundle.visits = 0;
         if let Some(report) = bundle.report.take() {
             self.reports[thread] = report;
         }

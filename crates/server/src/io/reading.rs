@@ -115,7 +115,7 @@ impl Hub {
             // Nobody closes it.
             let _turn = self.turn.acquire().await;
             self.room().await;
-            self.note_wait(clock::now().since(ready));
+            self.note_visit(clock::now().since(ready));
             let now = std::future::poll_fn(|context| {
                 let mut bytes = self.read.borrow_mut();
                 let mut buffer = ReadBuf::new(&mut bytes);
@@ -155,7 +155,7 @@ impl Hub {
     }
 
     /// A connection waited for so long until it is visited, in µs. The core is told with what is read, and in how many visits.
-    fn note_wait(&self, us: u64) {
+    fn note_visit(&self, us: u64) {
         let mut bundle = self.bundle.borrow_mut();
         bundle.waited_us = bundle.waited_us.max(us);
         bundle.visits = bundle.visits.saturating_add(1);
